@@ -1,0 +1,5 @@
+//! Oxkeeper: a drop-in replacement for Apache ZooKeeper.
+
+pub mod clock;
+pub mod state;
+pub mod storage;

@@ -1,0 +1,81 @@
+//! Newtypes for every number of the replicated state that has a meaning.
+
+use std::fmt;
+
+/// Order of a txn: epoch in the upper 32 bits, counter in the lower.
+///
+/// Signed because it is so on the wire; compared signed, as ZooKeeper does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Zxid(pub i64);
+
+impl Zxid {
+    /// The zxid of the next txn, given the Raft term under which its entry was appended.
+    ///
+    /// DESIGN 4.6: `max(last + 1, term << 32 | 1)`, so the counter carries on when it is full.
+    pub fn next(self, term: u64) -> Self {
+        let epoch_start = i64::try_from(term << 32 | 1).unwrap_or(i64::MAX);
+        Self(self.0.wrapping_add(1).max(epoch_start))
+    }
+}
+
+impl fmt::Display for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+/// Identifies a session in the whole ensemble. 0 = none.
+///
+/// zk: SessionTrackerImpl.initializeNextSessionId: server id in the top byte.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct SessionId(pub i64);
+
+impl SessionId {
+    /// No session: internal proposals, and a ConnectRequest that asks for a new one.
+    pub const NONE: Self = Self(0);
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+/// Identifies a server of the ensemble: `myid` in ZooKeeper's words. A lone server is 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct ServerId(pub u64);
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Who sent a proposal: a server, and which run of its process.
+///
+/// `incarnation` grows with every start of the process (DESIGN 4.3).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Origin {
+    /// The server whose client sent the request.
+    pub server: ServerId,
+    /// Which run of that server's process; strictly grows.
+    pub incarnation: u64,
+}
+
+/// Place of an entry in the Raft log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct LogPosition {
+    /// Raft term of the leader that appended the entry.
+    pub term: u64,
+    /// Index, from 0 (the membership entry) without gaps.
+    pub index: u64,
+}
+
+/// Interned ACL list. 0 is the list that everybody uses: `world:anyone`, all permissions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct AclId(pub u32);
+
+impl AclId {
+    /// `world:anyone` with all permissions: never counted, never stored.
+    pub const OPEN: Self = Self(0);
+}

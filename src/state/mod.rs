@@ -1,0 +1,33 @@
+//! What every replica agrees on: the tree, sessions, ACLs, quotas, and the rules for changing them.
+//!
+//! A proposal comes from the log unjudged; [`Replica::apply`] judges it against the state and makes
+//! a [`Txn`]: zxid, outcome, changes, events. Every replica makes the same one, byte for byte (I1),
+//! and nothing else judges writes or assigns zxids (I2). Reads are answered by pure functions over
+//! the same state.
+//!
+//! ```text
+//!   Batch ─▶ judge (upgradable guard: readers go on; may read the disk) ─▶ Vec<Txn>
+//!         ─▶ per txn, write lock: install in memory, Sink::applied (events, reply)
+//!         ─▶ lock released: Sink::slice_done, Store::persist
+//! ```
+//!
+//! This room does not know: connections, watches, Raft, RocksDB, the clock. It is synchronous and
+//! iterates in order only.
+
+mod config;
+mod identity;
+mod ids;
+mod proposal;
+mod sink;
+mod store;
+mod txn;
+mod znode;
+
+pub use config::Config;
+pub use identity::{Identities, Identity};
+pub use ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+pub use proposal::{Action, Batch, BatchFormat, Proposal};
+pub use sink::{Silence, Sink};
+pub use store::{Missing, Peek, Restored, Store, StoreError, View};
+pub use txn::{Change, Cursor, Event, Meta, OpOutcome, Outcome, SessionRecord, Txn};
+pub use znode::{Kind, Owner, Znode};

@@ -1,0 +1,76 @@
+//! Proposals: requests as they enter the log, unjudged, and batches of them.
+//!
+//! A proposal carries all that is not deterministic (STYLE I1). A batch is one Raft entry.
+//! The format begins with a version byte of [`BatchFormat`] (STYLE I9); numbers are varints
+//! where small values are usual. Within a batch a run of proposals of one origin says the origin
+//! once, and the ids of a connection are said once for a run of proposals that share them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jute::OpCode;
+
+use super::identity::Identities;
+use super::ids::{Origin, SessionId};
+
+/// A request on its way through the log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Proposal {
+    /// The server that proposes it, and which run of it.
+    pub origin: Origin,
+    /// From 1, without gaps within one incarnation: the replicated cursor applies exactly the next.
+    pub sequence: u64,
+    /// The session it is for, [`SessionId::NONE`] for the leader's chores.
+    pub session: SessionId,
+    /// The client's xid, 0 if there is none.
+    pub cxid: i32,
+    /// Who the connection was when it sent the request.
+    pub identities: Identities,
+    /// What is wanted.
+    pub action: Action,
+}
+
+/// What a proposal wants.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// A client's write, body as it came (decodable: checked before it was proposed).
+    Client {
+        /// One of the opcodes marked W in protocol.md 3.3 except the two session ones.
+        op: OpCode,
+        /// The request body, without its header.
+        body: Bytes,
+    },
+    /// Opens the session `Proposal::session`.
+    OpenSession {
+        /// Granted timeout, milliseconds.
+        timeout_ms: i32,
+        /// The password that the origin chose.
+        password: [u8; 16],
+    },
+    /// Closes the session: its client asked for it.
+    CloseSession,
+    /// Closes the session: the leader has not heard of it for its timeout.
+    ExpireSession,
+    /// Deletes a container or TTL node if it still deserves it.
+    Reap {
+        /// Full path.
+        path: Arc<str>,
+    },
+}
+
+/// Versions of the batch format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum BatchFormat {
+    /// First format.
+    V1 = 1,
+}
+
+/// One Raft entry: proposals with the leader's stamp.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Batch {
+    /// The leader's wall clock, milliseconds since 1970.
+    pub time_ms: i64,
+    /// In the order in which they are judged.
+    pub proposals: Vec<Proposal>,
+}

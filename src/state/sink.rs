@@ -1,0 +1,23 @@
+//! The one way by which data flows back left: apply tells its results (STYLE 2).
+
+use super::State;
+use super::txn::Txn;
+
+/// Told by apply what happened. `pipeline/deliver` implements it, `server.rs` plugs it in.
+pub trait Sink: Send + Sync {
+    /// A txn has been installed. The write lock is held: push events, then the reply, and return
+    /// quickly. Called once per txn, in zxid order, with the state right after this txn.
+    fn applied(&self, state: &State, txn: &Txn);
+
+    /// The lock has been released after a slice of txns: wake the connections that were told.
+    fn slice_done(&self);
+}
+
+/// Tells nobody: for replay at start and for tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Silence;
+
+impl Sink for Silence {
+    fn applied(&self, _state: &State, _txn: &Txn) {}
+    fn slice_done(&self) {}
+}

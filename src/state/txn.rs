@@ -1,0 +1,214 @@
+//! What applying a proposal did: the txn, its outcome, its changes and its events.
+
+use std::sync::Arc;
+
+use jute::{Acl, ErrorCode, Stat};
+
+use super::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+use super::znode::Znode;
+
+/// The result of judging one proposal. Every replica makes the same one, byte for byte.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Txn {
+    /// Who proposed it.
+    pub origin: Origin,
+    /// The proposal's number within its origin.
+    pub sequence: u64,
+    /// The session it was made for, [`SessionId::NONE`] for the leader's chores.
+    pub session: SessionId,
+    /// The client's xid.
+    pub cxid: i32,
+    /// Its place in the order of all txns. A refused one takes a zxid too.
+    pub zxid: Zxid,
+    /// The leader's wall clock, milliseconds since 1970.
+    pub time_ms: i64,
+    /// What the client is told.
+    pub outcome: Outcome,
+    /// What changed, in order. Empty for a refusal.
+    pub changes: Vec<Change>,
+    /// What watchers may want to know, in the order in which they must be told.
+    pub events: Vec<Event>,
+}
+
+/// What the client is told.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outcome {
+    /// Judged and refused: reply header with this code, no body.
+    Refused(ErrorCode),
+    /// `create`: the path with its sequence number.
+    Created {
+        /// Full path.
+        path: Arc<str>,
+    },
+    /// `create2`, `createContainer`, `createTTL`.
+    CreatedWithStat {
+        /// Full path.
+        path: Arc<str>,
+        /// Stat right after the creation.
+        stat: Stat,
+    },
+    /// `setData`, `setACL`.
+    Stat(Stat),
+    /// `delete`, `check`: header only.
+    Done,
+    /// `multi`, also one that failed: header err 0, results in op order (protocol.md 5.2).
+    Multi(Vec<OpOutcome>),
+    /// The session exists now.
+    SessionOpened,
+    /// The session is gone with its ephemerals; by its client's request or by expiry.
+    SessionClosed,
+}
+
+/// Result of one op of a multi.
+#[derive(Clone, PartialEq, Debug)]
+pub enum OpOutcome {
+    /// create.
+    Created {
+        /// Full path.
+        path: Arc<str>,
+    },
+    /// create2, createContainer, createTTL: all typed create2 on the wire.
+    CreatedWithStat {
+        /// Full path.
+        path: Arc<str>,
+        /// Stat right after this op.
+        stat: Stat,
+    },
+    /// setData: stat right after this op.
+    Stat(Stat),
+    /// delete.
+    Deleted,
+    /// check.
+    Checked,
+    /// The multi failed: 0 before the failing op, its code at it, -2 after it.
+    Error(ErrorCode),
+}
+
+/// One change of the replicated state. Paths are owned: they outlive the log entry's buffer.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Change {
+    /// A znode as it is now; `None` = deleted.
+    Znode {
+        /// Full path.
+        path: Arc<str>,
+        /// The node after this change.
+        after: Option<Arc<Znode>>,
+        /// True if the node did not exist before this change, or does not after it: then the
+        /// parent's list of names changes too.
+        listed: bool,
+    },
+    /// A session as it is now; `None` = gone.
+    Session {
+        /// Which.
+        id: SessionId,
+        /// The record after this change.
+        after: Option<SessionRecord>,
+    },
+    /// An ephemeral came or went.
+    Ephemeral {
+        /// Its owner.
+        session: SessionId,
+        /// Full path.
+        path: Arc<str>,
+        /// True if it came.
+        added: bool,
+    },
+    /// References to an interned ACL list: the count after this change; 0 = forgotten.
+    Acl {
+        /// Which.
+        id: AclId,
+        /// The list.
+        list: Arc<[Acl]>,
+        /// Number of znodes that use it now.
+        references: u64,
+    },
+    /// A container or TTL node came (true) or went: the reaper's index.
+    Reap {
+        /// Full path.
+        path: Arc<str>,
+        /// True if it came.
+        added: bool,
+    },
+    /// A quota on `path` came (its limits node was created) or went.
+    Quota {
+        /// The path under quota, without `/zookeeper/quota`.
+        path: Arc<str>,
+        /// True if it came.
+        added: bool,
+    },
+}
+
+/// What watchers may want to know. The ACLs are for the delivery filter (protocol.md 9.6).
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// A node was created.
+    Created {
+        /// Full path.
+        path: Arc<str>,
+        /// ACL of the new node.
+        acl: Arc<[Acl]>,
+        /// ACL of its parent.
+        parent_acl: Arc<[Acl]>,
+    },
+    /// A node was deleted.
+    Deleted {
+        /// Full path.
+        path: Arc<str>,
+        /// ACL that it had.
+        acl: Arc<[Acl]>,
+        /// ACL of its parent.
+        parent_acl: Arc<[Acl]>,
+    },
+    /// A node's data was set.
+    DataChanged {
+        /// Full path.
+        path: Arc<str>,
+        /// Its ACL.
+        acl: Arc<[Acl]>,
+    },
+}
+
+/// A session as all replicas know it. When it was last heard of is not part of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionRecord {
+    /// Granted at creation, milliseconds; governs expiry after a change of leader.
+    pub timeout_ms: i32,
+    /// What a client must show to be re-attached.
+    pub password: [u8; 16],
+    /// True if the session came from a ZooKeeper, whose passwords follow from the id.
+    pub migrated: bool,
+    /// The server it was last attached to.
+    pub owner: ServerId,
+}
+
+/// How far proposals of one origin have been applied (DESIGN 4.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cursor {
+    /// Run of the origin's process.
+    pub incarnation: u64,
+    /// Last sequence applied of that run.
+    pub sequence: u64,
+}
+
+/// The small rest of the state, written with every batch of changes.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Meta {
+    /// The log up to here is in the tree.
+    pub applied: Option<LogPosition>,
+    /// The Raft membership in force, opaque to all but the ensemble; with its own position.
+    pub membership: Option<bytes::Bytes>,
+    /// The last txn.
+    pub last_zxid: Zxid,
+    /// The leader's wall clock of the last batch, milliseconds.
+    pub last_time_ms: i64,
+    /// The next free interned ACL id.
+    pub acl_next: u32,
+    /// Number of znodes without the root, with everything under `/zookeeper`.
+    pub znodes: u64,
+    /// Sum of the lengths of all paths and data, bytes (ZooKeeper's approximate_data_size).
+    pub data_bytes: u64,
+    /// Number of ephemeral znodes.
+    pub ephemerals: u64,
+    /// How far each origin's proposals have been applied.
+    pub cursors: std::collections::BTreeMap<ServerId, Cursor>,
+}

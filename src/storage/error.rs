@@ -1,0 +1,68 @@
+//! What can go wrong with the disk. Every one of these ends the process (STYLE I6).
+
+use std::path::PathBuf;
+
+/// A failed or corrupt store.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// RocksDB said no: I/O error, disk full, corruption.
+    #[error("{doing} in {path}")]
+    Rocks {
+        /// Verb phrase: what was being done.
+        doing: &'static str,
+        /// Directory of the database.
+        path: PathBuf,
+        /// Its words, with file and offset where it knows them.
+        #[source]
+        source: rocksdb::Error,
+    },
+    /// The file system said no.
+    #[error("{doing} {path}")]
+    Io {
+        /// Verb phrase: what was being done.
+        doing: &'static str,
+        /// File or directory.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Bytes that no version of this program wrote.
+    #[error("corrupt {what} in {path}: {why}")]
+    Corrupt {
+        /// Which record.
+        what: &'static str,
+        /// Directory of the database.
+        path: PathBuf,
+        /// Expected and found.
+        why: String,
+    },
+    /// A newer program wrote it.
+    #[error("{path} has format {found}, this program knows up to {known}: use a newer oxkeeper")]
+    NewerFormat {
+        /// Directory of the database.
+        path: PathBuf,
+        /// Version found.
+        found: u32,
+        /// Newest version that this program knows.
+        known: u32,
+    },
+    /// A genuine ZooKeeper's data lies here and has not been imported.
+    #[error(
+        "{path} holds the data of an Apache ZooKeeper: starting empty beside it would hide it. \
+         Importing is not built yet; choose another dataDir, or keep using ZooKeeper for this data"
+    )]
+    ForeignData {
+        /// The `version-2` directory.
+        path: PathBuf,
+    },
+    /// Another process has the directory open.
+    #[error("{path} is in use by another process")]
+    InUse {
+        /// Directory of the database.
+        path: PathBuf,
+        /// RocksDB's words.
+        #[source]
+        source: rocksdb::Error,
+    },
+}

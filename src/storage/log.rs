@@ -1,0 +1,93 @@
+//! The door to the Raft log: what `ensemble/log_store.rs` adapts to openraft.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::StorageError;
+use crate::state::LogPosition;
+
+/// One entry; the payload's meaning is not known here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogEntry {
+    /// Term and index.
+    pub position: LogPosition,
+    /// Opaque.
+    pub payload: Bytes,
+}
+
+/// Called once when a write is durable, or has failed. Calls come in the order of the writes.
+pub type Durable = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
+
+/// The ends of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogEnds {
+    /// Last purged entry.
+    pub purged: Option<LogPosition>,
+    /// Last entry, or the last purged one if there is none behind it.
+    pub last: Option<LogPosition>,
+}
+
+/// A durable log, the vote and the committed position. reference/openraft.md section 2.
+///
+/// One writer thread drains one queue of appends and votes: one sync per group, no timer.
+pub trait Log: fmt::Debug + Send + Sync {
+    /// Queues entries; they are readable when this returns, durable when `durable` is called.
+    /// Indexes continue the log. Never blocks on the disk.
+    fn append(&self, entries: Vec<LogEntry>, durable: Durable);
+
+    /// Queues the vote behind all earlier appends; durable when `durable` is called.
+    fn save_vote(&self, vote: Bytes, durable: Durable);
+
+    /// The last vote saved, also one not durable yet.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn vote(&self) -> Result<Option<Bytes>, StorageError>;
+
+    /// Remembers the committed position with the next write; not synced for its own sake.
+    fn save_committed(&self, committed: Option<Bytes>);
+
+    /// The committed position remembered at start.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn committed(&self) -> Result<Option<Bytes>, StorageError>;
+
+    /// Removes all entries behind `last` (all, if `None`). Durable when it returns.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn truncate_after(&self, last: Option<LogPosition>) -> Result<(), StorageError>;
+
+    /// Forgets all entries up to and including `upto`, which may lie beyond the last one.
+    /// The point is durable before the entries go.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn purge(&self, upto: LogPosition) -> Result<(), StorageError>;
+
+    /// Entries of `range`, in order, as many as fit in `bytes_max` of payload but at least one if
+    /// there is any. Entries appended but not yet durable are included.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn entries(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, StorageError>;
+
+    /// First and last.
+    fn ends(&self) -> LogEnds;
+
+    /// Payload bytes appended since the process started: what decides when to take a checkpoint.
+    fn appended_bytes(&self) -> u64;
+
+    /// A number that is larger at each start of this server; durable when it returns.
+    /// At least `at_least` (the wall clock in milliseconds, so that a wiped disk does not repeat).
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn next_incarnation(&self, at_least: u64) -> Result<u64, StorageError>;
+
+    /// Ends the writer after what is queued is durable.
+    fn close(&self);
+}
