@@ -138,6 +138,13 @@ impl Client {
         }
     }
 
+    /// Collects in `wire` what apply has pushed, without serving anything.
+    pub fn collect(&mut self) {
+        if self.connection.outbox.drain_into(&mut self.wire) != End::Open {
+            self.phase = Phase::Ending;
+        }
+    }
+
     /// Serves what can be served of the inbox, and collects in `wire` what can be sent.
     pub fn advance(&mut self) -> Step {
         let pipeline = Arc::clone(&self.pipeline);

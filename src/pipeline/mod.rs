@@ -117,7 +117,7 @@ impl Pipeline {
     }
 
     /// Reads of the disk fail: the process must end (STYLE I6).
-    fn report_store_failure(&self, error: StoreError) {
+    pub fn report_store_failure(&self, error: StoreError) {
         self.failure.send_replace(Some(Arc::new(error)));
     }
 }

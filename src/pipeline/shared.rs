@@ -90,3 +90,9 @@ impl Shared {
         }
     }
 }
+
+impl AsRef<Touches> for Shared {
+    fn as_ref(&self) -> &Touches {
+        &self.touches
+    }
+}
