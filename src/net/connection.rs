@@ -138,7 +138,10 @@ impl Task {
         // Most replies leave here, without waiting for the socket to say that it is writable.
         self.try_send()?;
         let sending = !self.client.wire.is_empty();
-        let reading = !sending && !self.at_end && self.client.inbox.len() < INBOX_BYTES_MAX;
+        let reading = !sending
+            && !self.at_end
+            && self.client.inbox.len() < INBOX_BYTES_MAX
+            && !self.client.is_held_back();
         let handshaking = self.client.is_handshaking();
         let connection = Arc::clone(self.client.connection());
         let settling = async {

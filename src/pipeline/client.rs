@@ -217,6 +217,14 @@ impl Client {
         }
     }
 
+    /// True if the server has so much to do that this client, which waits for some of it, must
+    /// not be read from.
+    ///
+    /// zk: ZooKeeperServer.shouldThrottle, globalOutstandingLimit.
+    pub fn is_held_back(&self) -> bool {
+        self.has_write_in_flight() && self.pipeline.is_overloaded()
+    }
+
     /// True while a write of this client has not been answered.
     fn has_write_in_flight(&self) -> bool {
         self.writes_proposed != self.connection.writes_answered()

@@ -106,6 +106,11 @@ impl Pipeline {
         });
     }
 
+    /// True if more requests wait for their proposals than the operator allows.
+    fn is_overloaded(&self) -> bool {
+        self.shared.outstanding() > self.outstanding_max
+    }
+
     /// The connection is over: its watches go with it, its session stays.
     pub fn leave(&self, connection: &Connection) {
         connection.fence();

@@ -54,6 +54,10 @@ impl Registry {
     /// be refused from then on (protocol.md 10.9).
     pub fn bind(&self, session: SessionId, connection: &Arc<Connection>, fence: impl FnOnce(&Connection)) {
         let mut tables = self.tables.write();
+        if !tables.by_id.contains_key(&connection.id) {
+            // It has left while its session was being opened.
+            return;
+        }
         let before = tables.by_session.insert(session, Arc::clone(connection));
         if let Some(before) = before.filter(|before| before.id != connection.id) {
             fence(&before);
