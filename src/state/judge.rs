@@ -14,6 +14,7 @@ use super::path;
 use super::proposal::{Action, Proposal};
 use super::replica::State;
 use super::store::StoreError;
+use super::tree::{Form, NewZnode};
 use super::txn::{Change, Outcome};
 use super::work::{Held, Work};
 use super::znode::{Kind, Owner, Znode};
@@ -86,10 +87,15 @@ impl Judge<'_> {
 
     fn client(&mut self, request: &Request) -> Result<Outcome, Stop> {
         match request {
-            Request::Create(_)
-            | Request::Create2(_)
-            | Request::CreateContainer(_)
-            | Request::CreateTtl(_) => self.create_request(request),
+            Request::Create(create) => {
+                let (path, _) = self.create(NewZnode::plain(Form::Plain, create))?;
+                Ok(Outcome::Created { path })
+            }
+            Request::Create2(create) => self.created(NewZnode::plain(Form::Plain, create)),
+            Request::CreateContainer(create) => {
+                self.created(NewZnode::plain(Form::Container, create))
+            }
+            Request::CreateTtl(create) => self.created(NewZnode::ttl(create)),
             Request::Delete(delete) => self.delete(delete).map(|()| Outcome::Done),
             Request::SetData(set_data) => self.set_data(set_data).map(Outcome::Stat),
             Request::SetAcl(set_acl) => self.set_acl(set_acl).map(Outcome::Stat),
@@ -97,8 +103,31 @@ impl Judge<'_> {
             Request::Multi(multi) => self.multi(multi),
             // zk: PrepRequestProcessor, reconfig: reconfigEnabled is asked before all else.
             Request::Reconfig(_) => Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED)),
-            _ => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
+            Request::Exists(_)
+            | Request::GetData(_)
+            | Request::GetAcl(_)
+            | Request::GetChildren(_)
+            | Request::GetChildren2(_)
+            | Request::Sync(_)
+            | Request::MultiRead(_)
+            | Request::CheckWatches(_)
+            | Request::RemoveWatches(_)
+            | Request::Auth(_)
+            | Request::SetWatches(_)
+            | Request::SetWatches2(_)
+            | Request::Sasl(_)
+            | Request::GetEphemerals(_)
+            | Request::GetAllChildrenNumber(_)
+            | Request::AddWatch(_)
+            | Request::Ping
+            | Request::WhoAmI
+            | Request::CloseSession => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
         }
+    }
+
+    fn created(&mut self, new: NewZnode<'_>) -> Result<Outcome, Stop> {
+        let (path, stat) = self.create(new)?;
+        Ok(Outcome::CreatedWithStat { path, stat })
     }
 
     /// A znode as it is for this proposal. `path`: anything.

@@ -11,6 +11,7 @@ use crate::state::{
 };
 
 type Nodes = BTreeMap<Arc<str>, Arc<Znode>>;
+type NodeList = Vec<(Arc<str>, Arc<Znode>)>;
 
 /// What `install` has seen, and what `persist` has written.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ struct Disk {
 
 impl MapStore {
     /// What is on disk, in order.
-    pub(super) fn disk(&self) -> (Vec<(Arc<str>, Arc<Znode>)>, Meta) {
+    pub(super) fn disk(&self) -> (NodeList, Meta) {
         let disk = self.disk.lock();
         let nodes = disk
             .nodes
