@@ -17,7 +17,7 @@ use crate::ensemble::{Ensemble, StartError};
 use crate::net::{Front, ListenError, Listener};
 use crate::pipeline::{Deliver, Pipeline, Shared};
 use crate::session::Greeter;
-use crate::state::{Replica, StoreError};
+use crate::state::{Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError};
 use crate::{ensemble, leader};
 
@@ -61,7 +61,20 @@ pub enum RunError {
     Store(#[source] Arc<StoreError>),
     /// The log, the tree or the consensus.
     #[error("run the ensemble")]
-    Ensemble(#[source] FatalError),
+    Ensemble(#[source] Arc<ensemble::Failure>),
+}
+
+/// What the ensemble is told: this server is its only voter.
+fn ensemble_config(settings: &Settings) -> ensemble::Config {
+    let me = ServerId(u64::from(settings.session.server_id));
+    let mut config = ensemble::Config::new(me, vec![me]);
+    let number = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+    config.batch_ops_max = number(settings.pipeline.batch_ops_max);
+    config.batch_bytes_max = settings.pipeline.batch_bytes_max;
+    config.window_batches = number(settings.pipeline.entries_in_flight_max);
+    config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush;
+    config.checkpoint_entries = settings.storage.snap_count;
+    config
 }
 
 impl Server {

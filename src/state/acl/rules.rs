@@ -243,7 +243,7 @@ mod tests {
         let refused = fix(Some(&list), &nobody, &Config::default());
         assert_eq!(refused, Err(ErrorCode::INVALID_ACL));
         let off = Config {
-            digest_disabled: true,
+            digest_enabled: false,
             ..Config::default()
         };
         let refused = fix(Some(&list), &[identity("digest", "u:h")], &off);
