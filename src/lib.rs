@@ -1,5 +1,6 @@
 //! Oxkeeper: a drop-in replacement for Apache ZooKeeper.
 
+pub mod auth;
 pub mod clock;
 pub mod state;
 pub mod storage;
