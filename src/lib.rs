@@ -26,6 +26,7 @@ pub mod watch;
 
 pub mod state;
 
+pub mod auth;
 pub mod clock;
 pub mod telemetry;
 

@@ -1,7 +1,9 @@
-//! Tests of the watch table: tables after the reference, golden scripts, and a naive model.
+//! Tests of the watch table: tables after the reference, golden scripts, a naive model,
+//! and a record of what ZooKeeper did.
 
 mod model;
 mod scripts;
+mod zookeeper;
 
 use std::sync::Arc;
 
