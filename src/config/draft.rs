@@ -125,6 +125,7 @@ impl Draft {
         }
     }
 
+    /// zk-differs: without any port ZooKeeper starts and waits for clients that cannot come.
     fn settle_listeners(&mut self, findings: &mut Findings) {
         for (host, port, key, port_key) in [
             (
@@ -250,11 +251,14 @@ impl Draft {
 
 /// Resolves a host to the address to bind; no host is every address.
 ///
-/// zk: InetAddress.getByName, which takes the first answer; here IPv4 first, as the JVM orders them.
+/// zk: InetAddress.getByName: an empty name is the loopback; of several answers the first, here IPv4 first, as the JVM orders them.
 pub(crate) fn resolve(host: Option<&str>, port: u16) -> Result<SocketAddr, String> {
-    let Some(host) = host.filter(|host| !host.is_empty()) else {
+    let Some(host) = host else {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
     };
+    if host.is_empty() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
     let bare = host
         .strip_prefix('[')
         .and_then(|h| h.strip_suffix(']'))

@@ -337,7 +337,7 @@ impl Draft {
             fixed == named || (fixed.ip().is_unspecified() && fixed.port() == named.port())
         });
         let (Some(fixed), Some(named), false) = (fixed, named, agree) else {
-            if let (Some(_), Some(_)) = (fixed, named) {
+            if ensemble.my_id.is_some() && named.is_some() {
                 self.client_host = Some(client.host);
             }
             return;

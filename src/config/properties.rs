@@ -9,6 +9,9 @@
 //! bytes -> natural lines -> logical lines (comments gone, continuations joined) -> key, value
 //! ```
 //!
+//! Compared with `java.util.Properties` on 60,000 random texts. Two differences are left: half of a
+//! surrogate pair becomes U+FFFD, and a lone backslash at the very end is no entry with an empty key.
+//!
 //! zk: QuorumPeerConfig.parse reads zoo.cfg with java.util.Properties.load, then trims.
 
 /// One `key=value`, both unescaped and trimmed.

@@ -314,6 +314,9 @@ type Honoured = (&'static str, fn(&Settings) -> bool);
 
 /// Lines of zoo.cfg, and what they must change.
 const HONOURED: &[Honoured] = &[
+    ("clientPortAddress=", |s| {
+        s.net.client_addr == "127.0.0.1:2181".parse().ok()
+    }),
     ("dataLogDir=/log", |s| {
         s.storage.log_dir.ends_with("log") && s.storage.data_dir.is_absolute()
     }),
@@ -791,6 +794,8 @@ fn one_server_line_is_a_standalone_server() {
         port(World::new(&same).file("myid", "1")).as_deref(),
         Some("127.0.0.1:2181")
     );
+    let kept = port(World::new(&same));
+    assert_eq!(kept.as_deref(), Some("0.0.0.0:2181"));
     let other = format!("{line}clientPort=2182\n");
     assert_eq!(port(World::new(&other)).as_deref(), Some("0.0.0.0:2182"));
     assert_eq!(
