@@ -4,7 +4,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.fail;
 
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import org.apache.zookeeper.WatchedEvent;
 import org.apache.zookeeper.Watcher;
@@ -53,6 +55,14 @@ final class Events implements Watcher {
         List<String> all = nodes.stream().map(Events::text).toList();
         nodes.clear();
         return all;
+    }
+
+    /** The distinct zxids of all events so far; the events are taken. */
+    synchronized Set<Long> drainZxids() {
+        Set<Long> zxids = new HashSet<>();
+        nodes.forEach(event -> zxids.add(event.getZxid()));
+        nodes.clear();
+        return zxids;
     }
 
     /** Waits until the session's state was told `times` times since the last forget(). */

@@ -57,7 +57,7 @@ abstract class Fixture {
 
     @AfterEach
     void closeAll() throws Exception {
-        proxies.forEach(TcpProxy::close);
+        proxies.forEach(TcpProxy::resume);
         if (Servers.external() != null && root != null) {
             try (Client janitor = Client.begin(hosts, CALM_MS, 64 << 20)) {
                 ZKUtil.deleteRecursive(janitor, root, 500);
@@ -66,6 +66,7 @@ abstract class Fixture {
         for (Client client : clients) {
             client.close();
         }
+        proxies.forEach(TcpProxy::close);
     }
 
     Client connect() throws Exception {
