@@ -26,6 +26,12 @@ public final class Main implements TestExecutionListener {
     /** Entry point. */
     public static void main(String[] args) {
         LauncherDiscoveryRequestBuilder request = LauncherDiscoveryRequestBuilder.request();
+        // Two classes at a time, since much of the work is waiting for timeouts.
+        request.configurationParameter("junit.jupiter.execution.parallel.enabled", "true")
+                .configurationParameter("junit.jupiter.execution.parallel.mode.default", "same_thread")
+                .configurationParameter("junit.jupiter.execution.parallel.mode.classes.default", "concurrent")
+                .configurationParameter("junit.jupiter.execution.parallel.config.strategy", "fixed")
+                .configurationParameter("junit.jupiter.execution.parallel.config.fixed.parallelism", "2");
         String here = Main.class.getPackageName();
         for (String arg : args) {
             String name = here + "." + arg;

@@ -19,7 +19,7 @@ import org.junit.jupiter.api.Test;
 
 /** The end of sessions: by silence, by close, and with creates under way. An ephemeral never outlives its session. */
 class SessionTest extends Fixture {
-    private static final int SHORT_MS = 1_000;
+    private static final int SHORT_MS = 2_000;
     /** A tick rounds the expiry up (3 s by default, half a second on servers started here), a busy machine adds. */
     private static final int SLACK_MS = 6_000;
 
@@ -78,7 +78,7 @@ class SessionTest extends Fixture {
         Events events = new Events();
         String node = makeEphemeral(idle, root + "/e");
         zk.exists(node, events);
-        Thread.sleep(3L * idle.getSessionTimeout());
+        Thread.sleep(2L * idle.getSessionTimeout());
         fence(zk);
         assertEquals(List.of(), events.drain());
         assertEquals(idle.getSessionId(), zk.exists(node, false).getEphemeralOwner());
@@ -191,18 +191,18 @@ class SessionTest extends Fixture {
     void manySessionsComeAndGo() throws Exception {
         List<Client> clients = new ArrayList<>();
         Set<Long> ids = new HashSet<>();
-        for (int i = 0; i < 40; i++) {
+        for (int i = 0; i < 24; i++) {
             Client client = connect();
             clients.add(client);
             ids.add(client.getSessionId());
             makeEphemeral(client, root + "/e" + i);
         }
-        assertEquals(40, ids.size());
-        for (int i = 0; i < 40; i += 2) {
+        assertEquals(24, ids.size());
+        for (int i = 0; i < 24; i += 2) {
             clients.get(i).close();
         }
-        assertEquals(20, zk.getChildren(root, false).size());
-        for (int i = 1; i < 40; i += 2) {
+        assertEquals(12, zk.getChildren(root, false).size());
+        for (int i = 1; i < 24; i += 2) {
             assertNotNull(zk.exists(root + "/e" + i, false));
         }
     }
