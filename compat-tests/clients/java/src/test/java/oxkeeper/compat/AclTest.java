@@ -107,6 +107,7 @@ class AclTest extends Fixture {
         make(zk, node + "/c", "");
         refused(Code.NOAUTH, node + "/c", () -> alice.delete(node + "/c", -1));
         assertNull(zk.exists(node + "/no", false));
+        alice.setACL(node, Ids.OPEN_ACL_UNSAFE, -1);
     }
 
     @Test
