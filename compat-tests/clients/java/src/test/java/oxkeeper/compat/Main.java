@@ -15,7 +15,7 @@ import org.junit.platform.launcher.core.LauncherFactory;
 
 /**
  * Runs the suite, a line per test and the sum as the last line. Arguments narrow it: WatchTest, or
- * WatchTest#oneShotDataWatch. Ends with 1 when a test failed or none ran.
+ * WatchTest#dataWatchFiresOnce; -Dsuite.classes is a pattern for all of them. Ends with 1 when a test failed or none ran.
  */
 public final class Main implements TestExecutionListener {
     private final Map<String, Long> started = new ConcurrentHashMap<>();
@@ -37,8 +37,9 @@ public final class Main implements TestExecutionListener {
             String name = here + "." + arg;
             request.selectors(arg.contains("#") ? selectMethod(name) : selectClass(name));
         }
+        String classes = System.getProperty("suite.classes", ".*Test");
         if (args.length == 0) {
-            request.selectors(selectPackage(here)).filters(includeClassNamePatterns(".*Test"));
+            request.selectors(selectPackage(here)).filters(includeClassNamePatterns(classes));
         }
         Main main = new Main();
         LauncherFactory.create().execute(request.build(), main);
