@@ -150,3 +150,85 @@ fn continuation_bytes(lead: u8, tail: &[u8]) -> usize {
         .take_while(|byte| (**byte & 0xc0) == 0x80);
     1 + more.count()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
+    use super::*;
+
+    fn from_wire(bytes: &[u8]) -> Text {
+        Text::from_wire(Bytes::copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn well_formed_text_is_not_copied() {
+        let bytes = Bytes::from("/\u{e4}/\u{20ac}/\u{1f600}".to_owned());
+        let text = Text::from_wire(bytes.clone());
+        assert_eq!(text, "/\u{e4}/\u{20ac}/\u{1f600}");
+        assert_eq!(text.as_bytes_shared().as_ptr(), bytes.as_ptr());
+        assert_ne!(
+            text.to_detached().as_bytes_shared().as_ptr(),
+            bytes.as_ptr()
+        );
+    }
+
+    #[test]
+    fn malformed_sequences_become_replacement_characters() {
+        let table: [(&[u8], &str); 12] = [
+            (b"a\x80b", "a\u{fffd}b"),
+            (b"\xc0A", "\u{fffd}A"),
+            (b"\xe0\x80", "\u{fffd}\u{fffd}"),
+            (b"\xe1\x80", "\u{fffd}"),
+            (b"\xe1\x80/", "\u{fffd}/"),
+            (b"\xf0\x90A", "\u{fffd}A"),
+            (b"\xf0\x80\x80\x80", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+            (b"\xf4\x90\x80\x80", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+            // Surrogates: one each, whole or cut off, alone or as a pair.
+            (b"\xed\xa0\x80", "\u{fffd}"),
+            (b"\xed\xa0A", "\u{fffd}A"),
+            (b"\xed\xa0", "\u{fffd}"),
+            (b"\xed\xa0\xbd\xed\xb8\x80", "\u{fffd}\u{fffd}"),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(from_wire(bytes), expected, "{bytes:x?}");
+        }
+    }
+
+    /// All sequences of one to four of the bytes at which decoders branch, against a checksum
+    /// (FNV-1a, 0xff behind each) of what `new String(bytes, UTF_8)` of OpenJDK 17.0.15 gives.
+    #[test]
+    fn replaces_exactly_as_java_does() {
+        const BRANCHES: [u8; 27] = [
+            0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0,
+            0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf7, 0xf8, 0xff,
+        ];
+        let mut checksum = 0xcbf2_9ce4_8422_2325_u64;
+        for length in 1..=4 {
+            for number in 0..BRANCHES.len().pow(length) {
+                let mut rest = number;
+                let mut bytes = Vec::new();
+                for _ in 0..length {
+                    bytes.push(BRANCHES[rest % BRANCHES.len()]);
+                    rest /= BRANCHES.len();
+                }
+                for byte in from_wire(&bytes).bytes().chain([0xff]) {
+                    checksum = (checksum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+                }
+            }
+        }
+        assert_eq!(checksum, 0x8eb2_6687_7f00_7c13);
+    }
+
+    #[test]
+    fn is_looked_up_by_str() {
+        let hashed: HashSet<Text> = ["/a", "/b"].map(Text::from).into();
+        let ordered: BTreeSet<Text> = ["/a", "/b"].map(Text::from).into();
+        assert!(hashed.contains("/a") && ordered.contains("/b"));
+        assert!(!hashed.contains("/c") && !ordered.contains("/c"));
+        assert_eq!(
+            format!("{} {:?}", Text::from("/a"), Text::from("/a")),
+            "/a \"/a\""
+        );
+    }
+}

@@ -14,19 +14,40 @@
 //! This room does not know: connections, watches, Raft, RocksDB, the clock. It is synchronous and
 //! iterates in order only.
 
+mod acl;
+mod apply;
+mod batch;
 mod config;
+mod genesis;
 mod identity;
 mod ids;
+mod judge;
+mod multi;
+mod path;
 mod proposal;
+mod quota;
+mod read;
+mod replica;
+mod sessions;
 mod sink;
 mod store;
+mod tree;
 mod txn;
+mod work;
 mod znode;
 
+#[cfg(test)]
+mod tests;
+
+pub use acl::permits;
+pub use apply::{ApplyError, SLICE_PROPOSALS_MAX};
+pub use batch::{BatchBuilder, FormatError};
 pub use config::Config;
 pub use identity::{Identities, Identity};
 pub use ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
-pub use proposal::{Action, Batch, BatchFormat, Proposal};
+pub use proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
+pub use read::{ReadStop, count_descendants};
+pub use replica::{Replica, State};
 pub use sink::{Silence, Sink};
 pub use store::{Missing, Peek, Restored, Store, StoreError, View};
 pub use txn::{Change, Cursor, Event, Meta, OpOutcome, Outcome, SessionRecord, Txn};

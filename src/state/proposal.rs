@@ -74,3 +74,50 @@ pub struct Batch {
     /// In the order in which they are judged.
     pub proposals: Vec<Proposal>,
 }
+
+/// What a proposal wants, borrowed: what [`super::BatchBuilder`] encodes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum ActionRef<'a> {
+    /// As [`Action::Client`].
+    Client {
+        /// The opcode.
+        op: OpCode,
+        /// The request body, without its header.
+        body: &'a [u8],
+    },
+    /// As [`Action::OpenSession`].
+    OpenSession {
+        /// Granted timeout, milliseconds.
+        timeout_ms: i32,
+        /// The password that the origin chose.
+        password: &'a [u8; 16],
+    },
+    /// As [`Action::CloseSession`].
+    CloseSession,
+    /// As [`Action::ExpireSession`].
+    ExpireSession,
+    /// As [`Action::Reap`].
+    Reap {
+        /// Full path.
+        path: &'a str,
+    },
+}
+
+impl Action {
+    /// The same, borrowed.
+    pub fn borrowed(&self) -> ActionRef<'_> {
+        match self {
+            Self::Client { op, body } => ActionRef::Client { op: *op, body },
+            Self::OpenSession {
+                timeout_ms,
+                password,
+            } => ActionRef::OpenSession {
+                timeout_ms: *timeout_ms,
+                password,
+            },
+            Self::CloseSession => ActionRef::CloseSession,
+            Self::ExpireSession => ActionRef::ExpireSession,
+            Self::Reap { path } => ActionRef::Reap { path },
+        }
+    }
+}

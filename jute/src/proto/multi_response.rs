@@ -142,9 +142,10 @@ impl MultiResult {
     pub fn encode(&self, out: &mut BytesMut) {
         use crate::field::Field as _;
 
-        let err = match self {
-            Self::Error(code) => *code,
-            _ => ErrorCode::OK,
+        let err = if let Self::Error(code) = self {
+            *code
+        } else {
+            ErrorCode::OK
         };
         MultiHeader::put_result(self.op(), err, out);
         match self {

@@ -22,7 +22,8 @@ record! {
 /// What a successful request answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// No record: delete, ping, auth, setWatches, checkWatches, removeWatches, closeSession.
+    /// No record: delete, check, ping, auth, setWatches, checkWatches, removeWatches,
+    /// closeSession.
     Empty,
     /// To create.
     Create(CreateResponse),
@@ -67,6 +68,7 @@ impl Response {
             | OpCode::AUTH
             | OpCode::SET_WATCHES
             | OpCode::SET_WATCHES2
+            | OpCode::CHECK
             | OpCode::CHECK_WATCHES
             | OpCode::REMOVE_WATCHES
             | OpCode::CLOSE_SESSION => Self::Empty,

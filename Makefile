@@ -1,0 +1,66 @@
+# Oxkeeper: what can be done here. `make` alone lists it.
+#
+# One cargo profile (--release) serves everything, and build output lies outside the checkout, so
+# that RocksDB (about 12 minutes on two cores) is compiled once per machine.
+
+CACHE := $(or $(OXKEEPER_CACHE),$(HOME)/.cache/oxkeeper)
+export OXKEEPER_CACHE := $(CACHE)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+SERVER ?= oxkeeper
+CARGO := cargo
+BIN := $(CARGO_TARGET_DIR)/release/oxkeeper
+export OXKEEPER_BIN := $(BIN)
+SHELL := /bin/bash
+
+.PHONY: help deps build run test unit compat verify fix bench fuzz differences
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+deps:  ## Install what the build and the tests need
+	@compat-tests/tools/deps build
+
+build: deps  ## Build the server; the last line is the path of its binary
+	@echo "oxkeeper: building (the first time RocksDB is compiled: about 12 minutes on two cores)"
+	@$(CARGO) build --release --locked --bin oxkeeper
+	@echo "$(BIN)"
+
+run: build  ## Build and run a single node on port 2181, data in ./data
+	@exec "$(BIN)"
+
+unit: deps  ## Unit, golden and property tests of all crates
+	@echo "oxkeeper: unit tests"
+	@$(CARGO) test --release --locked --workspace --quiet
+
+test: build unit  ## All tests: unit, then the suites with real clients
+	@compat-tests/tools/deps test
+	@compat-tests/tools/suites all
+
+compat: build  ## The suites with real clients on SERVER=oxkeeper|zookeeper|HOST:PORT
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" compat-tests/tools/suites compat
+
+verify: deps  ## Format, lints, tests, docs, licences, spelling; writes nothing in the checkout
+	@compat-tests/tools/deps verify
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --release --locked --workspace --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --quiet
+	$(CACHE)/tools/bin/cargo-deny --log-level error check bans licenses sources
+	$(CACHE)/tools/venv/bin/typos
+
+fix:  ## Format and apply what the lints can apply
+	$(CARGO) fmt --all
+	$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
+	OXKEEPER_WRITE_DOCS=1 $(CARGO) test --release --quiet -p oxkeeper config::docs
+
+fuzz:  ## Fuzz every decoder entry point (needs the nightly toolchain and cargo-fuzz)
+	@compat-tests/tools/deps fuzz
+	@compat-tests/tools/fuzz
+
+bench: build  ## Throughput beside the genuine ZooKeeper
+	@compat-tests/tools/deps test
+	@compat-tests/tools/suites bench
+
+differences:  ## Every deliberate difference from ZooKeeper, as the code marks it
+	@grep -rn --include='*.rs' -A3 'zk-differs:' src jute/src | sed -E 's/^([^:-]+)[:-]([0-9]+)[:-] *\/\/[\/!]? ?/\1:\2 /'

@@ -1,0 +1,60 @@
+//! Expires sessions that have not been heard of for their timeout.
+//!
+//! zk: SessionTrackerImpl.run, ExpiryQueue: one sweep per tick. protocol.md 8.1.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::ensemble::{Ensemble, Role, Submission, SubmitError};
+use crate::session::Touches;
+use crate::state::{ActionRef, Identities};
+
+/// Sweeps once per tick until `stop`. Sessions begin again with their whole timeout whenever this
+/// server becomes leader.
+pub async fn expire_sessions(
+    ensemble: Arc<Ensemble>,
+    touches: Arc<impl AsRef<Touches>>,
+    tick_ms: u32,
+    stop: CancellationToken,
+) {
+    let touches = touches.as_ref().as_ref();
+    let nobody: Identities = Arc::from([]);
+    let mut sweep = interval(Duration::from_millis(u64::from(tick_ms.max(1))));
+    // After a stall of the whole process, clients get their chance to be heard before the next
+    // sweep instead of several sweeps at once.
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut led = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = sweep.tick() => {}
+        }
+        let leads = ensemble.role() == Role::Leader;
+        if leads && !led {
+            touches.restart_all();
+        }
+        led = leads;
+        if !leads {
+            continue;
+        }
+        for session in touches.expire() {
+            tracing::debug!(%session, "session expires");
+            loop {
+                let submitted = ensemble.submit(Submission {
+                    session,
+                    cxid: 0,
+                    identities: &nobody,
+                    action: ActionRef::ExpireSession,
+                });
+                match submitted {
+                    Ok(_sequence) => break,
+                    Err(SubmitError::Full) => ensemble.room().await,
+                    Err(SubmitError::Closed) => return,
+                }
+            }
+        }
+    }
+}

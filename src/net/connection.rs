@@ -1,0 +1,282 @@
+//! One connection's task: bytes between a socket and a client.
+
+use std::future::{Future, pending};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::config::Config;
+use crate::admin::Inspector;
+use crate::clock::Clock;
+use crate::pipeline::{Client, Pipeline, Settle, Step, settle};
+use crate::session::{Connection, Outbox};
+
+/// Room that a read of the socket finds in the inbox.
+const READ_BYTES: usize = 16 * 1024;
+/// Bytes that may wait in the inbox while the head cannot be served.
+const INBOX_BYTES_MAX: usize = 128 * 1024;
+/// Capacity above which an empty buffer is given back.
+const KEEP_BYTES_MAX: usize = 64 * 1024;
+/// How long a connection that ends may take to get rid of what is on its wire.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What connections are served with.
+#[derive(Debug)]
+pub struct Front {
+    /// Requests.
+    pub pipeline: Arc<Pipeline>,
+    /// Four-letter words.
+    pub inspector: Arc<Inspector>,
+    /// Wall clock, for `cons`.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A step that is being settled, polled beside the socket.
+type Settling = Pin<Box<dyn Future<Output = Settle> + Send>>;
+
+/// What the task goes on with.
+enum Next {
+    Serve,
+    End,
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(
+    front: Arc<Front>,
+    config: Config,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stop: CancellationToken,
+) {
+    let pipeline = Arc::clone(&front.pipeline);
+    let identities = pipeline.schemes.of_connection(peer.ip());
+    let outbox = Outbox::new(config.outbox_bytes_max);
+    let connection = pipeline.shared.registry.enter(peer, identities, outbox);
+    connection.stats.established(front.clock.wall_ms());
+    let client = Client::new(
+        Arc::clone(&pipeline),
+        Arc::clone(&connection),
+        Config::HANDSHAKE_FRAME_BYTES_MAX.min(config.frame_bytes_max),
+    );
+    let mut task = Task {
+        front,
+        stream,
+        client,
+        deadline: Instant::now() + Duration::from_millis(config.handshake_timeout_ms),
+        settling: None,
+        at_end: false,
+    };
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = task.run() => ended,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection lost");
+    }
+    leave(&pipeline, &connection);
+}
+
+fn leave(pipeline: &Pipeline, connection: &Connection) {
+    pipeline.leave(connection);
+    tracing::debug!(peer = %connection.peer, session = %connection.session(), "connection ended");
+}
+
+struct Task {
+    front: Arc<Front>,
+    stream: TcpStream,
+    client: Client,
+    /// When a connection without a session is closed.
+    deadline: Instant,
+    settling: Option<Settling>,
+    /// The client sends no more; what has come is still served.
+    at_end: bool,
+}
+
+impl Task {
+    async fn run(&mut self) -> io::Result<()> {
+        if !self.first_bytes().await? {
+            return Ok(());
+        }
+        loop {
+            let step = if self.settling.is_some() {
+                Step::Blocked
+            } else {
+                self.client.advance()
+            };
+            match step {
+                Step::Gone => return Ok(()),
+                Step::End => return self.last_words().await,
+                Step::Idle if self.at_end => return Ok(()),
+                Step::More => {
+                    self.send_all().await?;
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Step::Idle | Step::Blocked => {}
+                waits @ (Step::Warm(_) | Step::Count { .. } | Step::Barrier | Step::Full) => {
+                    let pipeline = Arc::clone(&self.front.pipeline);
+                    self.settling = Some(Box::pin(settle(pipeline, waits)));
+                }
+            }
+            match self.wait().await? {
+                Next::Serve => {}
+                Next::End => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits until something can be done: bytes to read or to send, a wake-up, a settled step.
+    async fn wait(&mut self) -> io::Result<Next> {
+        // Most replies leave here, without waiting for the socket to say that it is writable.
+        self.try_send()?;
+        let sending = !self.client.wire.is_empty();
+        let reading = !sending
+            && !self.at_end
+            && self.client.inbox.len() < INBOX_BYTES_MAX
+            && !self.client.is_held_back();
+        let handshaking = self.client.is_handshaking();
+        let connection = Arc::clone(self.client.connection());
+        let settling = async {
+            match self.settling.as_mut() {
+                Some(settling) => settling.await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            settled = settling => {
+                self.settling = None;
+                self.client.settled(settled);
+            }
+            () = connection.outbox.woken() => self.collect(),
+            writable = self.stream.writable(), if sending => writable?,
+            readable = self.stream.readable(), if reading => {
+                readable?;
+                self.receive()?;
+            }
+            () = sleep_until(self.deadline), if handshaking => {
+                tracing::debug!(peer = %connection.peer, "no session in time");
+                return Ok(Next::End);
+            }
+        }
+        Ok(Next::Serve)
+    }
+
+    /// While a step is being settled, what apply has pushed meanwhile is sent all the same.
+    fn collect(&mut self) {
+        if self.settling.is_some() {
+            // Advance does this itself when it runs; here only the bytes move.
+            self.client.collect();
+        }
+    }
+
+    /// Reads what has come, as much as fits.
+    fn receive(&mut self) -> io::Result<()> {
+        let inbox = &mut self.client.inbox;
+        inbox.reserve(READ_BYTES);
+        match self.stream.try_read_buf(inbox) {
+            Ok(0) => self.at_end = true,
+            Ok(_) => self.client.heard(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Sends as much as the socket takes now.
+    fn try_send(&mut self) -> io::Result<()> {
+        let wire = &mut self.client.wire;
+        while !wire.is_empty() {
+            match self.stream.try_write(wire) {
+                Ok(sent) => wire.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        if wire.capacity() > KEEP_BYTES_MAX {
+            *wire = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    async fn send_all(&mut self) -> io::Result<()> {
+        let wire = &mut self.client.wire;
+        while !wire.is_empty() {
+            self.stream.write_buf(wire).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is left, then closes.
+    async fn last_words(&mut self) -> io::Result<()> {
+        let sent = tokio::time::timeout(LAST_WORDS, async {
+            self.send_all().await?;
+            self.stream.shutdown().await
+        });
+        match sent.await {
+            Ok(sent) => sent,
+            Err(_elapsed) => Ok(()),
+        }
+    }
+
+    /// Waits for the first four bytes: a command word, or the length of a ConnectRequest. False if
+    /// the connection is over.
+    async fn first_bytes(&mut self) -> io::Result<bool> {
+        let inbox = &mut self.client.inbox;
+        while inbox.len() < 4 {
+            let read = async {
+                self.stream.readable().await?;
+                inbox.reserve(READ_BYTES);
+                self.stream.try_read_buf(inbox)
+            };
+            match tokio::time::timeout_at(self.deadline, read).await {
+                Ok(Ok(0)) | Err(_) => return Ok(false),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+        let Some(word) = inbox.first_chunk::<4>().copied() else {
+            return Ok(false);
+        };
+        if !self.front.inspector.knows(word) {
+            return Ok(true);
+        }
+        self.command(word).await?;
+        Ok(false)
+    }
+
+    /// A four-letter word: its text, then the end. zk: NIOServerCnxn.checkFourLetterWord.
+    async fn command(&mut self, word: [u8; 4]) -> io::Result<()> {
+        const ARGUMENT_BYTES: usize = 8;
+        let inbox = &mut self.client.inbox;
+        while self.front.inspector.takes_argument(word) && inbox.len() < 4 + ARGUMENT_BYTES {
+            self.stream.readable().await?;
+            match self.stream.try_read_buf(inbox) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let argument = inbox
+            .get(4..4 + ARGUMENT_BYTES)
+            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
+            .map(i64::from_be_bytes);
+        let inspector = Arc::clone(&self.front.inspector);
+        let connection = Arc::clone(self.client.connection());
+        connection.stats.received(1);
+        self.front.pipeline.shared.stats.received(1);
+        let text = inspector.command(word, argument, &connection).await;
+        self.client.wire.extend_from_slice(text.as_bytes());
+        self.last_words().await
+    }
+}

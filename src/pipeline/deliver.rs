@@ -1,0 +1,212 @@
+//! From a txn to the clients: events, then the reply (STYLE I4).
+//!
+//! Runs inside apply with the state lock held for writing, so it only appends to outboxes; the
+//! connections are woken when the slice is done. A reply belongs to the oldest pending proposal of
+//! this process: proposals of one origin are applied in the order of their sequence.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use jute::{ErrorCode, ReplyHeader, perms, reply};
+
+use super::replies;
+use super::shared::{Awaits, Pending, Shared};
+use crate::session::{Connection, ConnectionId, End, put_connect_response};
+use crate::state::{Change, Event, Outcome, SessionId, Sink, State, Txn, permits};
+use crate::watch::{Notice, WatchTable, WatcherId};
+
+/// The state of a WatcherEvent: always SyncConnected. zk: Watcher.Event.KeeperState.
+pub(super) const EVENT_STATE: i32 = 3;
+
+/// Tells clients what apply did.
+#[derive(Debug, Clone)]
+pub struct Deliver {
+    shared: Arc<Shared>,
+}
+
+impl Deliver {
+    /// Delivers to the connections in `shared`.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn tell_watchers(&self, txn: &Txn) {
+        if txn.events.is_empty() {
+            return;
+        }
+        let mut watches = self.shared.watches.lock();
+        for event in &txn.events {
+            self.trigger(&mut watches, txn, event);
+        }
+    }
+
+    /// One event: its frame is encoded once for each kind and path and copied to all who watch.
+    fn trigger(&self, watches: &mut WatchTable, txn: &Txn, event: &Event) {
+        let mut frame = EventFrame::default();
+        watches.trigger(event, &mut |notice: Notice<'_>| {
+            let WatcherId(number) = notice.watcher;
+            let Some(connection) = self.shared.registry.of_id(ConnectionId(number)) else {
+                return;
+            };
+            if !self.may_see(&connection, &notice) {
+                return;
+            }
+            let bytes = frame.encoded(txn.zxid.0, &notice);
+            connection.outbox.push(|out| out.extend_from_slice(bytes));
+            self.shared.tell(&connection);
+        });
+    }
+
+    /// zk: WatchManager.triggerWatch with ServerWatcher.process: no READ, no event (9.6).
+    fn may_see(&self, connection: &Connection, notice: &Notice<'_>) -> bool {
+        permits(
+            notice.filter_acl,
+            &connection.identities(),
+            perms::READ,
+            self.shared.skip_acl,
+        )
+    }
+
+    /// Takes the pending proposal that this txn answers, if it is one of this process.
+    fn take_pending(&self, txn: &Txn) -> Option<Pending> {
+        if self.shared.origin.get() != Some(&txn.origin) {
+            return None;
+        }
+        let mut pending = self.shared.pending.lock();
+        // The leader's chores have no pending entry; anything older than this txn cannot be
+        // answered any more, which would be a defect of the order that the cursor guarantees.
+        while let Some(front) = pending.front() {
+            if front.sequence > txn.sequence {
+                return None;
+            }
+            let front = pending.pop_front()?;
+            if front.sequence == txn.sequence {
+                return Some(front);
+            }
+            front.connection.outbox.end(End::Now);
+            self.shared.tell(&front.connection);
+        }
+        None
+    }
+
+    fn answer(&self, txn: &Txn, pending: &Pending) {
+        let connection = &pending.connection;
+        match &pending.awaits {
+            Awaits::Reply { xid, op } => {
+                let header = ReplyHeader {
+                    xid: *xid,
+                    zxid: txn.zxid.0,
+                    err: replies::code(&txn.outcome),
+                };
+                connection.outbox.push(|out| {
+                    let before = out.len();
+                    replies::put_outcome(out, header, &txn.outcome);
+                    self.shared.stats.replied(out.len() - before);
+                });
+                connection.stats.replied(*op, *xid, txn.zxid, pending.since.elapsed());
+                self.shared.stats.sent(1);
+                self.shared.stats.answered(1, pending.since.elapsed());
+            }
+            Awaits::Session {
+                granted,
+                read_only_asked,
+            } => {
+                if txn.outcome == Outcome::SessionOpened {
+                    let touch = self.shared.touches.of(granted.session);
+                    connection.bind(granted.session, touch);
+                    self.shared.registry.bind(granted.session, connection, |_| {});
+                    connection.outbox.push(|out| {
+                        put_connect_response(out, Some(granted), *read_only_asked);
+                    });
+                    connection.stats.opened(txn.zxid, pending.since.elapsed());
+                    self.shared.stats.sent(1);
+                    self.shared.stats.answered(1, pending.since.elapsed());
+                } else {
+                    connection.outbox.end(End::Now);
+                }
+            }
+        }
+        connection.write_answered();
+        self.shared.tell(connection);
+    }
+
+    /// Starts and stops session clocks: before the answer, which binds to the clock.
+    fn note_sessions(&self, txn: &Txn) {
+        for change in &txn.changes {
+            if let Change::Session { id, after } = change {
+                match after {
+                    Some(record) if self.shared.touches.of(*id).is_none() => {
+                        self.shared.touches.start(*id, record.timeout_ms);
+                    }
+                    Some(_) => {}
+                    None => self.shared.touches.forget(*id),
+                }
+            }
+        }
+    }
+
+    /// A session is gone: its connection closes, behind the reply if its client asked for it.
+    fn close_connection(&self, session: SessionId) {
+        if let Some(connection) = self.shared.registry.of_session(session) {
+            connection.outbox.end(End::AfterFlush);
+            self.shared.tell(&connection);
+        }
+    }
+}
+
+impl Sink for Deliver {
+    fn applied(&self, _state: &State, txn: &Txn) {
+        self.note_sessions(txn);
+        self.tell_watchers(txn);
+        if let Some(pending) = self.take_pending(txn) {
+            self.answer(txn, &pending);
+        }
+        if txn.outcome == Outcome::SessionClosed {
+            self.close_connection(txn.session);
+        }
+    }
+
+    fn slice_done(&self) {
+        let told = std::mem::take(&mut *self.shared.told.lock());
+        for connection in told {
+            connection.wake_told();
+        }
+    }
+}
+
+/// The frame of the notice encoded last: all watchers of one trigger get the same bytes.
+#[derive(Debug, Default)]
+struct EventFrame {
+    kind: i32,
+    path: String,
+    bytes: BytesMut,
+}
+
+impl EventFrame {
+    fn encoded(&mut self, zxid: i64, notice: &Notice<'_>) -> &[u8] {
+        let kind = notice.kind.code();
+        if self.kind != kind || self.path != notice.path {
+            self.kind = kind;
+            notice.path.clone_into(&mut self.path);
+            self.bytes.clear();
+            put_event(&mut self.bytes, zxid, kind, notice.path);
+        }
+        &self.bytes
+    }
+}
+
+/// Appends the frame of a watch event.
+pub(super) fn put_event(out: &mut BytesMut, zxid: i64, kind: i32, path: &str) {
+    let mark = reply::begin(
+        out,
+        ReplyHeader {
+            xid: reply::EVENT_XID,
+            zxid,
+            err: ErrorCode::OK,
+        },
+    );
+    bytes::BufMut::put_i32(out, kind);
+    bytes::BufMut::put_i32(out, EVENT_STATE);
+    jute::put_ustring(out, Some(path));
+    replies::finish(out, mark);
+}

@@ -1,0 +1,134 @@
+//! Requests on their way: from a client's bytes to the state, and back.
+//!
+//! ```text
+//!   Client::advance ─┬─ reads, watches: state (read guard) ─▶ wire
+//!                    └─ writes: Pipeline::submit ─▶ ensemble ─▶ log ─▶ apply
+//!                                                                       │ write guard
+//!                      wire ◀─ outbox ◀─ Deliver (events, then reply) ◀─┘
+//! ```
+//!
+//! One order (DESIGN 4.1): what apply pushes into an outbox and what a client answers itself are
+//! both done under the state lock, so replies and events leave in the order of the state's changes.
+//! A session's requests are served strictly one after the other; its writes are proposed without
+//! waiting for each other.
+//!
+//! This room does not know: sockets, Raft, the disk.
+
+mod classify;
+mod client;
+mod config;
+mod deliver;
+mod replies;
+mod shared;
+mod stop;
+mod watches;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use client::Client;
+pub use config::Config;
+pub use deliver::Deliver;
+pub use shared::Shared;
+pub use stop::{Settle, Step, settle};
+
+use crate::auth::Schemes;
+use crate::ensemble::{Ensemble, Submission, SubmitError};
+use crate::session::{Connection, Greeter};
+use crate::state::{ActionRef, Replica, SessionId, StoreError};
+use shared::{Awaits, Pending};
+
+/// What all clients need. Made by `server.rs` once the ensemble serves.
+pub struct Pipeline {
+    /// What clients and delivery share.
+    pub shared: Arc<Shared>,
+    /// The state behind its lock.
+    pub replica: Arc<Replica>,
+    /// Where proposals go.
+    pub ensemble: Arc<Ensemble>,
+    /// Judges handshakes.
+    pub greeter: Greeter,
+    /// Authentication.
+    pub schemes: Schemes,
+    /// Longest frame that a client with a session may send, bytes. zk: jute.maxbuffer.
+    pub frame_bytes_max: usize,
+    /// Requests in the pipeline beyond which clients with requests under way are not read from.
+    pub outstanding_max: usize,
+    /// Set when the storage fails under a read: the process must end.
+    pub failure: watch::Sender<Option<Arc<StoreError>>>,
+}
+
+impl Pipeline {
+    /// Proposes for a connection and remembers who waits, in one step, so that the order of the
+    /// waiting is the order of the proposals.
+    ///
+    /// # Errors
+    /// `Full`: too much is waiting; try again when there is room. `Closed`: the server stops, or
+    /// the session has moved to another connection; end this one.
+    fn submit(
+        &self,
+        connection: &Arc<Connection>,
+        session: SessionId,
+        cxid: i32,
+        action: ActionRef<'_>,
+        awaits: Awaits,
+        since: Instant,
+    ) -> Result<(), SubmitError> {
+        let identities = connection.identities();
+        let mut pending = self.shared.pending.lock();
+        if connection.is_fenced() {
+            return Err(SubmitError::Closed);
+        }
+        let sequence = self.ensemble.submit(Submission {
+            session,
+            cxid,
+            identities: &identities,
+            action,
+        })?;
+        pending.push_back(Pending {
+            sequence,
+            connection: Arc::clone(connection),
+            awaits,
+            since,
+        });
+        Ok(())
+    }
+
+    /// Binds a session to a connection. What the connection that had it before has not proposed
+    /// yet will never be proposed (protocol.md 10.9).
+    fn bind(&self, session: SessionId, connection: &Arc<Connection>) {
+        self.shared.registry.bind(session, connection, |before| {
+            let _pending = self.shared.pending.lock();
+            before.fence();
+        });
+    }
+
+    /// True if more requests wait for their proposals than the operator allows.
+    fn is_overloaded(&self) -> bool {
+        self.shared.outstanding() > self.outstanding_max
+    }
+
+    /// The connection is over: its watches go with it, its session stays.
+    pub fn leave(&self, connection: &Connection) {
+        connection.fence();
+        self.shared
+            .watches
+            .lock()
+            .drop_watcher(crate::watch::WatcherId(connection.id.0));
+        self.shared.registry.leave(connection);
+    }
+
+    /// Reads of the disk fail: the process must end (STYLE I6).
+    pub fn report_store_failure(&self, error: StoreError) {
+        self.failure.send_replace(Some(Arc::new(error)));
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline").finish_non_exhaustive()
+    }
+}

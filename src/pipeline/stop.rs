@@ -1,0 +1,115 @@
+//! Why serving a client's requests stopped, and what lets it go on.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Pipeline;
+use crate::state::{Missing, View, Zxid, count_descendants};
+
+/// Why [`super::Client::advance`] returned.
+pub enum Step {
+    /// All that came has been served: wait for bytes, or for the outbox to wake.
+    Idle,
+    /// The head waits for a write of this client: wait for the outbox to wake.
+    Blocked,
+    /// There is more to serve, but others must have their turn: send, then call again.
+    More,
+    /// The head needs something from the disk: settle.
+    Warm(Missing),
+    /// The head needs a count over a part of the tree: settle.
+    Count {
+        /// The tree at `at`.
+        view: Box<dyn View>,
+        /// Count below this path.
+        path: Arc<str>,
+        /// Zxid of the view.
+        at: Zxid,
+    },
+    /// The head needs the read index: settle.
+    Barrier,
+    /// The queue of proposals is full: settle.
+    Full,
+    /// Send what is on the wire, then close.
+    End,
+    /// Close now.
+    Gone,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "Idle",
+            Self::Blocked => "Blocked",
+            Self::More => "More",
+            Self::Warm(_) => "Warm",
+            Self::Count { .. } => "Count",
+            Self::Barrier => "Barrier",
+            Self::Full => "Full",
+            Self::End => "End",
+            Self::Gone => "Gone",
+        })
+    }
+}
+
+/// What settling a step came to; goes to [`super::Client::settled`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settle {
+    /// Try the head again.
+    Again,
+    /// The read index has been reached.
+    Synced,
+    /// So many descendants at this zxid.
+    Counted {
+        /// Zxid of the view that was counted.
+        at: Zxid,
+        /// Number of descendants.
+        count: i32,
+    },
+    /// It cannot go on: close (STYLE I5, I6).
+    Failed,
+}
+
+/// Does what a step waits for, away from the connection and from every lock. Steps that wait for
+/// nothing are settled at once.
+pub async fn settle(pipeline: Arc<Pipeline>, step: Step) -> Settle {
+    match step {
+        Step::Warm(missing) => {
+            let store = Arc::clone(pipeline.replica.store());
+            match tokio::task::spawn_blocking(move || store.warm(&missing)).await {
+                Ok(Ok(())) => Settle::Again,
+                Ok(Err(error)) => {
+                    pipeline.report_store_failure(error);
+                    Settle::Failed
+                }
+                Err(_panicked) => Settle::Failed,
+            }
+        }
+        Step::Count { view, path, at } => {
+            let counted =
+                tokio::task::spawn_blocking(move || count_descendants(view.as_ref(), &path)).await;
+            match counted {
+                Ok(Ok(count)) => Settle::Counted {
+                    at,
+                    count: i32::try_from(count).unwrap_or(i32::MAX),
+                },
+                Ok(Err(error)) => {
+                    pipeline.report_store_failure(error);
+                    Settle::Failed
+                }
+                Err(_panicked) => Settle::Failed,
+            }
+        }
+        Step::Barrier => match pipeline.ensemble.barrier().await {
+            Ok(()) => Settle::Synced,
+            Err(error) => {
+                tracing::debug!(%error, "sync failed");
+                Settle::Failed
+            }
+        },
+        Step::Full => {
+            pipeline.ensemble.room().await;
+            Settle::Again
+        }
+        Step::Idle | Step::Blocked | Step::More | Step::End | Step::Gone => Settle::Again,
+    }
+}

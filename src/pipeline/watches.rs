@@ -1,0 +1,216 @@
+//! Requests about watches: registering, removing, asking, and catching up after a reconnect.
+//!
+//! All under the state lock held for reading, so that no change can come between the look at the
+//! tree and the registration (protocol.md section 9).
+
+use std::sync::Arc;
+
+use jute::{ErrorCode, Request, Text};
+
+use super::client::Client;
+use super::deliver::put_event;
+use crate::state::{Missing, Peek, State, Znode};
+use crate::watch::{NoticeKind, Registration, RemoveKind, WatcherId};
+
+/// How far a setWatches has come: which of its five lists, and how many paths of it are done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Catchup {
+    list: usize,
+    done: usize,
+}
+
+/// What a request about watches came to.
+pub(super) enum Watched {
+    /// A header with this code.
+    Reply(ErrorCode),
+    /// addWatch: a header and an int 0.
+    Added,
+    /// setWatches stopped at a znode that only the disk knows.
+    Missing(Catchup, Missing),
+}
+
+/// The lists of setWatches2 in the order in which they are worked off.
+const LISTS: [List; 5] = [
+    List::Data,
+    List::Exist,
+    List::Child,
+    List::Persistent,
+    List::PersistentRecursive,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum List {
+    Data,
+    Exist,
+    Child,
+    Persistent,
+    PersistentRecursive,
+}
+
+impl Client {
+    fn watcher(&self) -> WatcherId {
+        WatcherId(self.connection.id.0)
+    }
+
+    /// Registers the watch that a read asked for, given the code it is answered with.
+    ///
+    /// exists on a missing node leaves a watch; no other failed read does (protocol.md 3.3).
+    pub(super) fn register(&self, request: &Request, code: ErrorCode) {
+        let done = code == ErrorCode::OK;
+        let (path, registration) = match request {
+            Request::Exists(read) if read.watch && (done || code == ErrorCode::NO_NODE) => {
+                (&read.path, Registration::Data)
+            }
+            Request::GetData(read) if read.watch && done => (&read.path, Registration::Data),
+            Request::GetChildren(read) if read.watch && done => (&read.path, Registration::Child),
+            Request::GetChildren2(read) if read.watch && done => (&read.path, Registration::Child),
+            _ => return,
+        };
+        if let Some(path) = path {
+            self.pipeline
+                .shared
+                .watches
+                .lock()
+                .add(path, self.watcher(), registration);
+        }
+    }
+
+    /// Serves addWatch, checkWatches, removeWatches, setWatches and setWatches2.
+    pub(super) fn serve_watch(&mut self, state: &State, request: &Request, from: Catchup) -> Watched {
+        match request {
+            Request::AddWatch(add) => {
+                let registration = match add.mode {
+                    0 => Registration::Persistent,
+                    1 => Registration::PersistentRecursive,
+                    _ => return Watched::Reply(ErrorCode::MARSHALLING_ERROR),
+                };
+                let Some(path) = &add.path else {
+                    return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
+                };
+                self.add(path, registration);
+                Watched::Added
+            }
+            Request::CheckWatches(check) => {
+                Watched::Reply(self.look(check.path.as_ref(), check.kind, false))
+            }
+            Request::RemoveWatches(remove) => {
+                Watched::Reply(self.look(remove.path.as_ref(), remove.kind, true))
+            }
+            Request::SetWatches(set) => {
+                let lists = [
+                    &set.data_watches,
+                    &set.exist_watches,
+                    &set.child_watches,
+                    &Some(Vec::new()),
+                    &Some(Vec::new()),
+                ];
+                self.catch_up(state, set.relative_zxid, lists, from)
+            }
+            Request::SetWatches2(set) => {
+                let lists = [
+                    &set.data_watches,
+                    &set.exist_watches,
+                    &set.child_watches,
+                    &set.persistent_watches,
+                    &set.persistent_recursive_watches,
+                ];
+                self.catch_up(state, set.relative_zxid, lists, from)
+            }
+            _ => Watched::Reply(ErrorCode::UNIMPLEMENTED),
+        }
+    }
+
+    fn add(&self, path: &str, registration: Registration) {
+        let mut watches = self.pipeline.shared.watches.lock();
+        watches.add(path, self.watcher(), registration);
+    }
+
+    fn look(&self, path: Option<&Text>, kind: i32, remove: bool) -> ErrorCode {
+        let (Some(path), Ok(kind)) = (path, RemoveKind::try_from(kind)) else {
+            return ErrorCode::MARSHALLING_ERROR;
+        };
+        let mut watches = self.pipeline.shared.watches.lock();
+        let found = if remove {
+            watches.remove(path, self.watcher(), kind)
+        } else {
+            watches.contains(path, self.watcher(), kind)
+        };
+        if found {
+            ErrorCode::OK
+        } else {
+            ErrorCode::NO_WATCHER
+        }
+    }
+
+    /// zk: DataTree.setWatches. Each path is looked up and registered in one step; what happens to
+    /// it afterwards comes as an ordinary event.
+    fn catch_up(
+        &mut self,
+        state: &State,
+        relative_zxid: i64,
+        lists: [&Option<Vec<Option<Text>>>; 5],
+        mut at: Catchup,
+    ) -> Watched {
+        if lists.iter().any(|list| list.is_none()) {
+            return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
+        }
+        for (list, paths) in LISTS.iter().zip(lists).skip(at.list) {
+            let paths = paths.as_deref().unwrap_or_default();
+            for path in paths.iter().skip(at.done) {
+                let Some(path) = path else {
+                    return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
+                };
+                if let Err(missing) = self.catch_up_path(state, relative_zxid, *list, path) {
+                    return Watched::Missing(at, missing);
+                }
+                at.done += 1;
+            }
+            at = Catchup {
+                list: at.list + 1,
+                done: 0,
+            };
+        }
+        Watched::Reply(ErrorCode::OK)
+    }
+
+    fn catch_up_path(
+        &mut self,
+        state: &State,
+        relative_zxid: i64,
+        list: List,
+        path: &str,
+    ) -> Result<(), Missing> {
+        let registration = match list {
+            List::Persistent => Registration::Persistent,
+            List::PersistentRecursive => Registration::PersistentRecursive,
+            List::Data | List::Exist => Registration::Data,
+            List::Child => Registration::Child,
+        };
+        if matches!(list, List::Persistent | List::PersistentRecursive) {
+            self.add(path, registration);
+            return Ok(());
+        }
+        let node = match state.peek_znode(path) {
+            Peek::Known(node) => node,
+            Peek::NotInMemory => return Err(Missing::Znode(Arc::from(path))),
+        };
+        match missed(list, node.as_deref(), relative_zxid) {
+            Some(kind) => put_event(&mut self.wire, -1, kind.code(), path),
+            None => self.add(path, registration),
+        }
+        Ok(())
+    }
+}
+
+/// The event that a client has missed on a path since `relative_zxid`, if any. protocol.md 9.5.
+fn missed(list: List, node: Option<&Znode>, relative_zxid: i64) -> Option<NoticeKind> {
+    match (list, node) {
+        (List::Data | List::Child, None) => Some(NoticeKind::Deleted),
+        (List::Data, Some(node)) if node.mzxid.0 > relative_zxid => Some(NoticeKind::DataChanged),
+        (List::Child, Some(node)) if node.pzxid.0 > relative_zxid => {
+            Some(NoticeKind::ChildrenChanged)
+        }
+        (List::Exist, Some(_)) => Some(NoticeKind::Created),
+        _ => None,
+    }
+}

@@ -1,0 +1,90 @@
+//! Who is connected here: connections by number and by session.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::connection::{Connection, ConnectionId};
+use super::outbox::{End, Outbox};
+use crate::state::{Identities, SessionId};
+
+/// All connections of this server. Lock order (STYLE I3): behind state and watch, before outboxes.
+#[derive(Debug, Default)]
+pub struct Registry {
+    tables: RwLock<Tables>,
+    next: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    by_id: HashMap<ConnectionId, Arc<Connection>>,
+    by_session: HashMap<SessionId, Arc<Connection>>,
+}
+
+impl Registry {
+    /// Enters a new connection.
+    pub fn enter(
+        &self,
+        peer: SocketAddr,
+        identities: Identities,
+        outbox: Outbox,
+    ) -> Arc<Connection> {
+        let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let connection = Arc::new(Connection::new(id, peer, identities, outbox));
+        self.tables.write().by_id.insert(id, Arc::clone(&connection));
+        connection
+    }
+
+    /// Forgets a connection that has ended; its session lives on.
+    pub fn leave(&self, connection: &Connection) {
+        let mut tables = self.tables.write();
+        tables.by_id.remove(&connection.id);
+        let session = connection.session();
+        if tables.by_session.get(&session).is_some_and(|bound| bound.id == connection.id) {
+            tables.by_session.remove(&session);
+        }
+    }
+
+    /// Binds a session to a connection; the one that had it before is closed at once.
+    ///
+    /// `fence` runs before the old connection is told, so that what it still wants to propose can
+    /// be refused from then on (protocol.md 10.9).
+    pub fn bind(&self, session: SessionId, connection: &Arc<Connection>, fence: impl FnOnce(&Connection)) {
+        let mut tables = self.tables.write();
+        if !tables.by_id.contains_key(&connection.id) {
+            // It has left while its session was being opened.
+            return;
+        }
+        let before = tables.by_session.insert(session, Arc::clone(connection));
+        if let Some(before) = before.filter(|before| before.id != connection.id) {
+            fence(&before);
+            before.outbox.end(End::Now);
+            before.outbox.wake();
+        }
+    }
+
+    /// The connection of that number.
+    pub fn of_id(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+        self.tables.read().by_id.get(&id).cloned()
+    }
+
+    /// The connection that is bound to a session.
+    pub fn of_session(&self, session: SessionId) -> Option<Arc<Connection>> {
+        self.tables.read().by_session.get(&session).cloned()
+    }
+
+    /// All connections in order of their numbers.
+    pub fn all(&self) -> Vec<Arc<Connection>> {
+        let mut all: Vec<_> = self.tables.read().by_id.values().cloned().collect();
+        all.sort_by_key(|connection| connection.id);
+        all
+    }
+
+    /// Number of connections.
+    pub fn count(&self) -> usize {
+        self.tables.read().by_id.len()
+    }
+}

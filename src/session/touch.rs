@@ -1,0 +1,177 @@
+//! When each session was last heard of.
+//!
+//! A touch is one atomic store by the connection that heard of its session. The leader's expiry
+//! reads them once per tick; followers will report them (DESIGN 4.5). After a start, and after a
+//! change of leader, every session begins again with its whole timeout.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use tokio::time::Instant;
+
+use crate::state::SessionId;
+
+/// The clock of one session.
+#[derive(Debug)]
+pub struct Touch {
+    heard_ms: AtomicU64,
+    timeout_ms: AtomicI32,
+    closing: AtomicBool,
+}
+
+impl Touch {
+    /// The timeout that counts now, milliseconds: what the last handshake granted.
+    pub fn timeout_ms(&self) -> i32 {
+        self.timeout_ms.load(Ordering::Relaxed)
+    }
+
+    /// True once the expiry has been proposed: touches and renewals fail from here.
+    pub fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Milliseconds on [`Touches::now_ms`]'s scale when the session was last heard of.
+    pub fn heard_ms(&self) -> u64 {
+        self.heard_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// The clocks of all sessions of the ensemble.
+#[derive(Debug)]
+pub struct Touches {
+    start: Instant,
+    tick_ms: u64,
+    sessions: RwLock<BTreeMap<SessionId, Arc<Touch>>>,
+}
+
+impl Touches {
+    /// No sessions yet; `tick_ms` is the width of an expiry bucket.
+    pub fn new(tick_ms: u64) -> Self {
+        Self {
+            start: Instant::now(),
+            tick_ms: tick_ms.max(1),
+            sessions: RwLock::new(BTreeMap::new()),
+        }
+    }
+
+    /// Milliseconds since this was made, on a clock that never goes back.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Starts a session's clock with its whole timeout, or starts it again.
+    pub fn start(&self, session: SessionId, timeout_ms: i32) {
+        let now_ms = self.now_ms();
+        self.sessions.write().insert(
+            session,
+            Arc::new(Touch {
+                heard_ms: AtomicU64::new(now_ms),
+                timeout_ms: AtomicI32::new(timeout_ms),
+                closing: AtomicBool::new(false),
+            }),
+        );
+    }
+
+    /// Forgets a session that is gone.
+    pub fn forget(&self, session: SessionId) {
+        self.sessions.write().remove(&session);
+    }
+
+    /// The clock of a session; `None` if there is no such session.
+    pub fn of(&self, session: SessionId) -> Option<Arc<Touch>> {
+        self.sessions.read().get(&session).cloned()
+    }
+
+    /// The session was heard of.
+    pub fn touch(&self, touch: &Touch) {
+        touch.heard_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// A handshake granted another timeout, which counts from now on.
+    ///
+    /// zk: ZooKeeperServer.reopenSession, SessionTrackerImpl.touchSession: the timeout of the
+    /// connection is what touches use; the stored one stays (protocol.md 2.5).
+    pub fn renew(&self, touch: &Touch, timeout_ms: i32) {
+        touch.timeout_ms.store(timeout_ms, Ordering::Relaxed);
+        self.touch(touch);
+    }
+
+    /// When the session expires unless it is heard of: the end of its bucket.
+    ///
+    /// zk: ExpiryQueue.roundToNextInterval: `(time / tick + 1) * tick`, always rounded up.
+    pub fn deadline_ms(&self, touch: &Touch) -> u64 {
+        let timeout_ms = u64::try_from(touch.timeout_ms()).unwrap_or(0);
+        let due = touch.heard_ms().saturating_add(timeout_ms);
+        (due / self.tick_ms).saturating_add(1).saturating_mul(self.tick_ms)
+    }
+
+    /// Marks every session whose time is over as closing and returns them, in order.
+    pub fn expire(&self) -> Vec<SessionId> {
+        let now_ms = self.now_ms();
+        let sessions = self.sessions.read();
+        sessions
+            .iter()
+            .filter(|(_, touch)| !touch.closing() && self.deadline_ms(touch) <= now_ms)
+            .map(|(id, touch)| {
+                touch.closing.store(true, Ordering::Release);
+                *id
+            })
+            .collect()
+    }
+
+    /// Begins all sessions again with their whole timeout: a new leader takes over.
+    pub fn restart_all(&self) {
+        let now_ms = self.now_ms();
+        for touch in self.sessions.read().values() {
+            touch.heard_ms.store(now_ms, Ordering::Relaxed);
+            touch.closing.store(false, Ordering::Release);
+        }
+    }
+
+    /// Deadline of every session, for the `dump` command: bucket end to sessions, both in order.
+    pub fn buckets(&self) -> BTreeMap<u64, Vec<SessionId>> {
+        let mut buckets: BTreeMap<u64, Vec<SessionId>> = BTreeMap::new();
+        for (id, touch) in self.sessions.read().iter() {
+            buckets.entry(self.deadline_ms(touch)).or_default().push(*id);
+        }
+        buckets
+    }
+
+    /// Number of sessions.
+    pub fn count(&self) -> usize {
+        self.sessions.read().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_lives_between_its_timeout_and_a_tick_more() {
+        let touches = Touches::new(2000);
+        touches.start(SessionId(7), 5000);
+        tokio::time::advance(Duration::from_millis(5999)).await;
+        assert_eq!(touches.expire(), Vec::new());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(touches.expire(), vec![SessionId(7)]);
+        assert_eq!(touches.expire(), Vec::new(), "expired once only");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_touch_starts_the_timeout_again_with_what_the_handshake_granted() {
+        let touches = Touches::new(1000);
+        touches.start(SessionId(7), 5000);
+        tokio::time::advance(Duration::from_millis(4000)).await;
+        let touch = touches.of(SessionId(7)).expect("started");
+        touches.renew(&touch, 10_000);
+        tokio::time::advance(Duration::from_millis(10_000)).await;
+        assert_eq!(touches.expire(), Vec::new());
+        tokio::time::advance(Duration::from_millis(1000)).await;
+        assert_eq!(touches.expire(), vec![SessionId(7)]);
+    }
+}

@@ -1,0 +1,182 @@
+//! Applying: the only place where a proposal becomes a [`Txn`] and a zxid is assigned (I2).
+//!
+//! ```text
+//!  entry ─▶ for each slice of proposals
+//!             upgradable guard: cursor ─▶ judge ─▶ txns, kept in layers over the state
+//!             write guard:      per txn install, Sink::applied; then cursors and time
+//!             no guard:         Sink::slice_done
+//!        ─▶ no guard: Store::persist, once per entry, with the entry's position
+//! ```
+//!
+//! Persisting waits for the end of the entry, so that what a crash leaves is always the state
+//! between two entries: replay then judges the whole entry again, from the same state, and comes
+//! to the same txns. (Persisting each slice with its cursors would not do: a proposal skipped as
+//! too early could find its turn come when it is replayed.)
+
+use parking_lot::RwLockUpgradableReadGuard;
+
+use super::ids::{LogPosition, Origin};
+use super::judge::Judge;
+use super::proposal::{Batch, Proposal};
+use super::replica::{Replica, State};
+use super::sink::Sink;
+use super::store::StoreError;
+use super::txn::{Cursor, Txn};
+use super::work::{Counters, Work};
+
+/// Most proposals in a slice: about 100 us of installing and telling, for which readers wait.
+pub const SLICE_PROPOSALS_MAX: usize = 64;
+
+/// Why an entry could not be applied. The process ends (STYLE I6).
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The storage failed.
+    #[error("apply an entry")]
+    Store(#[from] StoreError),
+    /// The log came to us in another order than its own.
+    #[error("apply entry {position:?}: {applied:?} has been applied already")]
+    OutOfOrder {
+        /// The entry that came.
+        position: LogPosition,
+        /// The last one applied.
+        applied: LogPosition,
+    },
+}
+
+impl Replica {
+    /// Applies an entry: judges its proposals in order and tells `sink` of every txn.
+    ///
+    /// Only one task may apply. Reads the disk, so it does not run on an async worker.
+    ///
+    /// # Errors
+    /// The storage failed, or an entry comes a second time: end the process.
+    pub fn apply(
+        &self,
+        position: LogPosition,
+        batch: &Batch,
+        sink: &dyn Sink,
+    ) -> Result<(), ApplyError> {
+        self.apply_sliced(position, batch, sink, SLICE_PROPOSALS_MAX)
+    }
+
+    pub(super) fn apply_sliced(
+        &self,
+        position: LogPosition,
+        batch: &Batch,
+        sink: &dyn Sink,
+        slice_proposals_max: usize,
+    ) -> Result<(), ApplyError> {
+        if batch.proposals.is_empty() {
+            return Ok(self.advance(position, None)?);
+        }
+        let work = &mut *self.work.lock();
+        let mut txns = Vec::with_capacity(batch.proposals.len());
+        let mut proposals = batch.proposals.as_slice();
+        loop {
+            let (slice, rest) = proposals.split_at(slice_proposals_max.max(1).min(proposals.len()));
+            let state = self.state.upgradable_read();
+            check_order(&state, position)?;
+            let time_ms = batch.time_ms.max(state.meta.last_time_ms);
+            let first = txns.len();
+            let counters = judge_slice(&state, work, position, time_ms, slice, &mut txns)?;
+            let mut state = RwLockUpgradableReadGuard::upgrade(state);
+            for (txn, counters) in txns.iter().skip(first).zip(counters) {
+                state.install(txn, counters);
+                sink.applied(&state, txn);
+            }
+            state.meta.cursors.append(&mut work.cursors);
+            state.meta.last_time_ms = time_ms;
+            if !rest.is_empty() {
+                drop(state);
+                sink.slice_done();
+                proposals = rest;
+                continue;
+            }
+            state.meta.applied = Some(position);
+            let meta = state.meta.clone();
+            drop(state);
+            sink.slice_done();
+            return Ok(self.store().persist(&txns, &meta)?);
+        }
+    }
+}
+
+fn check_order(state: &State, position: LogPosition) -> Result<(), ApplyError> {
+    match state.meta.applied {
+        Some(applied) if position.index <= applied.index => {
+            Err(ApplyError::OutOfOrder { position, applied })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Judges a slice. Adds its txns to `txns`; for each, the counters after it.
+fn judge_slice(
+    state: &State,
+    work: &mut Work,
+    position: LogPosition,
+    time_ms: i64,
+    slice: &[Proposal],
+    txns: &mut Vec<Txn>,
+) -> Result<Vec<Counters>, StoreError> {
+    work.start_slice(&state.meta);
+    let mut counters = Vec::with_capacity(slice.len());
+    let mut last_zxid = state.meta.last_zxid;
+    for proposal in slice {
+        if !take_turn(state, work, proposal) {
+            continue;
+        }
+        let zxid = last_zxid.next(position.term);
+        let mut judge = Judge {
+            state,
+            work,
+            zxid,
+            time_ms,
+            server: proposal.origin.server,
+            session: proposal.session,
+            identities: &proposal.identities,
+        };
+        let Some(outcome) = judge.judge(proposal)? else {
+            continue;
+        };
+        last_zxid = zxid;
+        counters.push(work.counters);
+        txns.push(Txn {
+            origin: proposal.origin,
+            sequence: proposal.sequence,
+            session: proposal.session,
+            cxid: proposal.cxid,
+            zxid,
+            time_ms,
+            outcome,
+            changes: std::mem::take(&mut work.changes),
+            events: std::mem::take(&mut work.events),
+        });
+    }
+    Ok(counters)
+}
+
+/// Whether it is this proposal's turn, and if so moves its origin's cursor past it (I5). Others
+/// are duplicates, or follow a batch that was lost and will be sent again.
+fn take_turn(state: &State, work: &mut Work, proposal: &Proposal) -> bool {
+    let Origin {
+        server,
+        incarnation,
+    } = proposal.origin;
+    let moved = work.cursors.get(&server).copied();
+    let cursor = moved.unwrap_or_else(|| state.cursor(server));
+    let next = if incarnation > cursor.incarnation {
+        1
+    } else {
+        cursor.sequence.wrapping_add(1)
+    };
+    if incarnation < cursor.incarnation || proposal.sequence != next {
+        return false;
+    }
+    let cursor = Cursor {
+        incarnation,
+        sequence: proposal.sequence,
+    };
+    work.cursors.insert(server, cursor);
+    true
+}

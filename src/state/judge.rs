@@ -1,0 +1,283 @@
+//! The judge: one proposal against the state and what was judged before it in the same slice.
+//!
+//! This file looks up and dispatches; what each op demands and does is in `tree/`, `multi.rs`,
+//! `sessions.rs`, `quota.rs`.
+
+use std::sync::Arc;
+
+use jute::{Acl, ErrorCode, Request};
+
+use super::acl::{open_list, permits};
+use super::identity::Identity;
+use super::ids::{AclId, ServerId, SessionId, Zxid};
+use super::path;
+use super::proposal::{Action, Proposal};
+use super::replica::State;
+use super::store::StoreError;
+use super::txn::{Change, Outcome};
+use super::work::{Held, Work};
+use super::znode::{Kind, Owner, Znode};
+
+/// Why judging went no further.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The answer is no, with this code.
+    Refused(ErrorCode),
+    /// The storage failed: the process ends.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ErrorCode> for Stop {
+    fn from(code: ErrorCode) -> Self {
+        Self::Refused(code)
+    }
+}
+
+/// Everything that judging one proposal looks at.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    pub(super) state: &'a State,
+    pub(super) work: &'a mut Work,
+    pub(super) zxid: Zxid,
+    pub(super) time_ms: i64,
+    pub(super) server: ServerId,
+    pub(super) session: SessionId,
+    pub(super) identities: &'a [Identity],
+}
+
+impl Judge<'_> {
+    /// Judges a proposal. `None`: a chore that found nothing to do, which makes no txn.
+    ///
+    /// Refused client requests take a zxid, also those that cannot be decoded.
+    ///
+    /// zk: PrepRequestProcessor.pRequestHelper: getNextZxid comes before pRequest2Txn judges.
+    pub(super) fn judge(&mut self, proposal: &Proposal) -> Result<Option<Outcome>, StoreError> {
+        let judged = match &proposal.action {
+            Action::Client { op, body } => match Request::decode(*op, body.clone()) {
+                Ok(request) => self.client(&request).map(Some),
+                Err(_) if Request::OPS.contains(op) => {
+                    Err(Stop::Refused(ErrorCode::MARSHALLING_ERROR))
+                }
+                Err(_) => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
+            },
+            Action::OpenSession {
+                timeout_ms,
+                password,
+            } => self.open_session(*timeout_ms, *password).map(Some),
+            Action::CloseSession => match self.close_session()? {
+                Some(closed) => Ok(Some(closed)),
+                None => Err(Stop::Refused(ErrorCode::SESSION_EXPIRED)),
+            },
+            Action::ExpireSession => Ok(self.close_session()?),
+            Action::Reap { path } => Ok(self.reap(path)?),
+        };
+        match judged {
+            Ok(outcome) => Ok(outcome),
+            Err(Stop::Refused(code)) => Ok(Some(Outcome::Refused(code))),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    fn client(&mut self, request: &Request) -> Result<Outcome, Stop> {
+        match request {
+            Request::Create(_)
+            | Request::Create2(_)
+            | Request::CreateContainer(_)
+            | Request::CreateTtl(_) => self.create_request(request),
+            Request::Delete(delete) => self.delete(delete).map(|()| Outcome::Done),
+            Request::SetData(set_data) => self.set_data(set_data).map(Outcome::Stat),
+            Request::SetAcl(set_acl) => self.set_acl(set_acl).map(Outcome::Stat),
+            Request::Check(check) => self.check(check).map(|()| Outcome::Done),
+            Request::Multi(multi) => self.multi(multi),
+            // zk: PrepRequestProcessor, reconfig: reconfigEnabled is asked before all else.
+            Request::Reconfig(_) => Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED)),
+            _ => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
+        }
+    }
+
+    /// A znode as it is for this proposal. `path`: anything.
+    pub(super) fn znode(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError> {
+        let path = path::resolve(path);
+        for layer in self.work.layers() {
+            if let Some(held) = layer.znodes.get(path) {
+                return Ok(held.znode.clone());
+            }
+        }
+        if !path.starts_with('/') {
+            return Ok(None);
+        }
+        self.state.store().load(path)
+    }
+
+    /// A znode that must exist: else -101.
+    pub(super) fn existing(&self, path: &str) -> Result<Arc<Znode>, Stop> {
+        self.znode(path)?.ok_or(Stop::Refused(ErrorCode::NO_NODE))
+    }
+
+    /// Changes a znode. `listed`: it comes or goes, so that its parent's names change.
+    ///
+    /// A second change of a node within one txn takes the place of the first, unless the node
+    /// came or went: the parent of a thousand creates is in the txn once.
+    pub(super) fn put(&mut self, path: Arc<str>, after: Option<Arc<Znode>>, listed: bool) {
+        let zxid = self.zxid;
+        let at = self.work.changes.len();
+        let held = Held {
+            znode: after.clone(),
+            change: (!listed).then_some((zxid, at)),
+        };
+        let earlier = match self.work.top().znodes.get_mut(&*path) {
+            None => {
+                self.work.top().znodes.insert(Arc::clone(&path), held);
+                None
+            }
+            Some(place) => {
+                let earlier = place.change.filter(|(txn, _)| *txn == zxid && !listed);
+                *place = Held {
+                    change: earlier.or(held.change),
+                    ..held
+                };
+                earlier
+            }
+        };
+        let replaced = earlier.and_then(|(_, at)| self.work.changes.get_mut(at));
+        match replaced {
+            Some(Change::Znode { after: place, .. }) => *place = after,
+            _ => self.work.changes.push(Change::Znode {
+                path,
+                after,
+                listed,
+            }),
+        }
+    }
+
+    /// `path` as an owned key, shared with a layer if it is there already.
+    pub(super) fn key(&self, path: &str) -> Arc<str> {
+        for layer in self.work.layers() {
+            if let Some((key, _)) = layer.znodes.get_key_value(path) {
+                return Arc::clone(key);
+            }
+        }
+        Arc::from(path)
+    }
+
+    /// What kind of node this owner makes.
+    pub(super) fn kind(&self, owner: Owner) -> Kind {
+        owner.kind(self.state.config().extended_types)
+    }
+
+    /// The list behind an id.
+    pub(super) fn acl_list(&self, id: AclId) -> Arc<[Acl]> {
+        if id == AclId::OPEN {
+            return Arc::clone(open_list());
+        }
+        let layers = self.work.layers();
+        let held = layers.iter().find_map(|layer| layer.acls.get(id));
+        match held.or_else(|| self.state.acls().get(id)) {
+            Some((list, _)) => Arc::clone(list),
+            // Every znode's list is counted, so this cannot be; nobody is let in by it.
+            None => Arc::from([]),
+        }
+    }
+
+    fn acl_references(&self, id: AclId) -> u64 {
+        let layers = self.work.layers();
+        let held = layers.iter().find_map(|layer| layer.acls.get(id));
+        held.or_else(|| self.state.acls().get(id))
+            .map_or(0, |(_, references)| references)
+    }
+
+    /// One znode more uses `list`.
+    pub(super) fn acl_use(&mut self, list: &[Acl]) -> (AclId, Arc<[Acl]>) {
+        let layers = self.work.layers();
+        let tables = layers
+            .iter()
+            .map(|layer| &layer.acls)
+            .chain([self.state.acls()]);
+        let known = tables
+            .filter_map(|table| table.find(list))
+            .find(|id| self.acl_references(*id) > 0);
+        let (id, list) = match known {
+            Some(id) => (id, self.acl_list(id)),
+            None => {
+                let id = AclId(self.work.counters.acl_next);
+                self.work.counters.acl_next += 1;
+                (id, detached(list))
+            }
+        };
+        let references = self.acl_references(id) + 1;
+        self.acl_set(id, &list, references);
+        (id, list)
+    }
+
+    /// One znode less uses the list.
+    pub(super) fn acl_release(&mut self, id: AclId) {
+        if id != AclId::OPEN {
+            let list = self.acl_list(id);
+            let references = self.acl_references(id).saturating_sub(1);
+            self.acl_set(id, &list, references);
+        }
+    }
+
+    fn acl_set(&mut self, id: AclId, list: &Arc<[Acl]>, references: u64) {
+        self.work.top().acls.cover(id, list, references);
+        self.work.changes.push(Change::Acl {
+            id,
+            list: Arc::clone(list),
+            references,
+        });
+    }
+
+    /// Refuses with -102 unless the caller has one of the `perms` bits.
+    pub(super) fn permitted(&self, acl: AclId, perms: i32) -> Result<(), Stop> {
+        if acl == AclId::OPEN && perms & jute::perms::ALL != 0 {
+            return Ok(());
+        }
+        let list = self.acl_list(acl);
+        if permits(&list, self.identities, perms, self.state.config().skip_acl) {
+            return Ok(());
+        }
+        Err(Stop::Refused(ErrorCode::NO_AUTH))
+    }
+}
+
+/// The list in memory of its own: it outlives the request by far.
+fn detached(list: &[Acl]) -> Arc<[Acl]> {
+    let detach = |acl: &Acl| {
+        let mut acl = acl.clone();
+        acl.id.scheme = acl.id.scheme.map(|text| text.to_detached());
+        acl.id.id = acl.id.id.map(|text| text.to_detached());
+        acl
+    };
+    list.iter().map(detach).collect()
+}
+
+/// zk: PrepRequestProcessor.checkAndIncVersion: -1 asks for nothing.
+pub(super) fn expect_version(expected: i32, found: i32) -> Result<(), Stop> {
+    if expected == -1 || expected == found {
+        return Ok(());
+    }
+    Err(Stop::Refused(ErrorCode::BAD_VERSION))
+}
+
+/// A path that must not be null: else -5.
+pub(super) fn some_path(path: &Option<jute::Text>) -> Result<&str, Stop> {
+    path.as_ref()
+        .map(jute::Text::as_str)
+        .ok_or(Stop::Refused(ErrorCode::MARSHALLING_ERROR))
+}
+
+/// A path that a znode may have: else -8, also for null.
+///
+/// zk: PrepRequestProcessor.validatePath.
+pub(super) fn valid_path(path: &Option<jute::Text>) -> Result<&str, Stop> {
+    path.as_ref()
+        .map(jute::Text::as_str)
+        .filter(|path| path::is_valid(path))
+        .ok_or(Stop::Refused(ErrorCode::BAD_ARGUMENTS))
+}

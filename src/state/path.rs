@@ -1,0 +1,151 @@
+//! Paths: what is a valid one, and the way up.
+
+/// The root of the tree.
+pub(super) const ROOT: &str = "/";
+/// Where ZooKeeper keeps its own.
+pub(super) const ZOOKEEPER: &str = "/zookeeper";
+/// Where quotas are kept.
+pub(super) const QUOTA: &str = "/zookeeper/quota";
+/// The ensemble's configuration.
+pub(super) const CONFIG: &str = "/zookeeper/config";
+
+/// Whether a znode of this path may exist.
+///
+/// zk: PathUtils.validatePath, which tests UTF-16 units: everything above U+FFFF is refused there
+/// for its surrogates.
+pub(super) fn is_valid(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else {
+        return false;
+    };
+    if rest.is_empty() {
+        return true;
+    }
+    rest.split('/')
+        .all(|name| !matches!(name, "" | "." | "..") && name.chars().all(is_allowed))
+}
+
+fn is_allowed(c: char) -> bool {
+    !matches!(c,
+        '\0'..='\x1f'
+        | '\x7f'..='\u{9f}'
+        | '\u{e000}'..='\u{f8ff}'
+        | '\u{fff0}'..=char::MAX)
+}
+
+/// The path that reads mean: the empty one is an alias of the root.
+///
+/// zk: DataTree's constructor, which puts the root under two keys.
+pub(super) fn resolve(path: &str) -> &str {
+    if path.is_empty() { ROOT } else { path }
+}
+
+/// The parent and the last component; `None` without a '/' or with a NUL.
+///
+/// zk: PrepRequestProcessor.validatePathForCreate, getParentPathAndValidate.
+pub(super) fn split(path: &str) -> Option<(&str, &str)> {
+    if path.contains('\0') {
+        return None;
+    }
+    let (parent, name) = path.rsplit_once('/')?;
+    Some((resolve(parent), name))
+}
+
+/// The parent of a path that exists.
+pub(super) fn parent(path: &str) -> &str {
+    path.rsplit_once('/')
+        .map_or(ROOT, |(parent, _)| resolve(parent))
+}
+
+/// Whether clients may not delete it.
+///
+/// zk: DataTree.isSpecialPath.
+pub(super) fn is_special(path: &str) -> bool {
+    matches!(path, ROOT | ZOOKEEPER | QUOTA | CONFIG)
+}
+
+/// The path itself and its ancestors, deepest first, without the root.
+pub(super) fn upwards(path: &str) -> impl Iterator<Item = &str> {
+    let first = (path.len() > 1).then_some(path);
+    std::iter::successors(first, |path| {
+        path.rsplit_once('/')
+            .map(|(parent, _)| parent)
+            .filter(|parent| !parent.is_empty())
+    })
+}
+
+/// Length as ZooKeeper counts it in approximate_data_size: UTF-16 units, and a valid path has
+/// none but single ones.
+pub(super) fn length(path: &str) -> u64 {
+    path.chars().count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn validity() {
+        for valid in [
+            "/",
+            "/a",
+            "/a/b",
+            "/...",
+            "/.x",
+            "/a..b",
+            "/a/ ",
+            "/\u{f900}",
+            "/\u{2028}",
+        ] {
+            assert!(is_valid(valid), "{valid:?}");
+        }
+        let invalid = [
+            "",
+            "a",
+            "a/b",
+            "//",
+            "//a",
+            "/a/",
+            "/a//b",
+            "/.",
+            "/..",
+            "/a/.",
+            "/a/../b",
+            "/./a",
+            "/a\0",
+            "/\x1f",
+            "/\x7f",
+            "/\u{9f}",
+            "/\u{e000}",
+            "/\u{f8ff}",
+            "/\u{fff0}",
+            "/\u{fffd}",
+            "/\u{10000}",
+            "/\u{1f600}",
+        ];
+        for invalid in invalid {
+            assert!(!is_valid(invalid), "{invalid:?}");
+        }
+    }
+
+    #[test]
+    fn splitting() {
+        assert_eq!(split("/a"), Some(("/", "a")));
+        assert_eq!(split("/a/b"), Some(("/a", "b")));
+        assert_eq!(split("/a/"), Some(("/a", "")));
+        assert_eq!(split("//a"), Some(("/", "a")));
+        assert_eq!(split("foo/bar"), Some(("foo", "bar")));
+        assert_eq!(split("foo"), None);
+        assert_eq!(split(""), None);
+        assert_eq!(split("/a\0"), None);
+    }
+
+    #[test]
+    fn the_way_up() {
+        assert_eq!(
+            upwards("/a/b/c").collect::<Vec<_>>(),
+            ["/a/b/c", "/a/b", "/a"]
+        );
+        assert_eq!(upwards("/").count(), 0);
+        assert_eq!(upwards("").count(), 0);
+    }
+}

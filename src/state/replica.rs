@@ -1,0 +1,278 @@
+//! [`State`]: what all replicas agree on, as far as it is kept in memory; and [`Replica`], the
+//! lock around it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jute::Acl;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use super::acl::{AclTable, open_list};
+use super::config::Config;
+use super::genesis;
+use super::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
+use super::path;
+use super::store::{Missing, Peek, Restored, Store, StoreError, View};
+use super::txn::{Change, Cursor, Meta, SessionRecord, Txn};
+use super::work::{Counters, Work};
+use super::znode::Znode;
+
+/// The replicated state at one moment. Znodes are in its store; the small rest is here.
+#[derive(Debug)]
+pub struct State {
+    config: Config,
+    store: Arc<dyn Store>,
+    pub(super) meta: Meta,
+    sessions: BTreeMap<SessionId, SessionRecord>,
+    ephemerals: BTreeMap<SessionId, BTreeSet<Arc<str>>>,
+    acls: AclTable,
+    quotas: BTreeSet<Arc<str>>,
+}
+
+impl State {
+    fn new(store: Arc<dyn Store>, config: Config, restored: Restored) -> Self {
+        let mut ephemerals: BTreeMap<SessionId, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for (session, path) in restored.ephemerals {
+            ephemerals.entry(session).or_default().insert(path);
+        }
+        let mut acls = AclTable::default();
+        for (id, list, references) in &restored.acls {
+            acls.set(*id, list, *references);
+        }
+        Self {
+            config,
+            store,
+            meta: restored.meta,
+            sessions: restored.sessions.into_iter().collect(),
+            ephemerals,
+            acls,
+            quotas: restored.quotas.into_iter().collect(),
+        }
+    }
+
+    /// Makes the changes of a txn visible: the only way in which the state changes.
+    pub(super) fn install(&mut self, txn: &Txn, counters: Counters) {
+        self.store.install(txn);
+        for change in &txn.changes {
+            match change {
+                Change::Znode { .. } | Change::Reap { .. } => {}
+                Change::Session {
+                    id,
+                    after: Some(record),
+                } => {
+                    self.sessions.insert(*id, record.clone());
+                }
+                Change::Session { id, after: None } => {
+                    self.sessions.remove(id);
+                }
+                Change::Ephemeral {
+                    session,
+                    path,
+                    added: true,
+                } => {
+                    self.ephemerals
+                        .entry(*session)
+                        .or_default()
+                        .insert(Arc::clone(path));
+                }
+                Change::Ephemeral {
+                    session,
+                    path,
+                    added: false,
+                } => {
+                    if let Some(paths) = self.ephemerals.get_mut(session) {
+                        paths.remove(path);
+                        if paths.is_empty() {
+                            self.ephemerals.remove(session);
+                        }
+                    }
+                }
+                Change::Acl {
+                    id,
+                    list,
+                    references,
+                } => self.acls.set(*id, list, *references),
+                Change::Quota { path, added: true } => {
+                    self.quotas.insert(Arc::clone(path));
+                }
+                Change::Quota { path, added: false } => {
+                    self.quotas.remove(path);
+                }
+            }
+        }
+        self.meta.last_zxid = txn.zxid;
+        counters.store(&mut self.meta);
+    }
+
+    /// The settings that judging depends on.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The last txn.
+    pub fn last_zxid(&self) -> Zxid {
+        self.meta.last_zxid
+    }
+
+    /// The log up to here is in the state. Within an entry it is the position before it.
+    pub fn applied(&self) -> Option<LogPosition> {
+        self.meta.applied
+    }
+
+    /// The small rest: counts, membership, time, cursors.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// How far the proposals of a server have been applied.
+    pub fn cursor(&self, server: ServerId) -> Cursor {
+        self.meta.cursors.get(&server).copied().unwrap_or_default()
+    }
+
+    /// A live session.
+    pub fn session(&self, id: SessionId) -> Option<&SessionRecord> {
+        self.sessions.get(&id)
+    }
+
+    /// All live sessions, by id.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, &SessionRecord)> {
+        self.sessions.iter().map(|(id, record)| (*id, record))
+    }
+
+    /// The ephemerals of a session, by path.
+    pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &Arc<str>> {
+        self.ephemerals.get(&session).into_iter().flatten()
+    }
+
+    /// All sessions that own ephemerals, with those.
+    pub fn owners(&self) -> impl ExactSizeIterator<Item = (SessionId, &BTreeSet<Arc<str>>)> {
+        self.ephemerals
+            .iter()
+            .map(|(session, paths)| (*session, paths))
+    }
+
+    /// Whether there is a quota on exactly this path.
+    pub fn has_quota(&self, path: &str) -> bool {
+        self.quotas.contains(path)
+    }
+
+    /// Whether there is any quota.
+    pub fn has_quotas(&self) -> bool {
+        !self.quotas.is_empty()
+    }
+
+    /// The paths under quota, in order.
+    pub fn quotas(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
+        self.quotas.iter()
+    }
+
+    /// The list behind the id in a znode; a list of nobody for an id that no znode has.
+    pub fn acl(&self, id: AclId) -> &[Acl] {
+        if id == AclId::OPEN {
+            return open_list();
+        }
+        self.acls.get(id).map_or(&[], |(list, _)| list)
+    }
+
+    /// Number of interned ACL lists, without the open one.
+    pub fn acl_count(&self) -> usize {
+        self.acls.len()
+    }
+
+    /// What memory knows of a znode. `path`: as a client sends it; the empty one is the root.
+    pub fn peek_znode(&self, path: &str) -> Peek<Option<Arc<Znode>>> {
+        let path = path::resolve(path);
+        if !path.starts_with('/') {
+            return Peek::Known(None);
+        }
+        self.store.peek(path)
+    }
+
+    /// Visits the names of the children in byte order, if memory knows them all.
+    pub fn peek_children(&self, path: &str, visit: &mut dyn FnMut(&str)) -> Peek<()> {
+        self.store.peek_children(path::resolve(path), visit)
+    }
+
+    /// The tree as it is now, to be scanned after the lock is gone.
+    pub fn view(&self) -> Box<dyn View> {
+        self.store.view()
+    }
+
+    pub(super) fn acls(&self) -> &AclTable {
+        &self.acls
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+}
+
+/// The lock around the state, and the one way to change it: [`Replica::apply`].
+#[derive(Debug)]
+pub struct Replica {
+    pub(super) state: RwLock<State>,
+    /// Held by the one task that applies. Taken before the state lock.
+    pub(super) work: Mutex<Work>,
+    store: Arc<dyn Store>,
+}
+
+impl Replica {
+    /// Reads the state back; a new tree gets its first znodes, the same on all replicas.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    pub fn open(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
+        let restored = store.restore()?;
+        let mut state = State::new(Arc::clone(&store), config, restored);
+        if store.load(path::ROOT)?.is_none() {
+            let (txn, counters) = genesis::first_txn();
+            state.install(&txn, counters);
+            store.persist(&[txn], &state.meta)?;
+        }
+        Ok(Self {
+            state: RwLock::new(state),
+            work: Mutex::default(),
+            store,
+        })
+    }
+
+    /// The state, for reading. Apply waits until the guard is gone: be quick, never await.
+    pub fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read()
+    }
+
+    /// The tree's storage, to warm what a read missed.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Brings into memory what a read missed. Blocks on the disk; the lock must not be held.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    pub fn warm(&self, missing: &Missing) -> Result<(), StoreError> {
+        self.store.warm(missing)
+    }
+
+    /// An entry without proposals: a blank one, or a new membership.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    pub fn advance(
+        &self,
+        position: LogPosition,
+        membership: Option<Bytes>,
+    ) -> Result<(), StoreError> {
+        let _work = self.work.lock();
+        let meta = {
+            let mut state = self.state.write();
+            state.meta.applied = Some(position);
+            if membership.is_some() {
+                state.meta.membership = membership;
+            }
+            state.meta.clone()
+        };
+        self.store.persist(&[], &meta)
+    }
+}

@@ -1,0 +1,1 @@
+//! The room as a whole: golden scripts and properties.

@@ -1,0 +1,125 @@
+//! delete, setData, setACL, check, and the reaper's deletion.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jute::{Check, Delete, ErrorCode, SetAcl, SetData, Stat, perms};
+
+use super::{owned_data, refused};
+use crate::state::acl::fix;
+use crate::state::judge::{Judge, Stop, expect_version, some_path, valid_path};
+use crate::state::path;
+use crate::state::store::StoreError;
+use crate::state::txn::{Event, Outcome};
+use crate::state::znode::{Kind, Znode};
+
+impl Judge<'_> {
+    /// zk: PrepRequestProcessor.pRequest2Txn, delete, in its order. The node's own ACL is not asked.
+    pub(in crate::state) fn delete(&mut self, delete: &Delete) -> Result<(), Stop> {
+        self.session_alive()?;
+        let path = some_path(&delete.path)?;
+        let Some((parent_path, _)) = path::split(path) else {
+            return refused(ErrorCode::BAD_ARGUMENTS);
+        };
+        if path::is_special(path) {
+            return refused(ErrorCode::BAD_ARGUMENTS);
+        }
+        let parent = self.existing(parent_path)?;
+        self.permitted(parent.acl, perms::DELETE)?;
+        let node = self.existing(path)?;
+        expect_version(delete.version, node.version)?;
+        if node.children > 0 {
+            return refused(ErrorCode::NOT_EMPTY);
+        }
+        let path = self.key(path);
+        self.remove(&path, &node)?;
+        Ok(())
+    }
+
+    /// The stat right after, as the client sees it.
+    ///
+    /// zk: PrepRequestProcessor.pRequest2Txn, setData: the quota is asked before the version.
+    /// zk-differs: a version wraps as there, to -1 too.
+    pub(in crate::state) fn set_data(&mut self, set_data: &SetData) -> Result<Stat, Stop> {
+        self.session_alive()?;
+        let path = valid_path(&set_data.path)?;
+        let node = self.existing(path)?;
+        self.permitted(node.acl, perms::WRITE)?;
+        let data_bytes = set_data.data.as_ref().map_or(0, Bytes::len);
+        self.quota_permits(path, data_bytes, Some(&node))?;
+        expect_version(set_data.version, node.version)?;
+        let key = self.key(path);
+        let (zxid, time_ms) = (self.zxid, self.time_ms);
+        let after = self.put_data(
+            Arc::clone(&key),
+            &node,
+            owned_data(&set_data.data),
+            |after| {
+                after.version = after.version.wrapping_add(1);
+                after.mzxid = zxid;
+                after.mtime_ms = time_ms;
+            },
+        );
+        let acl = self.acl_list(node.acl);
+        self.work.events.push(Event::DataChanged { path: key, acl });
+        self.quota_set(path, node.data_bytes(), data_bytes)?;
+        Ok(after.stat(self.state.config().extended_types))
+    }
+
+    /// The stat right after. Nothing else of it moves but aversion.
+    ///
+    /// zk: PrepRequestProcessor.pRequest2Txn, setACL.
+    pub(in crate::state) fn set_acl(&mut self, set_acl: &SetAcl) -> Result<Stat, Stop> {
+        self.session_alive()?;
+        let path = valid_path(&set_acl.path)?;
+        let acl = fix(set_acl.acl.as_deref(), self.identities, self.state.config())?;
+        let node = self.existing(path)?;
+        self.permitted(node.acl, perms::ADMIN)?;
+        expect_version(set_acl.version, node.aversion)?;
+        let key = self.key(path);
+        // In this order a list that stays keeps its id.
+        let (acl, _) = self.acl_used(&acl);
+        self.acl_release(node.acl);
+        let aversion = node.aversion.wrapping_add(1);
+        let after = Znode {
+            acl,
+            aversion,
+            ..Znode::clone(&node)
+        };
+        let stat = after.stat(self.state.config().extended_types);
+        self.put(key, Some(Arc::new(after)), false);
+        Ok(stat)
+    }
+
+    /// zk: PrepRequestProcessor.pRequest2Txn, check.
+    pub(in crate::state) fn check(&mut self, check: &Check) -> Result<(), Stop> {
+        self.session_alive()?;
+        let path = valid_path(&check.path)?;
+        let node = self.existing(path)?;
+        self.permitted(node.acl, perms::READ)?;
+        expect_version(check.version, node.version)
+    }
+
+    /// Deletes a container that once had children, or a TTL node that is too old; both only
+    /// without children. `None`: not any more, or it never deserved it.
+    ///
+    /// zk: ContainerManager.getCandidates, and the checks of deleteContainer.
+    pub(in crate::state) fn reap(
+        &mut self,
+        path: &Arc<str>,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let Some(node) = self.znode(path)? else {
+            return Ok(None);
+        };
+        let due = match self.kind(node.owner) {
+            Kind::Container => node.creations > 0,
+            Kind::Ttl(ttl_ms) => ttl_ms > 0 && self.time_ms.saturating_sub(node.mtime_ms) > ttl_ms,
+            Kind::Persistent | Kind::Ephemeral(_) => false,
+        };
+        if !due || node.children > 0 || path::is_special(path) {
+            return Ok(None);
+        }
+        self.remove(path, &node)?;
+        Ok(Some(Outcome::Done))
+    }
+}

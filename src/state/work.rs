@@ -1,0 +1,149 @@
+//! What judging has changed but not installed yet.
+//!
+//! Readers go on while a slice is judged, so its results wait in layers over the state: one for
+//! the slice, and above it one for the multi that is being judged, which is thrown away when the
+//! multi fails. Looking up goes from the top layer down to the state and the store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::acl::AclTable;
+use super::ids::{ServerId, SessionId, Zxid};
+use super::txn::{Change, Cursor, Event, Meta, SessionRecord};
+use super::znode::Znode;
+
+/// The numbers of [`Meta`] that every txn may change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Counters {
+    pub(super) acl_next: u32,
+    pub(super) znodes: u64,
+    pub(super) data_bytes: u64,
+    pub(super) ephemerals: u64,
+}
+
+impl Counters {
+    /// Those of `meta`.
+    pub(super) fn of(meta: &Meta) -> Self {
+        let Meta {
+            acl_next,
+            znodes,
+            data_bytes,
+            ephemerals,
+            ..
+        } = *meta;
+        Self {
+            acl_next,
+            znodes,
+            data_bytes,
+            ephemerals,
+        }
+    }
+
+    /// Writes them into `meta`.
+    pub(super) fn store(self, meta: &mut Meta) {
+        meta.acl_next = self.acl_next;
+        meta.znodes = self.znodes;
+        meta.data_bytes = self.data_bytes;
+        meta.ephemerals = self.ephemerals;
+    }
+}
+
+/// A znode in a layer.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    /// The node; `None` = deleted.
+    pub(super) znode: Option<Arc<Znode>>,
+    /// The txn that changed it last, and where in its changes, if a later change of the same txn
+    /// may replace that one.
+    pub(super) change: Option<(Zxid, usize)>,
+}
+
+/// Changes over what lies below. Its hash maps are asked and merged, which needs no order.
+#[derive(Debug, Default)]
+pub(super) struct Layer {
+    pub(super) znodes: HashMap<Arc<str>, Held>,
+    pub(super) sessions: BTreeMap<SessionId, Option<SessionRecord>>,
+    pub(super) ephemerals: BTreeMap<(SessionId, Arc<str>), bool>,
+    pub(super) acls: AclTable,
+    pub(super) quotas: BTreeMap<Arc<str>, bool>,
+}
+
+impl Layer {
+    /// Empties it; the maps keep their memory.
+    pub(super) fn clear(&mut self) {
+        self.znodes.clear();
+        self.sessions.clear();
+        self.ephemerals.clear();
+        self.acls.clear();
+        self.quotas.clear();
+    }
+
+    fn absorb(&mut self, upper: &mut Self) {
+        self.znodes.extend(upper.znodes.drain());
+        self.sessions.append(&mut upper.sessions);
+        self.ephemerals.append(&mut upper.ephemerals);
+        self.acls.absorb(&mut upper.acls);
+        self.quotas.append(&mut upper.quotas);
+    }
+}
+
+/// The workspace of the one task that applies; used again for every slice.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    slice: Layer,
+    multi: Layer,
+    in_multi: bool,
+    /// Changes of the txn that is being judged.
+    pub(super) changes: Vec<Change>,
+    /// Events of the txn that is being judged.
+    pub(super) events: Vec<Event>,
+    /// As they are after what has been judged.
+    pub(super) counters: Counters,
+    before_multi: Counters,
+    /// Cursors that the slice has moved.
+    pub(super) cursors: BTreeMap<ServerId, Cursor>,
+}
+
+impl Work {
+    /// Forgets the slice before, whose changes have been installed.
+    pub(super) fn start_slice(&mut self, meta: &Meta) {
+        self.slice.clear();
+        self.cursors.clear();
+        self.counters = Counters::of(meta);
+    }
+
+    /// From here on changes can be taken back.
+    pub(super) fn start_multi(&mut self) {
+        self.in_multi = true;
+        self.before_multi = self.counters;
+    }
+
+    /// The multi has succeeded.
+    pub(super) fn keep_multi(&mut self) {
+        self.in_multi = false;
+        self.slice.absorb(&mut self.multi);
+    }
+
+    /// The multi has failed: no trace of it remains.
+    pub(super) fn undo_multi(&mut self) {
+        self.in_multi = false;
+        self.multi.clear();
+        self.changes.clear();
+        self.events.clear();
+        self.counters = self.before_multi;
+    }
+
+    /// The layer that is written to.
+    pub(super) fn top(&mut self) -> &mut Layer {
+        if self.in_multi {
+            &mut self.multi
+        } else {
+            &mut self.slice
+        }
+    }
+
+    /// The layers, topmost first.
+    pub(super) fn layers(&self) -> [&Layer; 2] {
+        [&self.multi, &self.slice]
+    }
+}

@@ -1,0 +1,135 @@
+//! Checks the house rules by reading the source tree: which room may use which, where the big
+//! crates are named, that every file begins with prose, and how long files are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms from left to right: each may use only rooms to its right.
+const ROOMS: [&str; 15] = [
+    "main", "server", "config", "net", "admin", "leader", "pipeline", "session", "auth",
+    "ensemble", "storage", "watch", "state", "jute", "clock",
+];
+
+/// Crates that must stay in their rooms.
+const CONFINED: [(&str, &[&str]); 4] = [
+    ("openraft", &["ensemble"]),
+    ("rocksdb", &["storage"]),
+    ("tokio::net", &["net", "io"]),
+    ("nom::", &["jute", "config"]),
+];
+
+/// Longest file in lines, tests not counted.
+const LINES_MAX: usize = 600;
+
+/// Exceptions to the direction, each with its reason.
+const ALLOWED: [(&str, &str, &str); 1] = [(
+    "config",
+    "server",
+    "fills the Settings that the composition root owns",
+)];
+
+struct Source {
+    room: String,
+    path: PathBuf,
+    text: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut dirs = vec![root.clone()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).expect("source directory") {
+            let path = entry.expect("source entry").path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let inside = path.strip_prefix(&root).expect("under src");
+                let first = inside.components().next().expect("a name");
+                let room = first.as_os_str().to_string_lossy().replace(".rs", "");
+                let text = fs::read_to_string(&path).expect("source file");
+                found.push(Source { room, path, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn is_test(source: &Source) -> bool {
+    let path = source.path.to_string_lossy();
+    path.contains("/tests/") || path.ends_with("tests.rs") || source.room == "tidy"
+}
+
+/// The part of a file in front of its tests.
+fn code(source: &Source) -> &str {
+    match source.text.find("\n#[cfg(test)]\nmod tests {") {
+        Some(end) => source.text.get(..end).expect("found there"),
+        None => &source.text,
+    }
+}
+
+fn place(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|known| *known == room)
+}
+
+#[test]
+fn rooms_use_only_rooms_to_their_right() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !is_test(source)) {
+        let Some(here) = place(&source.room) else {
+            continue;
+        };
+        for (at, _) in code(source).match_indices("crate::") {
+            let rest = &source.text[at + "crate::".len()..];
+            let used: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let allowed = ALLOWED
+                .iter()
+                .any(|(from, to, _)| *from == source.room && *to == used);
+            if place(&used).is_some_and(|there| there < here) && !allowed {
+                wrong.push(format!("{}: uses {used}", source.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn big_crates_stay_in_their_rooms() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !is_test(source)) {
+        for (name, rooms) in CONFINED {
+            let named = code(source)
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .any(|line| line.contains(name));
+            if named && !rooms.contains(&source.room.as_str()) {
+                wrong.push(format!("{}: names {name}", source.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_file_begins_with_prose() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        if !source.text.starts_with("//!") {
+            wrong.push(source.path.display().to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn files_are_not_too_long() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !is_test(source)) {
+        let lines = code(source).lines().count();
+        if lines > LINES_MAX {
+            wrong.push(format!("{}: {lines} lines", source.path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -1,0 +1,308 @@
+//! From a path to its watchers: the half of the table by which events are delivered.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::modes::Modes;
+use super::slab::Slab;
+use super::watchers::WatcherKey;
+
+/// Names a watched path until its last watch goes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct PathKey(u32);
+
+/// All watched paths. 32 bytes each, the text, and 6 to 12 bytes in the index.
+#[derive(Debug)]
+pub(super) struct Paths {
+    slab: Slab<WatchedPath>,
+    index: HashTable<PathKey>,
+    hasher: DefaultHashBuilder,
+}
+
+/// A path that somebody watches.
+#[derive(Debug)]
+pub(super) struct WatchedPath {
+    pub(super) text: Box<str>,
+    pub(super) entries: Entries,
+}
+
+impl Paths {
+    pub(super) fn new() -> Self {
+        Self {
+            slab: Slab::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    pub(super) fn find(&self, path: &str) -> Option<PathKey> {
+        if self.index.is_empty() {
+            return None;
+        }
+        let hash = self.hasher.hash_one(path);
+        self.index
+            .find(hash, |key| {
+                self.slab
+                    .get(key.0)
+                    .is_some_and(|found| *found.text == *path)
+            })
+            .copied()
+    }
+
+    /// The key of `path`, which is stored without watchers if it was not there; `None`, if there
+    /// are 2^32 paths already.
+    pub(super) fn find_or_insert(&mut self, path: &str) -> Option<PathKey> {
+        if let Some(key) = self.find(path) {
+            return Some(key);
+        }
+        let watched = WatchedPath {
+            text: path.into(),
+            entries: Entries::None,
+        };
+        let key = PathKey(self.slab.insert(watched)?);
+        let Self {
+            slab,
+            index,
+            hasher,
+        } = self;
+        index.insert_unique(hasher.hash_one(path), key, |key| {
+            text_hash(slab, hasher, *key)
+        });
+        Some(key)
+    }
+
+    pub(super) fn remove(&mut self, key: PathKey) {
+        let Self {
+            slab,
+            index,
+            hasher,
+        } = self;
+        if let Ok(found) = index.find_entry(text_hash(slab, hasher, key), |other| *other == key) {
+            found.remove();
+        }
+        slab.remove(key.0);
+        if index.len() < index.capacity() / 8 {
+            index.shrink_to(index.len() * 2, |key| text_hash(slab, hasher, *key));
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, key: PathKey) -> Option<&mut WatchedPath> {
+        self.slab.get_mut(key.0)
+    }
+
+    pub(super) fn get(&self, key: PathKey) -> Option<&WatchedPath> {
+        self.slab.get(key.0)
+    }
+
+    /// All watched paths, in no meaningful order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &WatchedPath> {
+        self.slab.iter()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        assert_eq!(
+            self.slab.len(),
+            self.index.len(),
+            "index and slab hold the same paths"
+        );
+        self.index.len()
+    }
+}
+
+fn text_hash(slab: &Slab<WatchedPath>, hasher: &DefaultHashBuilder, key: PathKey) -> u64 {
+    slab.get(key.0)
+        .map_or(0, |watched| hasher.hash_one(&*watched.text))
+}
+
+/// One watcher of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Entry {
+    pub(super) watcher: WatcherKey,
+    pub(super) modes: Modes,
+}
+
+/// The watchers of one path, sorted. Most paths have one, which then needs no allocation.
+#[derive(Debug)]
+pub(super) enum Entries {
+    None,
+    One(Entry),
+    Many(Box<Many>),
+}
+
+/// More than one watcher. Never grows back to `One`: a path with many watchers gets them again.
+#[derive(Debug, Default)]
+pub(super) struct Many {
+    list: Vec<Entry>,
+    /// How many of them stand in the data table.
+    data: u32,
+    /// How many of them are recursive.
+    recursive: u32,
+}
+
+impl Entries {
+    /// Gives `watcher` these modes, and answers with those that it had.
+    pub(super) fn set(&mut self, watcher: WatcherKey, modes: Modes) -> Modes {
+        match self {
+            Self::None => {
+                if !modes.is_empty() {
+                    *self = Self::One(Entry { watcher, modes });
+                }
+                Modes::NONE
+            }
+            Self::One(entry) if entry.watcher == watcher => {
+                let before = entry.modes;
+                entry.modes = modes;
+                if modes.is_empty() {
+                    *self = Self::None;
+                }
+                before
+            }
+            Self::One(entry) => {
+                if !modes.is_empty() {
+                    let mut many = Many::default();
+                    many.set(entry.watcher, entry.modes);
+                    many.set(watcher, modes);
+                    *self = Self::Many(Box::new(many));
+                }
+                Modes::NONE
+            }
+            Self::Many(many) => {
+                let before = many.set(watcher, modes);
+                if many.list.is_empty() {
+                    *self = Self::None;
+                }
+                before
+            }
+        }
+    }
+
+    /// Shows each entry to `judge`, which answers with the modes that it keeps.
+    pub(super) fn revise(&mut self, judge: &mut dyn FnMut(Entry) -> Modes) {
+        match self {
+            Self::None => {}
+            Self::One(entry) => {
+                entry.modes = judge(*entry);
+                if entry.modes.is_empty() {
+                    *self = Self::None;
+                }
+            }
+            Self::Many(many) => {
+                many.revise(judge);
+                if many.list.is_empty() {
+                    *self = Self::None;
+                }
+            }
+        }
+    }
+
+    /// The modes of `watcher`, none if it does not watch this path.
+    pub(super) fn modes(&self, watcher: WatcherKey) -> Modes {
+        let entries = self.as_slice();
+        let at = entries.binary_search_by_key(&watcher, |entry| entry.watcher);
+        at.ok()
+            .and_then(|at| entries.get(at))
+            .map_or(Modes::NONE, |entry| entry.modes)
+    }
+
+    /// All entries, in the order of their watchers' keys.
+    pub(super) fn as_slice(&self) -> &[Entry] {
+        match self {
+            Self::None => &[],
+            Self::One(entry) => std::slice::from_ref(entry),
+            Self::Many(many) => &many.list,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
+    /// Whether anybody stands in the data table. Does not scan.
+    pub(super) fn any_data(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(entry) => entry.modes.meets(Modes::DATA_TABLE),
+            Self::Many(many) => many.data > 0,
+        }
+    }
+
+    /// Whether anybody watches recursively. Does not scan.
+    pub(super) fn any_recursive(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(entry) => entry.modes.meets(Modes::RECURSIVE),
+            Self::Many(many) => many.recursive > 0,
+        }
+    }
+}
+
+impl Many {
+    fn set(&mut self, watcher: WatcherKey, modes: Modes) -> Modes {
+        let at = match self
+            .list
+            .binary_search_by_key(&watcher, |entry| entry.watcher)
+        {
+            Ok(at) => at,
+            Err(at) => {
+                if !modes.is_empty() {
+                    self.list.insert(at, Entry { watcher, modes });
+                    self.count(Modes::NONE, modes);
+                }
+                return Modes::NONE;
+            }
+        };
+        let Some(entry) = self.list.get_mut(at) else {
+            return Modes::NONE;
+        };
+        let before = entry.modes;
+        entry.modes = modes;
+        if modes.is_empty() {
+            self.list.remove(at);
+            self.shrink();
+        }
+        self.count(before, modes);
+        before
+    }
+
+    fn revise(&mut self, judge: &mut dyn FnMut(Entry) -> Modes) {
+        let (mut data, mut recursive) = (0, 0);
+        self.list.retain_mut(|entry| {
+            entry.modes = judge(*entry);
+            data += u32::from(entry.modes.meets(Modes::DATA_TABLE));
+            recursive += u32::from(entry.modes.meets(Modes::RECURSIVE));
+            !entry.modes.is_empty()
+        });
+        (self.data, self.recursive) = (data, recursive);
+        self.shrink();
+    }
+
+    fn count(&mut self, before: Modes, after: Modes) {
+        let change = |count: &mut u32, table: Modes| {
+            *count += u32::from(after.meets(table));
+            *count -= u32::from(before.meets(table));
+        };
+        change(&mut self.data, Modes::DATA_TABLE);
+        change(&mut self.recursive, Modes::RECURSIVE);
+    }
+
+    fn shrink(&mut self) {
+        if self.list.len() < self.list.capacity() / 4 {
+            self.list.shrink_to(self.list.len() * 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Millions of watches must stay small: these sizes are the reason for the shapes above.
+    #[test]
+    fn a_watched_path_is_small() {
+        assert_eq!(size_of::<Entry>(), 8);
+        assert_eq!(size_of::<Entries>(), 16);
+        assert_eq!(size_of::<WatchedPath>(), 32);
+    }
+}
