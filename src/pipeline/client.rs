@@ -343,7 +343,7 @@ impl Client {
             Greeting::Open(granted) => {
                 let action = ActionRef::OpenSession {
                     timeout_ms: granted.timeout_ms,
-                    password: granted.password,
+                    password: &granted.password,
                 };
                 let session = granted.session;
                 let awaits = Awaits::Session {
@@ -422,7 +422,8 @@ impl Client {
     }
 
     fn read(&mut self, state: &State, mut head: Head) -> Served {
-        let Some(request) = self.parsed(state, &mut head) else {
+        self.parse(state, &mut head);
+        let Some(request) = &head.request else {
             return Served::Done;
         };
         if let Progress::Counted { at, count, tries } = head.progress {
@@ -501,7 +502,8 @@ impl Client {
     }
 
     fn watch(&mut self, state: &State, mut head: Head) -> Served {
-        let Some(request) = self.parsed(state, &mut head) else {
+        self.parse(state, &mut head);
+        let Some(request) = &head.request else {
             return Served::Done;
         };
         let from = match &head.progress {
@@ -535,7 +537,8 @@ impl Client {
     }
 
     fn sync(&mut self, state: &State, mut head: Head) -> Served {
-        let Some(request) = self.parsed(state, &mut head) else {
+        self.parse(state, &mut head);
+        let Some(request) = &head.request else {
             return Served::Done;
         };
         if !matches!(head.progress, Progress::Synced) {
@@ -617,7 +620,7 @@ impl Client {
     }
 
     fn is_admitted(&self) -> bool {
-        self.pipeline.schemes.admits(&self.connection)
+        self.pipeline.schemes.admitted(&self.connection.identities())
     }
 
     /// zk: AuthenticationHelper.enforceAuthentication: -124, zxid 0, then close.
@@ -626,19 +629,19 @@ impl Client {
         Served::End
     }
 
-    /// The request's body, parsed when its turn comes. A body that is no record is answered here.
-    fn parsed<'h>(&mut self, state: &State, head: &'h mut Head) -> Option<&'h Request> {
-        if head.request.is_none() {
-            match Request::decode(head.header.op, head.body.clone()) {
-                Ok(request) => head.request = Some(request),
-                Err(error) => {
-                    tracing::debug!(peer = %self.connection.peer, %error, "request refused");
-                    self.put_header(head, state.last_zxid(), ErrorCode::MARSHALLING_ERROR);
-                    return None;
-                }
+    /// Parses the body when its turn has come. One that is no record is answered here, and
+    /// `head.request` stays empty.
+    fn parse(&mut self, state: &State, head: &mut Head) {
+        if head.request.is_some() {
+            return;
+        }
+        match Request::decode(head.header.op, head.body.clone()) {
+            Ok(request) => head.request = Some(request),
+            Err(error) => {
+                tracing::debug!(peer = %self.connection.peer, %error, "request refused");
+                self.put_header(head, state.last_zxid(), ErrorCode::MARSHALLING_ERROR);
             }
         }
-        head.request.as_ref()
     }
 
     fn put_header(&mut self, head: &Head, zxid: Zxid, err: ErrorCode) {

@@ -240,7 +240,7 @@ impl Reader<'_> {
         put_count(body, Some(self.identities.len()));
         for identity in self.identities {
             let user = match &*identity.scheme {
-                "digest" if self.state.config().digest_disabled => "",
+                "digest" if !self.state.config().digest_enabled => "",
                 "digest" => identity.id.split(':').next().unwrap_or_default(),
                 "super" => "",
                 _ => &identity.id,
