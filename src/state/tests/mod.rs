@@ -7,6 +7,7 @@
 
 mod map_store;
 mod model;
+mod on_disk;
 mod properties;
 mod scripts;
 mod world;

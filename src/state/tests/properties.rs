@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::model::{ACLS, Answer, Model, Op, Step};
 use super::world::{World, acls, client, identity, localhost};
 use crate::state::{
-    Action, Config, Identities, OpOutcome, Outcome, Proposal, SessionId, SessionRecord, Txn,
+    Action, Config, Identities, OpOutcome, Outcome, Peek, Proposal, SessionId, SessionRecord, Txn,
 };
 
 const PATHS: [&str; 9] = [
@@ -78,7 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Entries of a log; it begins with opened sessions.
-fn log() -> impl Strategy<Value = Vec<Vec<Step>>> {
+pub(super) fn log() -> impl Strategy<Value = Vec<Vec<Step>>> {
     vec(vec(step(), 1..12), 1..8).prop_map(|mut log| {
         log.insert(0, (1..4).map(Step::Open).collect());
         log
@@ -222,7 +222,7 @@ fn answer(outcome: &Outcome) -> Answer {
     }
 }
 
-fn run(world: &mut World, log: &[Vec<Step>]) -> Vec<Txn> {
+pub(super) fn run(world: &mut World, log: &[Vec<Step>]) -> Vec<Txn> {
     let mut txns = Vec::new();
     for entry in log {
         let proposals = entry.iter().map(|step| proposal(world, step)).collect();
@@ -231,7 +231,7 @@ fn run(world: &mut World, log: &[Vec<Step>]) -> Vec<Txn> {
     txns
 }
 
-fn check_tree(world: &World, model: &Model) {
+pub(super) fn check_tree(world: &World, model: &Model) {
     for (path, stat, data, acl) in model.nodes() {
         let request = Request::Exists(Exists {
             path: Some(Text::from(path)),
@@ -244,8 +244,8 @@ fn check_tree(world: &World, model: &Model) {
         };
         assert_eq!(response.stat, stat, "{path}");
         let state = world.replica.read();
-        let crate::state::Peek::Known(Some(node)) = state.peek_znode(path) else {
-            panic!("{path} is missing");
+        let Peek::Known(Some(node)) = state.peek_znode(path) else {
+            panic!("{path} is missing, but was just read");
         };
         assert_eq!(
             node.data.as_deref(),
@@ -260,7 +260,7 @@ fn check_tree(world: &World, model: &Model) {
 }
 
 /// Puts a quota on /q by an entry of its own.
-fn put_quota(world: &mut World) {
+pub(super) fn put_quota(world: &mut World) {
     let create = |path: &str| {
         let path = Some(Text::from(path));
         let acl = Some(acls("world:anyone:31"));
@@ -287,7 +287,7 @@ fn put_quota(world: &mut World) {
 
 /// What the stats node of /q says, and what counting says.
 fn quota_counts(world: &World) -> (String, String) {
-    let (nodes, _) = world.store.disk();
+    let (nodes, _) = world.disk();
     let inside = || {
         nodes
             .iter()
@@ -336,7 +336,7 @@ proptest! {
             cut.slice = slice;
             put_quota(&mut cut);
             prop_assert_eq!(&run(&mut cut, &log), &txns);
-            prop_assert_eq!(cut.store.disk(), whole.store.disk());
+            prop_assert_eq!(cut.disk(), whole.disk());
         }
     }
 
@@ -353,7 +353,7 @@ proptest! {
         let mut second = first;
         found.extend(run(&mut second, tail));
         prop_assert_eq!(found, txns);
-        prop_assert_eq!(second.store.disk(), world.store.disk());
+        prop_assert_eq!(second.disk(), world.disk());
     }
 
     #[test]
@@ -371,12 +371,12 @@ proptest! {
     fn a_failed_multi_leaves_nothing(log in log(), ops in vec(op(true), 0..6)) {
         let mut world = World::new(Config::default());
         run(&mut world, &log);
-        let (nodes, before) = world.store.disk();
+        let (nodes, before) = world.disk();
         let impossible = Op::Check { path: "/never/there".into(), version: -1 };
         let ops = ops.into_iter().chain([impossible]).collect();
         let txns = run(&mut world, &[vec![Step::Multi { session: 1, caller: 1, ops }]]);
         prop_assert!(txns.iter().all(|txn| txn.changes.is_empty() && txn.events.is_empty()));
-        let (nodes_after, after) = world.store.disk();
+        let (nodes_after, after) = world.disk();
         prop_assert_eq!(nodes, nodes_after);
         prop_assert_eq!(before.acl_next, after.acl_next);
         prop_assert_eq!(before.data_bytes, after.data_bytes);

@@ -437,7 +437,7 @@ impl Runner for Script {
                     skip_acl: on("skip_acl"),
                     enforce_quota: on("enforce_quota"),
                     extended_types: on("extended_types"),
-                    digest_disabled: on("digest_disabled"),
+                    digest_enabled: words.key("digest_enabled") != Some("no"),
                 };
                 self.world = World::new(self.config.clone());
             }
@@ -449,10 +449,8 @@ impl Runner for Script {
                 return Ok(texts(&self.world.apply(batch)));
             }
             "restart" => {
-                let store = self.world.store.crashed();
-                let replica = crate::state::Replica::open(Arc::new(store), self.config.clone());
-                let before = self.world.replica.read().meta().clone();
-                assert_eq!(*replica?.read().meta(), before);
+                let fresh = World::new(self.config.clone());
+                self.world = std::mem::replace(&mut self.world, fresh).restarted();
             }
             _ => {
                 if let Some(request) = read_request(name, &words) {
