@@ -3,6 +3,7 @@
 //! This file looks up and dispatches; what each op demands and does is in `tree/`, `multi.rs`,
 //! `sessions.rs`, `quota.rs`.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use jute::{Acl, ErrorCode, Request};
@@ -154,28 +155,27 @@ impl Judge<'_> {
     /// A second change of a node within one txn takes the place of the first, unless the node
     /// came or went: the parent of a thousand creates is in the txn once.
     pub(super) fn put(&mut self, path: Arc<str>, after: Option<Arc<Znode>>, listed: bool) {
-        let zxid = self.zxid;
         let at = self.work.changes.len();
+        let change = (!listed).then_some((self.zxid, at));
         let held = Held {
             znode: after.clone(),
-            change: (!listed).then_some((zxid, at)),
+            change,
         };
-        let earlier = match self.work.top().znodes.get_mut(&*path) {
-            None => {
-                self.work.top().znodes.insert(Arc::clone(&path), held);
-                None
+        let mut replaced = None;
+        match self.work.top().znodes.entry(Arc::clone(&path)) {
+            Entry::Vacant(place) => {
+                place.insert(held);
             }
-            Some(place) => {
-                let earlier = place.change.filter(|(txn, _)| *txn == zxid && !listed);
-                *place = Held {
-                    change: earlier.or(held.change),
+            Entry::Occupied(mut place) => {
+                let earlier = place.get().change;
+                replaced = earlier.filter(|(txn, _)| *txn == self.zxid && !listed);
+                place.insert(Held {
+                    change: replaced.or(change),
                     ..held
-                };
-                earlier
+                });
             }
-        };
-        let replaced = earlier.and_then(|(_, at)| self.work.changes.get_mut(at));
-        match replaced {
+        }
+        match replaced.and_then(|(_, at)| self.work.changes.get_mut(at)) {
             Some(Change::Znode { after: place, .. }) => *place = after,
             _ => self.work.changes.push(Change::Znode {
                 path,

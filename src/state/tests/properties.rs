@@ -10,9 +10,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::model::{ACLS, Answer, Model, Op, Step};
-use super::world::{World, acls, client, identity, localhost};
+use super::world::{ORIGIN, World, acls, client, identity, localhost};
 use crate::state::{
-    Action, Config, Identities, OpOutcome, Outcome, Peek, Proposal, SessionId, SessionRecord, Txn,
+    Action, Change, Config, Identities, OpOutcome, Outcome, Peek, Proposal, SessionId,
+    SessionRecord, Txn, Znode,
 };
 
 const PATHS: [&str; 9] = [
@@ -381,6 +382,132 @@ proptest! {
         prop_assert_eq!(before.acl_next, after.acl_next);
         prop_assert_eq!(before.data_bytes, after.data_bytes);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// An origin that sends again what it does not know to be applied, too much or too early.
+    #[test]
+    fn what_is_sent_again_takes_effect_once(
+        log in log(),
+        windows in vec((0..4_usize, 0..4_usize, 1..9_usize), 1..20),
+    ) {
+        let steps = log.concat();
+        let time_ms = 1000;
+        let mut clean = World::new(Config::default());
+        let proposals: Vec<_> = steps.iter().map(|step| proposal(&mut clean, step)).collect();
+        let expected = clean.apply(proposals.clone());
+
+        let mut world = World::new(Config::default());
+        let mut found = Vec::new();
+        let mut windows = windows.iter().cycle();
+        loop {
+            let cursor = world.replica.read().cursor(ORIGIN.server).sequence;
+            let cursor = usize::try_from(cursor).unwrap();
+            if cursor == proposals.len() {
+                break;
+            }
+            let (back, early, len) = windows.next().unwrap();
+            let end = |start: usize| proposals.len().min(start + len);
+            let late = cursor.saturating_sub(*back);
+            let early = proposals.len().min(cursor + early);
+            let entry = [&proposals[early..end(early)], &proposals[late..end(cursor)]].concat();
+            world.time_ms = time_ms;
+            found.extend(world.apply(entry));
+        }
+        prop_assert_eq!(found, expected);
+        let nodes = |world: &World| world.disk().0;
+        prop_assert_eq!(nodes(&world), nodes(&clean));
+    }
+}
+
+/// Changes a znode behind the judge's back.
+fn tamper(world: &World, path: &str, change: impl FnOnce(&mut Znode)) {
+    let store = world.replica.store();
+    let mut node = Znode::clone(&store.load(path).unwrap().unwrap());
+    change(&mut node);
+    let after = Some(Arc::new(node));
+    let changes = vec![Change::Znode {
+        path: Arc::from(path),
+        after,
+        listed: false,
+    }];
+    let meta = world.replica.read().meta().clone();
+    let txn = Txn {
+        origin: ORIGIN,
+        sequence: 0,
+        session: SessionId(1),
+        cxid: 0,
+        zxid: meta.last_zxid,
+        time_ms: 0,
+        outcome: Outcome::Done,
+        changes,
+        events: Vec::new(),
+    };
+    store.install(&txn);
+    store.persist(&[txn], &meta).unwrap();
+}
+
+#[test]
+fn counts_wrap() {
+    let mut world = World::new(Config::default());
+    let create = |path: &str, flags| Op::Create {
+        path: path.into(),
+        data: None,
+        flags,
+        acl: 0,
+        stat: false,
+    };
+    let one = |op| Step::One {
+        session: 1,
+        caller: 0,
+        op,
+    };
+    run(&mut world, &[vec![Step::Open(1), one(create("/w", 0))]]);
+    tamper(&world, "/w", |node| {
+        node.version = i32::MAX;
+        node.aversion = i32::MAX;
+        node.creations = i32::MAX - 1;
+    });
+    let set = |version| {
+        one(Op::Set {
+            path: "/w".into(),
+            data: None,
+            version,
+        })
+    };
+    let set_acl = one(Op::SetAcl {
+        path: "/w".into(),
+        acl: 0,
+        version: i32::MAX,
+    });
+    let sequential = || one(create("/w/", 2));
+    let steps = vec![
+        sequential(),
+        sequential(),
+        sequential(),
+        set(i32::MAX),
+        set(i32::MIN),
+        set_acl,
+    ];
+    let txns = run(&mut world, &[steps]);
+    let answers: Vec<_> = txns.iter().map(|txn| answer(&txn.outcome)).collect();
+    let names = ["/w/2147483646", "/w/2147483647", "/w/-2147483648"];
+    let created: Vec<_> = names.map(|path| Answer::Path(path.into())).into();
+    assert_eq!(answers[..3], created);
+    let [
+        Answer::Stat(first),
+        Answer::Stat(second),
+        Answer::Stat(third),
+    ] = &answers[3..]
+    else {
+        panic!("{answers:?}");
+    };
+    assert_eq!((first.version, second.version), (i32::MIN, i32::MIN + 1));
+    assert_eq!(third.aversion, i32::MIN);
+    // zk: DataNode.copyStat: twice the creations, which have wrapped to -2^31 + 1, less children.
+    assert_eq!(third.cversion, 2 - 3);
 }
 
 #[test]
