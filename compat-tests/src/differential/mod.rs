@@ -1,0 +1,1 @@
+//! Random request sequences to two servers in lockstep.
