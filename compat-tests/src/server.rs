@@ -157,8 +157,9 @@ impl Server {
     /// The last lines of [`Self::log`], for a failure report.
     pub fn log_tail(&self) -> String {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        // Without the frames of stack traces.
+        let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("\tat ")).collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
     /// True while the process runs (an external server always does).

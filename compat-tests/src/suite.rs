@@ -16,6 +16,7 @@ pub fn say(line: impl Display) {
 pub struct Suite {
     name: String,
     started: Instant,
+    last: Instant,
     passed: usize,
     failed: usize,
 }
@@ -25,13 +26,15 @@ impl Suite {
     pub fn open(name: impl Into<String>) -> Self {
         let name = name.into();
         say(format_args!("== {name}"));
-        Self { name, started: Instant::now(), passed: 0, failed: 0 }
+        Self { name, started: Instant::now(), last: Instant::now(), passed: 0, failed: 0 }
     }
 
     /// One case passed.
     pub fn pass(&mut self, case: impl Display) {
         self.passed += 1;
-        say(format_args!("ok   {case}"));
+        let took = self.last.elapsed().as_secs_f64();
+        self.last = Instant::now();
+        say(format_args!("ok   {case} ({took:.1} s)"));
     }
 
     /// Many cases passed, without a line each.
@@ -42,6 +45,7 @@ impl Suite {
     /// One case failed, with the reason.
     pub fn fail(&mut self, case: impl Display, why: impl Display) {
         self.failed += 1;
+        self.last = Instant::now();
         say(format_args!("FAIL {case}\n{why}"));
     }
 

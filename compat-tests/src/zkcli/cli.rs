@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::server::QUICK_JVM;
 use crate::settings;
 
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(40);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
 /// The first line of what the CLI prints about a command that it does not know.
 const USAGE: &str = "ZooKeeper -server host:port -client-configuration properties-file cmd args";
 
@@ -52,7 +52,7 @@ impl Cli {
         }
         writeln!(input, "sync /\n{mark}").context("feed the mark")?;
         input.flush().context("feed the mark")?;
-        let end = format!("Command not found {mark}");
+        let end = format!("Command not found: Command not found {mark}");
         let mut output = Vec::new();
         loop {
             match self.lines.recv_timeout(ANSWER_TIME_MAX) {
@@ -67,7 +67,9 @@ impl Cli {
         let usage = output.iter().rposition(|line| line == USAGE).context("no usage text")?;
         output.truncate(usage);
         // The mark's own `sync`; a watch event may stand behind it.
-        let own = output.iter().rposition(|line| line == "Sync is OK" || line == "Not connected");
+        let own = output.iter().rposition(|line| {
+            line == "Sync is OK" || line == "Not connected" || line.starts_with("Sync has failed.")
+        });
         ensure!(own.is_some(), "the mark's sync failed:\n{output:#?}");
         output.remove(own.unwrap_or_default());
         Ok(output)

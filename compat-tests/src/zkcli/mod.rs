@@ -137,7 +137,9 @@ fn transcript(script: &Script, server: &Server) -> Result<String> {
             Part::Arguments(arguments) => {
                 text += &format!("$ {arguments}\n");
                 let (output, code) = Cli::run(&normaliser.fill_in(arguments))?;
-                text += &normaliser.block("", &output);
+                // Whether the watcher still prints "connected" before the process ends is chance.
+                let answer = normaliser.block("", &output);
+                text.extend(answer.split_inclusive('\n').filter(|line| !line.starts_with("* ")));
                 text += &format!("exit code {code}\n");
             }
         }
