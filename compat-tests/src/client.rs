@@ -52,7 +52,11 @@ impl Hello {
     /// The frame, with its length.
     pub fn frame(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.i32(0).i64(self.last_zxid).i32(self.timeout_ms).i64(self.session);
+        writer
+            .i32(0)
+            .i64(self.last_zxid)
+            .i32(self.timeout_ms)
+            .i64(self.session);
         writer.buffer(self.password.as_deref());
         if let Some(read_only) = self.read_only {
             writer.bool(read_only);
@@ -78,9 +82,17 @@ impl Connection {
         let stream = TcpStream::connect_timeout(&address, timeout)
             .with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        stream.set_read_timeout(Some(timeout)).context("set a read timeout")?;
-        stream.set_write_timeout(Some(timeout)).context("set a write timeout")?;
-        Ok(Self { stream, buffer: Vec::new(), start: 0 })
+        stream
+            .set_read_timeout(Some(timeout))
+            .context("set a read timeout")?;
+        stream
+            .set_write_timeout(Some(timeout))
+            .context("set a write timeout")?;
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+        })
     }
 
     /// Sends bytes as they are. A connection that the other side has closed is no error here: the
@@ -98,7 +110,10 @@ impl Connection {
             let pending = &self.buffer[self.start..];
             if pending.len() >= 4 {
                 let len = i32::from_be_bytes(pending[..4].try_into()?);
-                ensure!((0..=64 << 20).contains(&len), "the server sent a frame of length {len}");
+                ensure!(
+                    (0..=64 << 20).contains(&len),
+                    "the server sent a frame of length {len}"
+                );
                 let len = len as usize;
                 if pending.len() >= 4 + len {
                     let frame = pending[4..4 + len].to_vec();
@@ -141,7 +156,9 @@ impl Connection {
     /// The server closed, was silent, or refused.
     pub fn new_session(&mut self, timeout_ms: i32) -> Result<(i64, Vec<u8>)> {
         self.send(&Hello::new(timeout_ms).frame());
-        let Received::Frame(frame) = self.receive()? else { bail!("no answer to the handshake") };
+        let Received::Frame(frame) = self.receive()? else {
+            bail!("no answer to the handshake")
+        };
         let mut reader = Reader::new(&frame);
         let (_protocol, _timeout) = (reader.i32()?, reader.i32()?);
         let session = reader.i64()?;

@@ -102,7 +102,13 @@ impl Server {
     /// It cannot be started, or did not serve within a minute; the message ends with its log.
     pub fn start(kind: Kind, options: Options) -> Result<Self> {
         if let Kind::External(address) = kind {
-            let server = Self { kind, options, address, dir: None, process: None };
+            let server = Self {
+                kind,
+                options,
+                address,
+                dir: None,
+                process: None,
+            };
             server.wait_until_serving()?;
             return Ok(server);
         }
@@ -113,8 +119,13 @@ impl Server {
                 .tempdir_in(settings::data_root())
                 .context("make a directory for a server")?;
             let address = free_address()?;
-            let mut server =
-                Self { kind, options: options.clone(), address, dir: Some(dir), process: None };
+            let mut server = Self {
+                kind,
+                options: options.clone(),
+                address,
+                dir: Some(dir),
+                process: None,
+            };
             match server.launch() {
                 Ok(()) => return Ok(server),
                 // Somebody took the port between our look and the server's bind.
@@ -158,7 +169,10 @@ impl Server {
     pub fn log_tail(&self) -> String {
         let log = self.log();
         // Without the frames of stack traces.
-        let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("\tat ")).collect();
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| !line.starts_with("\tat "))
+            .collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
@@ -175,7 +189,9 @@ impl Server {
     /// # Errors
     /// It did not end within half a minute (then it is killed).
     pub fn stop(&mut self) -> Result<Option<ExitStatus>> {
-        let Some(mut process) = self.process.take() else { return Ok(None) };
+        let Some(mut process) = self.process.take() else {
+            return Ok(None);
+        };
         let told = Command::new("kill")
             .arg(process.id().to_string())
             .stderr(Stdio::null())
@@ -190,7 +206,11 @@ impl Server {
         }
         process.kill().context("kill the server")?;
         process.wait().context("wait for the server")?;
-        bail!("{} did not end on SIGTERM (kill said {told})\n{}", self.kind, self.log_tail())
+        bail!(
+            "{} did not end on SIGTERM (kill said {told})\n{}",
+            self.kind,
+            self.log_tail()
+        )
     }
 
     /// Ends it at once, as a crash would.
@@ -218,7 +238,12 @@ impl Server {
     }
 
     fn launch(&mut self) -> Result<()> {
-        let dir = self.dir.as_ref().expect("only external servers have none").path().to_path_buf();
+        let dir = self
+            .dir
+            .as_ref()
+            .expect("only external servers have none")
+            .path()
+            .to_path_buf();
         let config = self.write_config(&dir)?;
         let log = File::options()
             .create(true)
@@ -236,7 +261,11 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("share the log")?)
             .stderr(log);
-        self.process = Some(command.spawn().with_context(|| format!("start {}", self.kind))?);
+        self.process = Some(
+            command
+                .spawn()
+                .with_context(|| format!("start {}", self.kind))?,
+        );
         self.wait_until_serving()
     }
 
@@ -248,9 +277,17 @@ impl Server {
         ];
         let given = |key: &str| self.options.config.iter().any(|(k, _)| k == key);
         lines.extend(
-            DEFAULTS.iter().filter(|(key, _)| !given(key)).map(|(key, value)| format!("{key}={value}")),
+            DEFAULTS
+                .iter()
+                .filter(|(key, _)| !given(key))
+                .map(|(key, value)| format!("{key}={value}")),
         );
-        lines.extend(self.options.config.iter().map(|(key, value)| format!("{key}={value}")));
+        lines.extend(
+            self.options
+                .config
+                .iter()
+                .map(|(key, value)| format!("{key}={value}")),
+        );
         let path = dir.join("zoo.cfg");
         fs::write(&path, lines.join("\n") + "\n").context("write zoo.cfg")?;
         Ok(path)
@@ -258,10 +295,16 @@ impl Server {
 
     fn words(&self) -> Vec<String> {
         // Containers and TTL nodes are reaped by the clock: never during a suite that compares.
-        let mut words = vec![("znode.container.checkIntervalMs".to_owned(), "86400000".to_owned())];
+        let mut words = vec![(
+            "znode.container.checkIntervalMs".to_owned(),
+            "86400000".to_owned(),
+        )];
         words.retain(|(key, _)| !self.options.properties.iter().any(|(k, _)| k == key));
         words.extend(self.options.properties.iter().cloned());
-        words.into_iter().map(|(key, value)| format!("-D{key}={value}")).collect()
+        words
+            .into_iter()
+            .map(|(key, value)| format!("-D{key}={value}"))
+            .collect()
     }
 
     fn java(&self, class_path: &str) -> Command {
@@ -270,7 +313,11 @@ impl Server {
             .args(QUICK_JVM)
             .args(["-Xmx512m", "-Dzookeeper.jmx.log4j.disable=true"])
             .args(self.words())
-            .args(["-cp", class_path, "org.apache.zookeeper.server.quorum.QuorumPeerMain"]);
+            .args([
+                "-cp",
+                class_path,
+                "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+            ]);
         command
     }
 
@@ -286,10 +333,17 @@ impl Server {
             match probe(self.address) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    let ended = self.process.as_ref().is_some_and(|child| has_ended(child.id()));
+                    let ended = self
+                        .process
+                        .as_ref()
+                        .is_some_and(|child| has_ended(child.id()));
                     if ended || Instant::now() > deadline {
                         return Err(error).with_context(|| {
-                            format!("{} does not serve; its log ends:\n{}", self.kind, self.log_tail())
+                            format!(
+                                "{} does not serve; its log ends:\n{}",
+                                self.kind,
+                                self.log_tail()
+                            )
                         });
                     }
                 }
@@ -326,7 +380,11 @@ fn free_address() -> Result<SocketAddr> {
 /// A zombie or a missing process; `Child::try_wait` would need `&mut`.
 fn has_ended(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
-        .map(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
+        .map(|stat| {
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.trim_start().starts_with('Z'))
+        })
         .unwrap_or(true)
 }
 

@@ -1,5 +1,8 @@
 //! What the environment says: the one place of the suites that reads it.
-#![allow(clippy::disallowed_methods, reason = "this module is the suites' one reader")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this module is the suites' one reader"
+)]
 
 use std::env;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -31,7 +34,9 @@ pub fn parse_kind(word: &str) -> Result<Kind> {
                 .to_socket_addrs()
                 .with_context(|| format!("SERVER={address}: oxkeeper, zookeeper or HOST:PORT"))?
                 .next();
-            found.map(Kind::External).with_context(|| format!("no address behind {address}"))
+            found
+                .map(Kind::External)
+                .with_context(|| format!("no address behind {address}"))
         }
     }
 }
@@ -47,7 +52,9 @@ pub fn update_goldens() -> bool {
 /// `SEED` is no number.
 pub fn seed(otherwise: u64) -> Result<u64> {
     match env::var("SEED") {
-        Ok(text) => text.parse().with_context(|| format!("SEED={text}: a number")),
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("SEED={text}: a number")),
         Err(_) => Ok(otherwise),
     }
 }
@@ -57,10 +64,15 @@ pub fn seed(otherwise: u64) -> Result<u64> {
 /// # Errors
 /// It is not set, or no file.
 pub fn oxkeeper_binary() -> Result<PathBuf> {
-    let path = env::var("OXKEEPER_BIN")
-        .context("OXKEEPER_BIN is not set: the path of our server's binary (make build prints it)")?;
+    let path = env::var("OXKEEPER_BIN").context(
+        "OXKEEPER_BIN is not set: the path of our server's binary (make build prints it)",
+    )?;
     let path = PathBuf::from(path);
-    ensure!(path.is_file(), "OXKEEPER_BIN={}: no such file", path.display());
+    ensure!(
+        path.is_file(),
+        "OXKEEPER_BIN={}: no such file",
+        path.display()
+    );
     Ok(path)
 }
 

@@ -26,7 +26,13 @@ impl Suite {
     pub fn open(name: impl Into<String>) -> Self {
         let name = name.into();
         say(format_args!("== {name}"));
-        Self { name, started: Instant::now(), last: Instant::now(), passed: 0, failed: 0 }
+        Self {
+            name,
+            started: Instant::now(),
+            last: Instant::now(),
+            passed: 0,
+            failed: 0,
+        }
     }
 
     /// One case passed.

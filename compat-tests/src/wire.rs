@@ -92,7 +92,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// There are fewer; so with all readers below.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        ensure!(count <= self.rest.len(), "{count} bytes wanted, {} left", self.rest.len());
+        ensure!(
+            count <= self.rest.len(),
+            "{count} bytes wanted, {} left",
+            self.rest.len()
+        );
         let (head, tail) = self.rest.split_at(count);
         self.rest = tail;
         Ok(head)

@@ -58,13 +58,18 @@ impl Cli {
             match self.lines.recv_timeout(ANSWER_TIME_MAX) {
                 Ok(line) if line == end => break,
                 Ok(line) => output.push(line),
-                Err(RecvTimeoutError::Timeout) => bail!("no end of the answer to {lines:?}:\n{output:#?}"),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("no end of the answer to {lines:?}:\n{output:#?}")
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     bail!("the client ended while it was asked {lines:?}:\n{output:#?}")
                 }
             }
         }
-        let usage = output.iter().rposition(|line| line == USAGE).context("no usage text")?;
+        let usage = output
+            .iter()
+            .rposition(|line| line == USAGE)
+            .context("no usage text")?;
         output.truncate(usage);
         // The mark's own `sync`; a watch event may stand behind it.
         let own = output.iter().rposition(|line| {
@@ -98,7 +103,12 @@ impl Cli {
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
         let mut process = Command::new("java")
             .args(QUICK_JVM)
-            .args(["-Xmx128m", "-Dcompat.level=OFF", "-cp", &settings::class_path()?])
+            .args([
+                "-Xmx128m",
+                "-Dcompat.level=OFF",
+                "-cp",
+                &settings::class_path()?,
+            ])
             .arg("org.apache.zookeeper.ZooKeeperMain")
             .args(arguments.split_whitespace())
             .stdin(Stdio::piped())
@@ -116,7 +126,12 @@ impl Cli {
                 }
             }
         });
-        Ok(Self { process, input, lines, marks: 0 })
+        Ok(Self {
+            process,
+            input,
+            lines,
+            marks: 0,
+        })
     }
 }
 

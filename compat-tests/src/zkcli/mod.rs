@@ -31,7 +31,11 @@ pub fn run(kind: Kind, only: &str) -> Result<bool> {
     let mut suite = Suite::open(format!("zkCli on {kind}"));
     let mut commands = 0;
     for path in scripts(&dir)? {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if !name.contains(only) {
             continue;
         }
@@ -65,7 +69,9 @@ fn options(script: &Script) -> Options {
     script
         .config
         .iter()
-        .fold(Options::default(), |options, (key, value)| options.config(key, value))
+        .fold(Options::default(), |options, (key, value)| {
+            options.config(key, value)
+        })
 }
 
 fn compare(suite: &mut Suite, name: &str, golden: &Path, text: &str) -> Result<()> {
@@ -88,8 +94,15 @@ fn compare(suite: &mut Suite, name: &str, golden: &Path, text: &str) -> Result<(
 fn difference(expected: &str, found: &str) -> String {
     let (expected, found): (Vec<&str>, Vec<&str>) =
         (expected.lines().collect(), found.lines().collect());
-    let same = expected.iter().zip(&found).take_while(|(a, b)| a == b).count();
-    let command = expected[..same].iter().rposition(|line| line.starts_with("> ")).unwrap_or(0);
+    let same = expected
+        .iter()
+        .zip(&found)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let command = expected[..same]
+        .iter()
+        .rposition(|line| line.starts_with("> "))
+        .unwrap_or(0);
     let mut text = String::new();
     for line in &expected[command.min(same)..same] {
         text += &format!("      {line}\n");
@@ -126,8 +139,10 @@ fn transcript(script: &Script, server: &Server) -> Result<String> {
                 text += &normaliser.block(&lines[lines.len() - 1], &output);
             }
             Part::Last(lines) => {
-                let (output, code) =
-                    cli.take().context("@last needs an open client")?.finish(lines)?;
+                let (output, code) = cli
+                    .take()
+                    .context("@last needs an open client")?
+                    .finish(lines)?;
                 for line in lines {
                     text += &format!("> {line}\n");
                 }
@@ -139,7 +154,11 @@ fn transcript(script: &Script, server: &Server) -> Result<String> {
                 let (output, code) = Cli::run(&normaliser.fill_in(arguments))?;
                 // Whether the watcher still prints "connected" before the process ends is chance.
                 let answer = normaliser.block("", &output);
-                text.extend(answer.split_inclusive('\n').filter(|line| !line.starts_with("* ")));
+                text.extend(
+                    answer
+                        .split_inclusive('\n')
+                        .filter(|line| !line.starts_with("* ")),
+                );
                 text += &format!("exit code {code}\n");
             }
         }

@@ -53,16 +53,22 @@ impl Script {
             match word {
                 "config" => {
                     let (key, value) = rest.split_once('=').context("@config key=value")?;
-                    script.config.push((key.trim().to_owned(), value.trim().to_owned()));
+                    script
+                        .config
+                        .push((key.trim().to_owned(), value.trim().to_owned()));
                 }
                 "batch" => {
                     let batch = lines.by_ref().take_while(|line| *line != "@end");
-                    script.parts.push(Part::Lines(batch.map(str::to_owned).collect()));
+                    script
+                        .parts
+                        .push(Part::Lines(batch.map(str::to_owned).collect()));
                 }
                 "last" => {
                     let rest = lines.by_ref().take_while(|line| !line.starts_with('@'));
                     let rest = rest.filter(|line| !line.trim().is_empty());
-                    script.parts.push(Part::Last(rest.map(str::to_owned).collect()));
+                    script
+                        .parts
+                        .push(Part::Last(rest.map(str::to_owned).collect()));
                 }
                 "run" => script.parts.push(Part::Arguments(rest.to_owned())),
                 _ => bail!("no such directive: @{word}"),
