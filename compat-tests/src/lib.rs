@@ -18,6 +18,7 @@
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
+    clippy::wildcard_enum_match_arm,
     clippy::disallowed_types,
     reason = "a test harness without a runtime: a broken expectation must stop the run"
 )]

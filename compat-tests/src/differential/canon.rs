@@ -118,6 +118,10 @@ pub fn event(symbols: &mut Symbols, zxid: i64, err: i32, body: &[u8]) -> String 
 
 /// The text of a reply's body to a request with this opcode.
 pub fn body(symbols: &mut Symbols, code: i32, err: i32, body: &[u8]) -> String {
+    if err != 0 && code == 22 {
+        // What the genuine server had read so far may follow; see `differences`.
+        return String::new();
+    }
     let mut reader = Reader::new(body);
     let parsed = if err == 0 {
         record(symbols, code, &mut reader)
@@ -229,24 +233,25 @@ fn multi(symbols: &mut Symbols, r: &mut Reader<'_>) -> Result<String> {
 pub fn word(symbols: &mut Symbols, word: &str, answer: &[u8]) -> String {
     let answer = String::from_utf8_lossy(answer);
     let mut lines: Vec<String> = answer.lines().map(str::to_owned).collect();
-    let number = |symbols: &mut Symbols, text: &str| {
-        text.trim_end_matches(':')
-            .strip_prefix("0x")
-            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-            .map_or_else(|| text.to_owned(), |id| symbols.session(id as i64))
-    };
     match word {
         "srvr" => {
+            lines
+                .iter_mut()
+                .for_each(|line| *line = srvr_line(symbols, line));
+        }
+        "stat" => {
+            // The client list holds connections that are just going.
+            lines.retain(|line| !line.starts_with(' '));
             for line in &mut lines {
-                let (name, value) = line.split_once(": ").unwrap_or((line, ""));
-                let zxid = value
-                    .strip_prefix("0x")
-                    .and_then(|v| i64::from_str_radix(v, 16).ok());
-                *line = match (name, zxid) {
-                    ("Zxid", Some(zxid)) => format!("Zxid: {}", symbols.zxid(zxid)),
-                    ("Mode" | "Node count" | "Outstanding", _) => line.clone(),
-                    _ => name.to_owned(),
-                };
+                *line = line.split(": ").next().unwrap_or_default().to_owned();
+            }
+        }
+        "conf" => lines.retain(|line| {
+            !line.contains("Size=") && !line.contains("ort=") && !line.contains("Dir=")
+        }),
+        "envi" | "dirs" => {
+            for line in &mut lines {
+                *line = line.split(['=', ' ']).next().unwrap_or_default().to_owned();
             }
         }
         "mntr" => {
@@ -260,29 +265,7 @@ pub fn word(symbols: &mut Symbols, word: &str, answer: &[u8]) -> String {
             lines.retain(|line| SAME.iter().any(|key| line.split('\t').next() == Some(key)));
             lines.sort();
         }
-        "wchc" | "wchp" => {
-            // Groups of a head line and indented lines, both in no order.
-            let mut groups: Vec<Vec<String>> = Vec::new();
-            for line in lines {
-                match line.strip_prefix('\t') {
-                    Some(item) => {
-                        let item = number(symbols, item);
-                        groups
-                            .last_mut()
-                            .map(|group| group.push(item))
-                            .unwrap_or_default();
-                    }
-                    None => groups.push(vec![number(symbols, &line)]),
-                }
-            }
-            for group in &mut groups {
-                if let Some((_, items)) = group.split_first_mut() {
-                    items.sort();
-                }
-            }
-            groups.sort();
-            return format!("{groups:?}");
-        }
+        "wchc" | "wchp" => return watch_groups(symbols, lines),
         "dump" => {
             // The buckets hold times; what remains is who has which ephemerals.
             let from = lines
@@ -294,7 +277,7 @@ pub fn word(symbols: &mut Symbols, word: &str, answer: &[u8]) -> String {
             lines = lines[from.unwrap_or(0)..to.unwrap_or(lines.len())].to_vec();
             for line in &mut lines {
                 if !line.starts_with('\t') {
-                    *line = number(symbols, line);
+                    *line = session_number(symbols, line);
                 }
             }
             lines.sort();
@@ -302,4 +285,41 @@ pub fn word(symbols: &mut Symbols, word: &str, answer: &[u8]) -> String {
         _ => return format!("{answer:?}"),
     }
     format!("{lines:?}")
+}
+
+/// What counts of a line of `srvr`: the mode, the node count and the zxid.
+fn srvr_line(symbols: &mut Symbols, line: &str) -> String {
+    let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+    let zxid = value
+        .strip_prefix("0x")
+        .and_then(|v| i64::from_str_radix(v, 16).ok());
+    match (name, zxid) {
+        ("Zxid", Some(zxid)) => format!("Zxid: {}", symbols.zxid(zxid)),
+        ("Mode" | "Node count" | "Outstanding", _) => line.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// Groups of a head line and indented lines, both in no order.
+fn watch_groups(symbols: &mut Symbols, lines: Vec<String>) -> String {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for line in lines {
+        match (line.strip_prefix('\t'), groups.last_mut()) {
+            (Some(item), Some((_, items))) => items.push(session_number(symbols, item)),
+            _ => groups.push((session_number(symbols, &line), Vec::new())),
+        }
+    }
+    for (_, items) in &mut groups {
+        items.sort();
+    }
+    groups.sort();
+    format!("{groups:?}")
+}
+
+/// `0x...` (with a colon behind it or not) as a session's symbol; anything else as it is.
+fn session_number(symbols: &mut Symbols, text: &str) -> String {
+    text.trim_end_matches(':')
+        .strip_prefix("0x")
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .map_or_else(|| text.to_owned(), |id| symbols.session(id as i64))
 }

@@ -2,7 +2,8 @@
 //!
 //! - [`step`]: what a sequence is made of; plain data, so that it can be written down;
 //! - [`generate`]: makes sequence *n* of a seed;
-//! - [`side`]: does a step on one server; [`canon`] makes text of its answers;
+//! - [`side`]: does a step on one server; [`canon`] makes text
+//!   of its answers;
 //! - [`pair`]: both in lockstep; [`shrink`] makes failures short;
 //! - [`differences`]: the list of what may differ.
 //!
@@ -17,6 +18,8 @@ pub mod random;
 pub mod shrink;
 pub mod side;
 pub mod step;
+mod tree;
+mod values;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -99,6 +102,13 @@ pub fn run(plan: &Plan) -> Result<bool> {
                 plan.sequences
             ));
         }
+    }
+    if let Some(pair) = &run.pair {
+        let mut line = String::from("     seen:");
+        for (what, count) in pair.counts() {
+            line += &format!(" {what}: {count},");
+        }
+        say(line.trim_end_matches(','));
     }
     Ok(run.suite.close())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::side::{Seen, Side};
+use super::side::{Counts, Seen, Side};
 use super::step::{Op, Request, Step};
 use crate::server::{Kind, Options, Server};
 
@@ -118,6 +118,11 @@ impl Pair {
             self.subject.server.log_tail(),
             self.reference.server.log_tail()
         )
+    }
+
+    /// What the server under test answered so far.
+    pub fn counts(&self) -> &Counts {
+        self.subject.counts()
     }
 
     fn step(&mut self, step: &Step) -> Result<Option<Divergence>> {

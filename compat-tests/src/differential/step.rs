@@ -250,9 +250,16 @@ impl Op {
                     w.i64(*ttl);
                 }
             }
-            Self::Versioned { path, version, .. } => {
+            Self::Versioned {
+                path,
+                version: number,
+                ..
+            }
+            | Self::Watch {
+                path, kind: number, ..
+            } => {
                 string(w, path);
-                w.i32(*version);
+                w.i32(*number);
             }
             Self::Read { path, watch, .. } => {
                 string(w, path);
@@ -273,28 +280,8 @@ impl Op {
                 w.i32(*version);
             }
             Self::Path { path, .. } => string(w, path),
-            Self::Watch { path, kind, .. } => {
-                string(w, path);
-                w.i32(*kind);
-            }
-            Self::Multi { items, ended, .. } => {
-                for item in items {
-                    w.i32(item.code()).bool(false).i32(-1);
-                    item.write(w, context);
-                }
-                if *ended {
-                    w.i32(-1).bool(true).i32(-1);
-                }
-            }
-            Self::SetWatches { since, lists } => {
-                w.i64(since.unwrap_or(context.last_zxid));
-                for list in lists {
-                    w.i32(list.len() as i32);
-                    for path in list {
-                        string(w, path);
-                    }
-                }
-            }
+            Self::Multi { items, ended, .. } => write_multi(w, items, *ended, context),
+            Self::SetWatches { since, lists } => write_watches(w, *since, lists, context),
             Self::Auth { scheme, auth } => {
                 w.i32(0);
                 string(w, scheme);
@@ -357,5 +344,25 @@ fn write_acl(w: &mut Writer, acl: Option<&[Acl]>) {
         w.i32(*perms);
         w.buffer(text(scheme, "").as_deref());
         w.buffer(text(id, "").as_deref());
+    }
+}
+
+fn write_multi(w: &mut Writer, items: &[Op], ended: bool, context: Context<'_>) {
+    for item in items {
+        w.i32(item.code()).bool(false).i32(-1);
+        item.write(w, context);
+    }
+    if ended {
+        w.i32(-1).bool(true).i32(-1);
+    }
+}
+
+fn write_watches(w: &mut Writer, since: Option<i64>, lists: &[Vec<String>], context: Context<'_>) {
+    w.i64(since.unwrap_or(context.last_zxid));
+    for list in lists {
+        w.i32(list.len() as i32);
+        for path in list {
+            w.buffer(text(path, context.root).as_deref());
+        }
     }
 }
