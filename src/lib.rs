@@ -25,8 +25,6 @@ pub mod storage;
 pub mod watch;
 
 pub mod state;
-
-pub mod auth;
 pub mod clock;
 pub mod telemetry;
 

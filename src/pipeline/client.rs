@@ -341,9 +341,10 @@ impl Client {
                 Served::Done
             }
             Greeting::Open(granted) => {
+                let password = granted.password;
                 let action = ActionRef::OpenSession {
                     timeout_ms: granted.timeout_ms,
-                    password: &granted.password,
+                    password: &password,
                 };
                 let session = granted.session;
                 let awaits = Awaits::Session {
