@@ -3,6 +3,7 @@
 //! This file looks up and dispatches; what each op demands and does is in `tree/`, `multi.rs`,
 //! `sessions.rs`, `quota.rs`.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use jute::{Acl, ErrorCode, Request};
@@ -14,6 +15,7 @@ use super::path;
 use super::proposal::{Action, Proposal};
 use super::replica::State;
 use super::store::StoreError;
+use super::tree::{Form, NewZnode};
 use super::txn::{Change, Outcome};
 use super::work::{Held, Work};
 use super::znode::{Kind, Owner, Znode};
@@ -86,10 +88,15 @@ impl Judge<'_> {
 
     fn client(&mut self, request: &Request) -> Result<Outcome, Stop> {
         match request {
-            Request::Create(_)
-            | Request::Create2(_)
-            | Request::CreateContainer(_)
-            | Request::CreateTtl(_) => self.create_request(request),
+            Request::Create(create) => {
+                let (path, _) = self.create(NewZnode::plain(Form::Plain, create))?;
+                Ok(Outcome::Created { path })
+            }
+            Request::Create2(create) => self.created(NewZnode::plain(Form::Plain, create)),
+            Request::CreateContainer(create) => {
+                self.created(NewZnode::plain(Form::Container, create))
+            }
+            Request::CreateTtl(create) => self.created(NewZnode::ttl(create)),
             Request::Delete(delete) => self.delete(delete).map(|()| Outcome::Done),
             Request::SetData(set_data) => self.set_data(set_data).map(Outcome::Stat),
             Request::SetAcl(set_acl) => self.set_acl(set_acl).map(Outcome::Stat),
@@ -97,8 +104,31 @@ impl Judge<'_> {
             Request::Multi(multi) => self.multi(multi),
             // zk: PrepRequestProcessor, reconfig: reconfigEnabled is asked before all else.
             Request::Reconfig(_) => Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED)),
-            _ => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
+            Request::Exists(_)
+            | Request::GetData(_)
+            | Request::GetAcl(_)
+            | Request::GetChildren(_)
+            | Request::GetChildren2(_)
+            | Request::Sync(_)
+            | Request::MultiRead(_)
+            | Request::CheckWatches(_)
+            | Request::RemoveWatches(_)
+            | Request::Auth(_)
+            | Request::SetWatches(_)
+            | Request::SetWatches2(_)
+            | Request::Sasl(_)
+            | Request::GetEphemerals(_)
+            | Request::GetAllChildrenNumber(_)
+            | Request::AddWatch(_)
+            | Request::Ping
+            | Request::WhoAmI
+            | Request::CloseSession => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
         }
+    }
+
+    fn created(&mut self, new: NewZnode<'_>) -> Result<Outcome, Stop> {
+        let (path, stat) = self.create(new)?;
+        Ok(Outcome::CreatedWithStat { path, stat })
     }
 
     /// A znode as it is for this proposal. `path`: anything.
@@ -125,28 +155,27 @@ impl Judge<'_> {
     /// A second change of a node within one txn takes the place of the first, unless the node
     /// came or went: the parent of a thousand creates is in the txn once.
     pub(super) fn put(&mut self, path: Arc<str>, after: Option<Arc<Znode>>, listed: bool) {
-        let zxid = self.zxid;
         let at = self.work.changes.len();
+        let change = (!listed).then_some((self.zxid, at));
         let held = Held {
             znode: after.clone(),
-            change: (!listed).then_some((zxid, at)),
+            change,
         };
-        let earlier = match self.work.top().znodes.get_mut(&*path) {
-            None => {
-                self.work.top().znodes.insert(Arc::clone(&path), held);
-                None
+        let mut replaced = None;
+        match self.work.top().znodes.entry(Arc::clone(&path)) {
+            Entry::Vacant(place) => {
+                place.insert(held);
             }
-            Some(place) => {
-                let earlier = place.change.filter(|(txn, _)| *txn == zxid && !listed);
-                *place = Held {
-                    change: earlier.or(held.change),
+            Entry::Occupied(mut place) => {
+                let earlier = place.get().change;
+                replaced = earlier.filter(|(txn, _)| *txn == self.zxid && !listed);
+                place.insert(Held {
+                    change: replaced.or(change),
                     ..held
-                };
-                earlier
+                });
             }
-        };
-        let replaced = earlier.and_then(|(_, at)| self.work.changes.get_mut(at));
-        match replaced {
+        }
+        match replaced.and_then(|(_, at)| self.work.changes.get_mut(at)) {
             Some(Change::Znode { after: place, .. }) => *place = after,
             _ => self.work.changes.push(Change::Znode {
                 path,
