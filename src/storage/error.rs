@@ -65,4 +65,26 @@ pub enum StorageError {
         #[source]
         source: rocksdb::Error,
     },
+    /// One of the two databases is gone or has lost what it acknowledged.
+    #[error("{path}: {why}; refusing to go on with incomplete data, restore it or start empty")]
+    Lost {
+        /// Directory of the database.
+        path: PathBuf,
+        /// What is missing and how that was seen.
+        why: String,
+    },
+    /// An entry that does not continue the log: a bug of the caller.
+    #[error("append entry {found} where {expected} comes next")]
+    Gap {
+        /// Index that would continue the log.
+        expected: u64,
+        /// Index given.
+        found: u64,
+    },
+    /// The log has been closed.
+    #[error("{doing} after close")]
+    Closed {
+        /// Verb phrase: what was asked for.
+        doing: &'static str,
+    },
 }

@@ -7,10 +7,60 @@
 //!
 //! This room does not know: openraft, what an entry means, who reads.
 
+mod config;
 mod error;
+mod format;
 mod log;
+pub mod memory;
+mod rocks;
 mod snapshots;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod varint;
 
+use std::sync::Arc;
+
+pub use config::Config;
 pub use error::StorageError;
+pub use format::Format;
 pub use log::{Durable, Log, LogEnds, LogEntry};
 pub use snapshots::{Checkpoint, Snapshots};
+pub use stats::StorageStats;
+
+use crate::state::Store;
+
+/// The open stores of a server.
+#[derive(Debug)]
+pub struct Stores {
+    /// The Raft log.
+    pub log: Arc<dyn Log>,
+    /// The tree.
+    pub tree: Arc<dyn Store>,
+    /// Checkpoints of the tree.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// For the figures; the doors hold the same.
+    inner: rocks::RocksStores,
+}
+
+impl Stores {
+    /// Counters and sizes. Walks the directories: not on an async worker.
+    pub fn stats(&self) -> StorageStats {
+        self.inner.stats()
+    }
+}
+
+/// Opens the stores, or creates them in empty directories.
+///
+/// # Errors
+/// The directories hold something else, are in use, were written by a newer program, or one of the
+/// databases is corrupt, incomplete or missing: tell the operator and end the process.
+pub fn open(config: &Config) -> Result<Stores, StorageError> {
+    let inner = rocks::RocksStores::open(config)?;
+    Ok(Stores {
+        log: Arc::clone(&inner.log) as Arc<dyn Log>,
+        tree: Arc::clone(&inner.tree) as Arc<dyn Store>,
+        snapshots: Arc::clone(&inner.snapshots) as Arc<dyn Snapshots>,
+        inner,
+    })
+}

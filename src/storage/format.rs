@@ -1,0 +1,79 @@
+//! What is checked before a store is used: format versions, and that log and tree belong together.
+
+use std::fs;
+use std::path::Path;
+
+use super::StorageError;
+
+/// Versions of the layout of the two databases: families, keys, and what they mean together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u32)]
+pub enum Format {
+    /// 2026-11, first format: `log` with entries and meta; `tree` with nodes, acls, sessions,
+    /// ephemerals, reap, quota and meta.
+    V1 = 1,
+}
+
+impl Format {
+    /// What this program writes.
+    pub const NEWEST: Self = Self::V1;
+
+    /// The number on disk.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// Understands a number found in the database at `path`.
+    ///
+    /// # Errors
+    /// A newer program wrote it, or no version of this one.
+    pub fn from_disk(number: u32, path: &Path) -> Result<Self, StorageError> {
+        match number {
+            1 => Ok(Self::V1),
+            0 => Err(StorageError::Corrupt {
+                what: "format version",
+                path: path.to_owned(),
+                why: "0 was never a version".to_owned(),
+            }),
+            found => Err(StorageError::NewerFormat {
+                path: path.to_owned(),
+                found,
+                known: Self::NEWEST.number(),
+            }),
+        }
+    }
+}
+
+/// Refuses a directory in which an Apache ZooKeeper has left snapshots or logs.
+///
+/// # Errors
+/// It holds some, or cannot be read.
+///
+/// zk: FileTxnSnapLog: files `snapshot.<zxid>` and `log.<zxid>` in `version-2`.
+pub(super) fn refuse_foreign(dir: &Path) -> Result<(), StorageError> {
+    let version_2 = dir.join("version-2");
+    let entries = match fs::read_dir(&version_2) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => {
+            return Err(StorageError::Io {
+                doing: "look into",
+                path: version_2,
+                source,
+            });
+        }
+    };
+    for entry in entries {
+        let entry = entry.map_err(|source| StorageError::Io {
+            doing: "look into",
+            path: version_2.clone(),
+            source,
+        })?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snapshot.") || name.starts_with("log.") {
+            return Err(StorageError::ForeignData { path: version_2 });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! The tree in memory, and checkpoints of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jute::Acl;
+use parking_lot::{Mutex, RwLock};
+
+use crate::state::{
+    AclId, Change, Meta, Missing, Peek, Restored, SessionId, SessionRecord, Store, StoreError, Txn,
+    View, Znode,
+};
+use crate::storage::{Checkpoint, Snapshots, StorageError};
+
+/// A tree in memory. What has been persisted survives a crash once a checkpoint was taken, as with
+/// RocksDB's memtables.
+#[derive(Debug, Default)]
+pub struct MemoryTree {
+    /// As installed: what reads see.
+    visible: RwLock<Visible>,
+    /// As persisted.
+    persisted: Mutex<Contents>,
+    /// As of the last checkpoint.
+    flushed: Mutex<Contents>,
+}
+
+/// Depth and path to znode: the order of RocksDB's keys.
+type Nodes = BTreeMap<(usize, Arc<str>), Arc<Znode>>;
+
+/// What a view holds; cloned only where a view still uses an older version.
+#[derive(Clone, Debug, Default)]
+struct Visible {
+    nodes: Arc<Nodes>,
+    reap: Arc<BTreeSet<Arc<str>>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Contents {
+    nodes: Arc<Nodes>,
+    meta: Meta,
+    sessions: BTreeMap<SessionId, SessionRecord>,
+    ephemerals: BTreeSet<(SessionId, Arc<str>)>,
+    acls: BTreeMap<AclId, (Arc<[Acl]>, u64)>,
+    quotas: BTreeSet<Arc<str>>,
+    reap: Arc<BTreeSet<Arc<str>>>,
+}
+
+impl MemoryTree {
+    /// An empty tree.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The tree that is found after a crash: as of the last checkpoint, or, with `persisted`, with
+    /// all that was persisted since.
+    pub fn crash(&self, persisted: bool) -> Self {
+        let survives = if persisted {
+            &self.persisted
+        } else {
+            &self.flushed
+        };
+        let contents = survives.lock().clone();
+        Self {
+            visible: RwLock::new(Visible {
+                nodes: Arc::clone(&contents.nodes),
+                reap: Arc::clone(&contents.reap),
+            }),
+            persisted: Mutex::new(contents.clone()),
+            flushed: Mutex::new(contents),
+        }
+    }
+
+    fn flush(&self) -> Meta {
+        let persisted = self.persisted.lock().clone();
+        let meta = persisted.meta.clone();
+        *self.flushed.lock() = persisted;
+        meta
+    }
+}
+
+impl Contents {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Znode { path, after, .. } => put(Arc::make_mut(&mut self.nodes), path, after),
+            Change::Session {
+                id,
+                after: Some(record),
+            } => {
+                self.sessions.insert(*id, record.clone());
+            }
+            Change::Session { id, after: None } => {
+                self.sessions.remove(id);
+            }
+            Change::Ephemeral {
+                session,
+                path,
+                added,
+            } => {
+                let pair = (*session, Arc::clone(path));
+                toggle(&mut self.ephemerals, pair, *added);
+            }
+            Change::Acl {
+                id, references: 0, ..
+            } => {
+                self.acls.remove(id);
+            }
+            Change::Acl {
+                id,
+                list,
+                references,
+            } => {
+                self.acls.insert(*id, (Arc::clone(list), *references));
+            }
+            Change::Reap { path, added } => {
+                toggle(Arc::make_mut(&mut self.reap), Arc::clone(path), *added)
+            }
+            Change::Quota { path, added } => toggle(&mut self.quotas, Arc::clone(path), *added),
+        }
+    }
+}
+
+fn toggle<T: Ord>(set: &mut BTreeSet<T>, item: T, added: bool) {
+    if added {
+        set.insert(item);
+    } else {
+        set.remove(&item);
+    }
+}
+
+fn put(nodes: &mut Nodes, path: &Arc<str>, after: &Option<Arc<Znode>>) {
+    match after {
+        Some(node) => nodes.insert(key(path), Arc::clone(node)),
+        None => nodes.remove(&key(path)),
+    };
+}
+
+fn depth(path: &str) -> usize {
+    if path == "/" {
+        0
+    } else {
+        path.bytes().filter(|&byte| byte == b'/').count()
+    }
+}
+
+fn key(path: &str) -> (usize, Arc<str>) {
+    (depth(path), Arc::from(path))
+}
+
+/// The nodes below `parent`, `down` levels further down.
+fn below<'a>(
+    nodes: &'a Nodes,
+    parent: &str,
+    down: usize,
+) -> impl Iterator<Item = (&'a str, &'a Arc<Znode>)> {
+    let prefix = if parent == "/" {
+        "/".to_owned()
+    } else {
+        format!("{parent}/")
+    };
+    let level = depth(parent) + down;
+    nodes
+        .range((level, Arc::from(prefix.as_str()))..)
+        .take_while(move |((depth, path), _)| *depth == level && path.starts_with(&prefix))
+        .map(|((_, path), node)| (&**path, node))
+}
+
+impl Store for MemoryTree {
+    fn peek(&self, path: &str) -> Peek<Option<Arc<Znode>>> {
+        Peek::Known(self.visible.read().nodes.get(&key(path)).cloned())
+    }
+
+    fn peek_children(&self, path: &str, visit: &mut dyn FnMut(&str)) -> Peek<()> {
+        let nodes = Arc::clone(&self.visible.read().nodes);
+        for (child, _) in below(&nodes, path, 1) {
+            visit(child.rsplit_once('/').map_or(child, |(_, name)| name));
+        }
+        Peek::Known(())
+    }
+
+    fn warm(&self, _missing: &Missing) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn load(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError> {
+        Ok(self.visible.read().nodes.get(&key(path)).cloned())
+    }
+
+    fn install(&self, txn: &Txn) {
+        let mut visible = self.visible.write();
+        for change in &txn.changes {
+            match change {
+                Change::Znode { path, after, .. } => {
+                    put(Arc::make_mut(&mut visible.nodes), path, after);
+                }
+                Change::Reap { path, added } => {
+                    toggle(Arc::make_mut(&mut visible.reap), Arc::clone(path), *added);
+                }
+                Change::Session { .. }
+                | Change::Ephemeral { .. }
+                | Change::Acl { .. }
+                | Change::Quota { .. } => {}
+            }
+        }
+    }
+
+    fn persist(&self, txns: &[Txn], meta: &Meta) -> Result<(), StoreError> {
+        let mut persisted = self.persisted.lock();
+        for change in txns.iter().flat_map(|txn| &txn.changes) {
+            persisted.apply(change);
+        }
+        persisted.meta = meta.clone();
+        Ok(())
+    }
+
+    fn view(&self) -> Box<dyn View> {
+        Box::new(MemoryView {
+            visible: self.visible.read().clone(),
+        })
+    }
+
+    fn restore(&self) -> Result<Restored, StoreError> {
+        let contents = self.persisted.lock().clone();
+        Ok(Restored {
+            meta: contents.meta,
+            sessions: contents.sessions.into_iter().collect(),
+            ephemerals: contents.ephemerals.into_iter().collect(),
+            acls: contents
+                .acls
+                .into_iter()
+                .map(|(id, (list, count))| (id, list, count))
+                .collect(),
+            quotas: contents.quotas.into_iter().collect(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct MemoryView {
+    visible: Visible,
+}
+
+impl View for MemoryView {
+    fn walk(
+        &self,
+        root: &str,
+        visit: &mut dyn FnMut(&str, &Znode) -> bool,
+    ) -> Result<(), StoreError> {
+        let Some(node) = self.visible.nodes.get(&key(root)) else {
+            return Ok(());
+        };
+        if !visit(root, node) {
+            return Ok(());
+        }
+        for down in 1.. {
+            let mut any = false;
+            for (path, node) in below(&self.visible.nodes, root, down) {
+                any = true;
+                if !visit(path, node) {
+                    return Ok(());
+                }
+            }
+            if !any {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn reapable(&self, visit: &mut dyn FnMut(&str, &Znode) -> bool) -> Result<(), StoreError> {
+        for path in self.visible.reap.iter() {
+            if let Some(node) = self.visible.nodes.get(&key(path))
+                && !visit(path, node)
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checkpoints of a [`MemoryTree`]: each is what survives a crash from then on.
+#[derive(Debug)]
+pub struct MemorySnapshots {
+    tree: Arc<MemoryTree>,
+    newest: Mutex<Option<Checkpoint>>,
+}
+
+impl MemorySnapshots {
+    /// None taken yet.
+    pub fn new(tree: Arc<MemoryTree>) -> Self {
+        Self {
+            tree,
+            newest: Mutex::new(None),
+        }
+    }
+}
+
+impl Snapshots for MemorySnapshots {
+    fn take(&self) -> Result<Checkpoint, StorageError> {
+        let meta = self.tree.flush();
+        let index = meta.applied.unwrap_or_default().index;
+        let taken = Checkpoint {
+            dir: PathBuf::from(format!("memory/{index:016x}")),
+            meta,
+        };
+        *self.newest.lock() = Some(taken.clone());
+        Ok(taken)
+    }
+
+    fn newest(&self) -> Result<Option<Checkpoint>, StorageError> {
+        Ok(self.newest.lock().clone())
+    }
+}
