@@ -25,7 +25,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::server::{Kind, Options};
 use crate::settings;
@@ -71,6 +71,15 @@ pub fn run(plan: &Plan) -> Result<bool> {
         plan,
         pair: None,
     };
+    if matches!(plan.subject, Kind::External(_)) {
+        let mut pair = Pair::start(plan.subject, plan.reference, &plan.options)?;
+        ensure!(
+            pair.is_level()?,
+            "the built-in nodes of {} are not as a new server has them: give this suite a new one",
+            plan.subject
+        );
+        run.pair = Some(pair);
+    }
     for path in written()? {
         let name = path
             .file_name()
