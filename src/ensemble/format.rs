@@ -270,9 +270,8 @@ mod tests {
         let voters = proptest::collection::btree_set(0_u64..9, 1..5);
         let configs = proptest::collection::vec(voters, 0..3);
         let learners = proptest::collection::btree_set(5_u64..20, 0..5);
-        (configs, learners).prop_map(|(configs, learners)| {
-            Membership::new_with_defaults(configs, learners)
-        })
+        (configs, learners)
+            .prop_map(|(configs, learners)| Membership::new_with_defaults(configs, learners))
     }
 
     proptest! {

@@ -217,6 +217,13 @@ impl Client {
         }
     }
 
+    /// True if nothing but more bytes lets it go on: the inbox holds at most a part of one frame,
+    /// whose length has been found within the limit.
+    pub fn is_starved(&self) -> bool {
+        let opening = self.phase == Phase::Serving && self.connection.session().0 == 0;
+        self.head.is_none() && !opening
+    }
+
     /// True if the server has so much to do that this client, which waits for some of it, must
     /// not be read from.
     ///
