@@ -17,7 +17,7 @@ use super::replica::State;
 use super::store::StoreError;
 use super::tree::{Form, NewZnode};
 use super::txn::{Change, Outcome};
-use super::work::{Held, Work};
+use super::work::{Held, Layer, Work};
 use super::znode::{Kind, Owner, Znode};
 
 /// Why judging went no further.
@@ -133,8 +133,17 @@ impl Judge<'_> {
 
     /// A znode as it is for this proposal. `path`: anything.
     pub(super) fn znode(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError> {
+        self.znode_under(&self.work.layers(), path)
+    }
+
+    /// A znode as `layers`, topmost first, over the state say.
+    pub(super) fn znode_under(
+        &self,
+        layers: &[&Layer],
+        path: &str,
+    ) -> Result<Option<Arc<Znode>>, StoreError> {
         let path = path::resolve(path);
-        for layer in self.work.layers() {
+        for layer in layers {
             if let Some(held) = layer.znodes.get(path) {
                 return Ok(held.znode.clone());
             }
