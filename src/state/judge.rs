@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jute::{Acl, ErrorCode, Request};
 
-use super::acl::{open_list, permits};
+use super::acl::{closed_list, open_list, permits};
 use super::identity::Identity;
 use super::ids::{AclId, ServerId, SessionId, Zxid};
 use super::path;
@@ -213,8 +213,8 @@ impl Judge<'_> {
         let held = layers.iter().find_map(|layer| layer.acls.get(id));
         match held.or_else(|| self.state.acls().get(id)) {
             Some((list, _)) => Arc::clone(list),
-            // Every znode's list is counted, so this cannot be; nobody is let in by it.
-            None => Arc::from([]),
+            // Every znode's list is counted, so this cannot be.
+            None => Arc::clone(closed_list()),
         }
     }
 

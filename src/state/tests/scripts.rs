@@ -473,7 +473,7 @@ impl Runner for Script {
                     extended_types: on("extended_types"),
                     digest_enabled: words.key("digest_enabled") != Some("no"),
                 };
-                self.world = World::new(self.config.clone());
+                self.world = World::new(self.config);
             }
             "time" => self.world.time_ms = number()?,
             "term" => self.world.position.term = u64::try_from(number()?)?,
@@ -483,7 +483,7 @@ impl Runner for Script {
                 return Ok(texts(&self.world.apply(batch)));
             }
             "restart" => {
-                let fresh = World::new(self.config.clone());
+                let fresh = World::new(self.config);
                 self.world = std::mem::replace(&mut self.world, fresh).restarted();
             }
             _ => {
@@ -519,7 +519,7 @@ fn golden_scripts() {
     assert!(!files.is_empty());
     for file in files {
         let config = Config::default();
-        let world = World::new(config.clone());
+        let world = World::new(config);
         let mut script = Script {
             world,
             config,

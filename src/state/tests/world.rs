@@ -75,7 +75,7 @@ impl World {
 
     /// After a crash: only what was persisted is there, and the log goes on.
     pub(super) fn restarted(self) -> Self {
-        let config = self.replica.read().config().clone();
+        let config = *self.replica.read().config();
         let crashed = self.map.as_ref().expect("a map store").crashed();
         let Self {
             time_ms,
