@@ -103,6 +103,10 @@ impl Judge<'_> {
             Request::Check(check) => self.check(check).map(|()| Outcome::Done),
             Request::Multi(multi) => self.multi(multi),
             // zk: PrepRequestProcessor, reconfig: reconfigEnabled is asked before all else.
+            // zk: PrepRequestProcessor, case reconfig: enabled first, then "not standalone".
+            Request::Reconfig(_) if self.state.config().reconfig_enabled => {
+                Err(Stop::Refused(ErrorCode::UNIMPLEMENTED))
+            }
             Request::Reconfig(_) => Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED)),
             Request::Exists(_)
             | Request::GetData(_)

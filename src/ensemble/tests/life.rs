@@ -244,3 +244,37 @@ async fn a_barrier_waits_for_what_was_applied_before_it() {
     assert!(server.ensemble.report().applied >= applied);
     server.ensemble.stop().await;
 }
+
+/// openraft issue 2116: a purge that follows a checkpoint must not overtake what is queued for
+/// apply.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkpoints_in_quick_succession_under_load_lose_nothing() {
+    const COUNT: usize = 30_000;
+    let disk = Disk::new();
+    let config = Config {
+        checkpoint_entries: 20,
+        entries_kept: 1,
+        batch_ops_max: 3,
+        queue_bytes_max: 100_000,
+        ..alone()
+    };
+    let server = disk.try_start(config).await.unwrap();
+    server.create("/n");
+    let body = set_data("/n", 1000);
+    for _ in 0..COUNT {
+        let action = client(OpCode::SET_DATA, &body);
+        while server.ensemble.submit(submission(0, action)) == Err(SubmitError::Full) {
+            server.ensemble.room().await;
+        }
+    }
+    server.ensemble.stop().await;
+    assert_eq!(server.recorder.sequences().len(), COUNT + 1);
+    assert!(server.ensemble.report().purged.unwrap() > 1000);
+    drop(server);
+    let server = disk.crash(0, false).start().await;
+    let Peek::Known(Some(znode)) = server.replica.read().peek_znode("/n") else {
+        panic!("the znode is there")
+    };
+    assert_eq!(znode.version, i32::try_from(COUNT).unwrap());
+    server.ensemble.stop().await;
+}

@@ -42,7 +42,9 @@ async fn the_order_of_calls_is_the_order_of_sequences_and_of_apply() {
     assert!(told.is_sorted_by_key(|told| (told.zxid, told.time_ms)));
     assert!(told.iter().all(|told| !told.refused));
     for task in 0..TASKS {
-        let of_task = told.iter().filter(|told| told.cxid as usize / EACH == task);
+        let of_task = told
+            .iter()
+            .filter(|told| usize::try_from(told.cxid).unwrap() / EACH == task);
         assert!(of_task.is_sorted_by_key(|told| told.cxid));
     }
     server.ensemble.stop().await;

@@ -7,6 +7,10 @@ use super::*;
 use crate::ensemble::SubmitError;
 use crate::storage;
 
+fn say(line: &str) {
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
 /// User and system time of this process.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
@@ -65,7 +69,7 @@ async fn run(server: &Running, label: &str, sessions: usize, depth: usize, total
         proposals as f64 / batches as f64,
         cpu.as_secs_f64() * 1e6 / batches as f64,
     );
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    say(&line);
     assert!(server.recorder.told.lock().iter().all(|told| !told.refused));
 }
 
@@ -93,12 +97,13 @@ async fn proposals_on_rocksdb() {
             ..storage::Config::default()
         })
         .unwrap();
-        let replica = Arc::new(Replica::open(stores.tree, state::Config::default()).unwrap());
+        let replica =
+            Arc::new(Replica::open(Arc::clone(&stores.tree), state::Config::default()).unwrap());
         let recorder = Recorder::new();
         let ensemble = Ensemble::start(
             alone(),
-            stores.log,
-            stores.snapshots,
+            Arc::clone(&stores.log),
+            Arc::clone(&stores.snapshots),
             Arc::clone(&replica),
             Arc::clone(&recorder) as Arc<dyn Sink>,
             Arc::new(crate::clock::SystemClock),
@@ -111,7 +116,15 @@ async fn proposals_on_rocksdb() {
             recorder,
         };
         server.open_session().await;
+        let before = stores.stats();
         run(&server, "rocksdb", sessions, depth, total).await;
+        let after = stores.stats();
+        let syncs = after.syncs - before.syncs;
+        let sync_us = (after.sync_us_sum - before.sync_us_sum) as f64 / syncs as f64;
+        let writes = (after.grouped_writes - before.grouped_writes) as f64 / syncs as f64;
+        say(&format!(
+            "  {syncs} syncs of {sync_us:.0} us, {writes:.2} writes each\n"
+        ));
         server.ensemble.stop().await;
     }
 }
