@@ -102,12 +102,14 @@ impl Judge<'_> {
             Request::SetAcl(set_acl) => self.set_acl(set_acl).map(Outcome::Stat),
             Request::Check(check) => self.check(check).map(|()| Outcome::Done),
             Request::Multi(multi) => self.multi(multi),
-            // zk: PrepRequestProcessor, reconfig: reconfigEnabled is asked before all else.
-            // zk: PrepRequestProcessor, case reconfig: enabled first, then "not standalone".
-            Request::Reconfig(_) if self.state.config().reconfig_enabled => {
+            // zk: PrepRequestProcessor, reconfig: enabled, session, not standalone, in this order.
+            Request::Reconfig(_) if !self.state.config().reconfig_enabled => {
+                Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED))
+            }
+            Request::Reconfig(_) => {
+                self.session_alive()?;
                 Err(Stop::Refused(ErrorCode::UNIMPLEMENTED))
             }
-            Request::Reconfig(_) => Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED)),
             Request::Exists(_)
             | Request::GetData(_)
             | Request::GetAcl(_)
