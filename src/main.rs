@@ -1,1 +1,95 @@
-fn main(){}
+//! The server's process: arguments, logging, signals, exit codes.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use oxkeeper::clock::SystemClock;
+use oxkeeper::config::{self, Action, Failure, Settings, Warning};
+use oxkeeper::server::{Server, ServerError};
+use oxkeeper::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// zk: ExitCode.UNABLE_TO_ACCESS_DATADIR.
+const EXIT_DATA_DIR: u8 = 3;
+/// zk: ExitCode.UNEXPECTED_ERROR.
+const EXIT_UNEXPECTED: u8 = 1;
+
+fn main() -> ExitCode {
+    let loaded = match config::load(std::env::args_os().skip(1), &config::environment) {
+        Ok(loaded) => loaded,
+        Err(failure) => {
+            say(&mut std::io::stderr(), &failure);
+            return ExitCode::from(Failure::EXIT_CODE);
+        }
+    };
+    match loaded.action {
+        Action::Check | Action::Say(_) => {
+            say(&mut std::io::stdout(), &loaded);
+            ExitCode::SUCCESS
+        }
+        Action::Run(settings) => run(*settings, &loaded.warnings),
+    }
+}
+
+/// Prints; a closed pipe is not worth an error.
+fn say(out: &mut dyn Write, text: &dyn std::fmt::Display) {
+    drop(writeln!(out, "{text}"));
+}
+
+fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
+    telemetry::start(config::environment("OXKEEPER_LOG").as_deref());
+    end_on_panic();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
+        .and_then(|runtime| runtime.block_on(serve(settings)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            let of_storage = matches!(
+                error.downcast_ref::<ServerError>(),
+                Some(ServerError::Storage(_))
+            );
+            ExitCode::from(if of_storage { EXIT_DATA_DIR } else { EXIT_UNEXPECTED })
+        }
+    }
+}
+
+/// A panic anywhere ends the process at once: crash and recovery is the one tested path, and a
+/// server that lost one of its tasks must not go on. A hook instead of `panic = "abort"`, which
+/// would have every crate compiled a second time for the tests.
+fn end_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panicked| {
+        before(panicked);
+        std::process::abort();
+    }));
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let server = Server::start(settings, Arc::new(SystemClock)).await?;
+    match server.client_addr() {
+        Some(addr) => tracing::info!(%addr, version = env!("CARGO_PKG_VERSION"), "serving"),
+        None => tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving nobody: no client port"),
+    }
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
+        error = server.failed() => {
+            // No orderly stop: what is in memory may not be what is on disk.
+            return Err(anyhow::Error::new(error).context("the server cannot go on"));
+        }
+    }
+    server.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -12,37 +12,14 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Inspector;
 use crate::auth::Schemes;
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::ensemble::{Ensemble, StartError};
-use crate::leader;
 use crate::net::{Front, ListenError, Listener};
 use crate::pipeline::{Deliver, Pipeline, Shared};
 use crate::session::Greeter;
-use crate::state::{Replica, StoreError};
+use crate::state::{Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError};
-use crate::{admin, auth, ensemble, net, pipeline, session, state};
-
-/// Settings of all rooms.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Sockets.
-    pub net: net::Config,
-    /// Timeouts.
-    pub session: session::Config,
-    /// Rules that all replicas share.
-    pub state: state::Config,
-    /// Schemes.
-    pub auth: auth::Config,
-    /// Disk and memory.
-    pub storage: storage::Config,
-    /// Chores.
-    pub leader: leader::Config,
-    /// Bounds.
-    pub pipeline: pipeline::Config,
-    /// Words and metrics.
-    pub admin: admin::Config,
-    /// Members.
-    pub ensemble: ensemble::Config,
-}
+use crate::{ensemble, leader};
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +53,30 @@ pub struct Server {
     failure: watch::Receiver<Option<Arc<StoreError>>>,
 }
 
+/// A server failed while it was running.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Reading the tree.
+    #[error("read the tree")]
+    Store(#[source] Arc<StoreError>),
+    /// The log, the tree or the consensus.
+    #[error("run the ensemble")]
+    Ensemble(#[source] Arc<ensemble::Failure>),
+}
+
+/// What the ensemble is told: this server is its only voter.
+fn ensemble_config(settings: &Settings) -> ensemble::Config {
+    let me = ServerId(u64::from(settings.session.server_id));
+    let mut config = ensemble::Config::new(me, vec![me]);
+    let number = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+    config.batch_ops_max = number(settings.pipeline.batch_ops_max);
+    config.batch_bytes_max = settings.pipeline.batch_bytes_max;
+    config.window_batches = number(settings.pipeline.entries_in_flight_max);
+    config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush;
+    config.checkpoint_entries = settings.storage.snap_count;
+    config
+}
+
 impl Server {
     /// Starts all rooms. Clients are served when this returns.
     ///
@@ -102,7 +103,7 @@ impl Server {
             shared.touches.start(id, record.timeout_ms);
         }
         let ensemble = Ensemble::start(
-            settings.ensemble.clone(),
+            ensemble_config(&settings),
             stores.log,
             stores.snapshots,
             Arc::clone(&replica),
@@ -173,14 +174,18 @@ impl Server {
     }
 
     /// Resolves with the reason when a store or the consensus has failed: the process must end.
-    pub async fn failed(&self) -> Arc<dyn std::error::Error + Send + Sync> {
+    pub async fn failed(&self) -> RunError {
         let mut failure = self.failure.clone();
+        let store = async move {
+            match failure.wait_for(Option::is_some).await {
+                Ok(failed) => failed.clone(),
+                // The pipeline, which holds the other end, lives as long as the server.
+                Err(_closed) => None,
+            }
+        };
         tokio::select! {
-            error = self.pipeline.ensemble.failed() => error,
-            _ = failure.wait_for(Option::is_some) => match failure.borrow().clone() {
-                Some(error) => error,
-                None => Arc::new(io::Error::other("the failure's reason is lost")),
-            },
+            error = self.pipeline.ensemble.failed() => RunError::Ensemble(error),
+            Some(error) = store => RunError::Store(error),
         }
     }
 

@@ -1,1 +1,32 @@
+//! Compatibility suites: the same dialogues with our server and with the genuine Apache ZooKeeper.
+//!
+//! Every suite runs on either server and must pass on both, so that the tests themselves are known
+//! to be right. The real server writes the goldens. What is compared is what a client can see, with
+//! numbers that differ from run to run (zxids, times, session ids) printed as symbols.
+//!
+//! - [`settings`]: what the environment says: which server, where the jars are;
+//! - [`server`]: one server as a process on a free loopback port, with a temporary directory;
+//! - [`wire`], [`client`]: a raw client. It does *not* use the `jute` crate: an encoder that shares a
+//!   mistake with the server under test would hide it;
+//! - [`zkcli`]: scripts for the official command line client, with golden transcripts;
+//! - [`differential`]: random request sequences to two servers in lockstep;
+//! - [`suite`]: progress lines and the closing count.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_types,
+    reason = "a test harness without a runtime: a broken expectation must stop the run"
+)]
 
+pub mod client;
+pub mod differential;
+pub mod server;
+pub mod settings;
+pub mod suite;
+pub mod wire;
+pub mod zkcli;

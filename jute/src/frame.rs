@@ -15,7 +15,8 @@ const FIRST_ROOM_BYTES: usize = 8 * 1024;
 /// Splits a stream into frames and back, as a codec of tokio-util.
 ///
 /// zk: NIOServerCnxn.readLength: a length below 0 or above jute.maxbuffer closes the connection,
-/// exactly jute.maxbuffer is legal. A frame of length 0 is a frame.
+/// exactly jute.maxbuffer is legal. A frame of length 0 is a frame. After an error the bytes are
+/// still in the read buffer, for a caller to whom they may be something else than a length.
 #[derive(Debug, Clone)]
 pub struct FrameCodec {
     /// Longest payload that is accepted from the peer, in bytes.

@@ -19,7 +19,10 @@ impl Commands {
     ///
     /// zk: FourLetterCommands.isEnabled: trimmed, empty words skipped, `srvr` always added.
     pub fn parse(list: &str) -> Self {
-        let words = list.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let words = list
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty());
         let mut set = BTreeSet::from(["srvr".to_owned()]);
         for word in words {
             if word == "*" {

@@ -47,7 +47,10 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("digest_enabled", &self.digest_enabled)
             .field("digest_algorithm", &self.digest_algorithm)
-            .field("super_digest", &self.super_digest.as_ref().map(|_| "(hidden)"))
+            .field(
+                "super_digest",
+                &self.super_digest.as_ref().map(|_| "(hidden)"),
+            )
             .field("enforce", &self.enforce)
             .field("enforced_schemes", &self.enforced_schemes)
             .finish()

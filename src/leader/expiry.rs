@@ -32,7 +32,7 @@ pub async fn expire_sessions(
             () = stop.cancelled() => return,
             _ = sweep.tick() => {}
         }
-        let leads = ensemble.role() == Role::Leader;
+        let leads = matches!(ensemble.role(), Role::Leader { .. });
         if leads && !led {
             touches.restart_all();
         }

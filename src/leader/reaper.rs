@@ -35,7 +35,7 @@ pub async fn reap(
             () = stop.cancelled() => return Ok(()),
             _ = rounds.tick() => {}
         }
-        if ensemble.role() != Role::Leader {
+        if !matches!(ensemble.role(), Role::Leader { .. }) {
             continue;
         }
         let pause = Duration::from_secs(60) / config.container_max_per_minute.max(1);

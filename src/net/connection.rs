@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use crate::admin::Inspector;
+use crate::auth::Schemes;
 use crate::clock::Clock;
 use crate::pipeline::{Client, Pipeline, Settle, Step, settle};
 use crate::session::{Connection, Outbox};
@@ -57,7 +58,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let pipeline = Arc::clone(&front.pipeline);
-    let identities = pipeline.schemes.of_connection(peer.ip());
+    let identities = Schemes::of_connection(peer.ip()).into();
     let outbox = Outbox::new(config.outbox_bytes_max);
     let connection = pipeline.shared.registry.enter(peer, identities, outbox);
     connection.stats.established(front.clock.wall_ms());
@@ -140,7 +141,7 @@ impl Task {
         let sending = !self.client.wire.is_empty();
         let reading = !sending
             && !self.at_end
-            && self.client.inbox.len() < INBOX_BYTES_MAX
+            && (self.client.inbox.len() < INBOX_BYTES_MAX || self.client.is_starved())
             && !self.client.is_held_back();
         let handshaking = self.client.is_handshaking();
         let connection = Arc::clone(self.client.connection());

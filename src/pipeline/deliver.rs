@@ -184,7 +184,7 @@ struct EventFrame {
 
 impl EventFrame {
     fn encoded(&mut self, zxid: i64, notice: &Notice<'_>) -> &[u8] {
-        let kind = notice.kind.code();
+        let kind = notice.kind.wire_type();
         if self.kind != kind || self.path != notice.path {
             self.kind = kind;
             notice.path.clone_into(&mut self.path);

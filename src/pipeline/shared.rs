@@ -74,8 +74,10 @@ impl Shared {
 
     /// The ensemble runs: from now on delivery knows which proposals are ours.
     pub fn set_origin(&self, origin: Origin) {
-        // Set once by server.rs; a second value would be the same process anyway.
-        drop(self.origin.set(origin));
+        if self.origin.set(origin).is_err() {
+            // server.rs calls this once; a process is one origin.
+            tracing::error!(?origin, "this process has an origin already");
+        }
     }
 
     /// Requests of clients that wait for their proposals.

@@ -15,6 +15,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { tick_ms: 3000, timeout_ms_min: 6000, timeout_ms_max: 60_000, server_id: 1 }
+        Config {
+            tick_ms: 3000,
+            timeout_ms_min: 6000,
+            timeout_ms_max: 60_000,
+            server_id: 1,
+        }
     }
 }

@@ -138,8 +138,8 @@ pub fn put_connect_response(out: &mut BytesMut, granted: Option<&Granted>, read_
     };
     let mark = jute::reply::begin_frame(out);
     response.encode(out);
-    if jute::reply::finish(out, mark).is_err() {
+    if let Err(error) = jute::reply::finish(out, mark) {
         // A ConnectResponse has 37 bytes: it always fits in a frame.
-        jute::reply::abandon(out, mark);
+        tracing::error!(%error, "connect response dropped");
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! ZooKeeper keeps two tables, data and child. Here both are one: a watcher has at most one entry
 //! per path, and the entry's modes say in which of the two it stands. What triggers what is in
-//! [`table`]; how it is stored, small enough for millions of watches, in `paths` and `watchers`.
+//! `table`; how it is stored, small enough for millions of watches, in `paths` and `watchers`.
 //!
 //! Invariants:
 //! - a path is stored if and only if somebody watches it;

@@ -13,12 +13,17 @@ use super::watchers::WatcherKey;
 pub(super) struct PathKey(u32);
 
 /// All watched paths. 32 bytes each, the text, and 6 to 12 bytes in the index.
+///
+/// The index is many tables, chosen by the hash: growing one means reading the texts of all its
+/// paths again, which must not hold up everybody for as long as millions of paths would take.
 #[derive(Debug)]
 pub(super) struct Paths {
     slab: Slab<WatchedPath>,
-    index: HashTable<PathKey>,
+    index: [HashTable<PathKey>; SHARDS],
     hasher: DefaultHashBuilder,
 }
+
+const SHARDS: usize = 64;
 
 /// A path that somebody watches.
 #[derive(Debug)]
@@ -31,44 +36,40 @@ impl Paths {
     pub(super) fn new() -> Self {
         Self {
             slab: Slab::new(),
-            index: HashTable::new(),
+            index: [const { HashTable::new() }; SHARDS],
             hasher: DefaultHashBuilder::default(),
         }
     }
 
     pub(super) fn find(&self, path: &str) -> Option<PathKey> {
-        if self.index.is_empty() {
-            return None;
-        }
-        let hash = self.hasher.hash_one(path);
-        self.index
-            .find(hash, |key| {
-                self.slab
-                    .get(key.0)
-                    .is_some_and(|found| *found.text == *path)
-            })
-            .copied()
+        self.find_hashed(path, self.hasher.hash_one(path))
+    }
+
+    fn find_hashed(&self, path: &str, hash: u64) -> Option<PathKey> {
+        let shard = self.index.get(shard(hash))?;
+        let is_path = |key: &PathKey| self.get(*key).is_some_and(|found| *found.text == *path);
+        shard.find(hash, is_path).copied()
     }
 
     /// The key of `path`, which is stored without watchers if it was not there; `None`, if there
     /// are 2^32 paths already.
     pub(super) fn find_or_insert(&mut self, path: &str) -> Option<PathKey> {
-        if let Some(key) = self.find(path) {
+        let hash = self.hasher.hash_one(path);
+        if let Some(key) = self.find_hashed(path, hash) {
             return Some(key);
         }
-        let watched = WatchedPath {
-            text: path.into(),
-            entries: Entries::None,
-        };
-        let key = PathKey(self.slab.insert(watched)?);
         let Self {
             slab,
             index,
             hasher,
         } = self;
-        index.insert_unique(hasher.hash_one(path), key, |key| {
-            text_hash(slab, hasher, *key)
-        });
+        let shard = index.get_mut(shard(hash))?;
+        let watched = WatchedPath {
+            text: path.into(),
+            entries: Entries::None,
+        };
+        let key = PathKey(slab.insert(watched)?);
+        shard.insert_unique(hash, key, |key| text_hash(slab, hasher, *key));
         Some(key)
     }
 
@@ -78,12 +79,16 @@ impl Paths {
             index,
             hasher,
         } = self;
-        if let Ok(found) = index.find_entry(text_hash(slab, hasher, key), |other| *other == key) {
+        let hash = text_hash(slab, hasher, key);
+        let Some(shard) = index.get_mut(shard(hash)) else {
+            return;
+        };
+        if let Ok(found) = shard.find_entry(hash, |other| *other == key) {
             found.remove();
         }
         slab.remove(key.0);
-        if index.len() < index.capacity() / 8 {
-            index.shrink_to(index.len() * 2, |key| text_hash(slab, hasher, *key));
+        if shard.len() < shard.capacity() / 8 {
+            shard.shrink_to(shard.len() * 2, |key| text_hash(slab, hasher, *key));
         }
     }
 
@@ -102,13 +107,20 @@ impl Paths {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
+        let indexed = self.index.iter().map(HashTable::len).sum();
         assert_eq!(
             self.slab.len(),
-            self.index.len(),
+            indexed,
             "index and slab hold the same paths"
         );
-        self.index.len()
+        indexed
     }
+}
+
+/// Which table of the index: by bits of the hash that the tables themselves do not look at first.
+fn shard(hash: u64) -> usize {
+    let [_, _, _, _, _, byte, _, _] = hash.to_le_bytes();
+    usize::from(byte) % SHARDS
 }
 
 fn text_hash(slab: &Slab<WatchedPath>, hasher: &DefaultHashBuilder, key: PathKey) -> u64 {
@@ -131,7 +143,7 @@ pub(super) enum Entries {
     Many(Box<Many>),
 }
 
-/// More than one watcher. Never grows back to `One`: a path with many watchers gets them again.
+/// More than one watcher. Never goes back to `One`: a path that had many will have them again.
 #[derive(Debug, Default)]
 pub(super) struct Many {
     list: Vec<Entry>,

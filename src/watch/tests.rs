@@ -1,7 +1,9 @@
-//! Tests of the watch table: tables after the reference, golden scripts, and a naive model.
+//! Tests of the watch table: tables after the reference, golden scripts, a naive model,
+//! and a record of what ZooKeeper did.
 
 mod model;
 mod scripts;
+mod zookeeper;
 
 use std::sync::Arc;
 
@@ -77,82 +79,83 @@ const KINDS: [RemoveKind; 5] = [
     RemoveKind::PersistentRecursive,
 ];
 
-/// protocol 9.1 and 9.3: one watcher with one registration on `/a/b`, one event; what it is told,
-/// and whether the watch is there afterwards.
-#[test]
-fn what_each_registration_is_told() {
-    use Registration::{Child, Data, Persistent, PersistentRecursive};
-    let check = |registration, event: Event, expected: &[&str], stays: bool| {
-        let mut table = WatchTable::new();
-        table.add("/a/b", WatcherId(1), registration);
-        assert_eq!(
-            told(&mut table, &event),
-            expected,
-            "{registration:?} {event:?}"
-        );
-        let there = table.contains("/a/b", WatcherId(1), RemoveKind::Any);
-        assert_eq!(there, stays, "{registration:?} {event:?}");
-        if stays {
-            assert_eq!(
-                told(&mut table, &event),
-                expected,
-                "once more {registration:?} {event:?}"
-            );
-        } else {
-            assert_eq!(table.watch_count(), 0);
-        }
-    };
-    let here = [
-        "1 Created /a/b node",
-        "1 Deleted /a/b node",
-        "1 DataChanged /a/b node",
-    ];
-    check(Data, created("/a/b"), &here[0..1], false);
-    check(Data, deleted("/a/b"), &here[1..2], false);
-    check(Data, data_changed("/a/b"), &here[2..3], false);
-    check(Child, created("/a/b"), &[], true);
-    check(Child, deleted("/a/b"), &here[1..2], false);
-    check(Child, data_changed("/a/b"), &[], true);
-    for lasting in [Persistent, PersistentRecursive] {
-        check(lasting, created("/a/b"), &here[0..1], true);
-        check(lasting, deleted("/a/b"), &here[1..2], true);
-        check(lasting, data_changed("/a/b"), &here[2..3], true);
-    }
+/// One watcher with one registration on `/a/b`, one event: what it is told, and whether the watch is
+/// there afterwards.
+fn check_told(registration: Registration, event: &Event, expected: &[&str], stays: bool) {
+    let mut table = WatchTable::new();
+    table.add("/a/b", WatcherId(1), registration);
+    assert_eq!(
+        told(&mut table, event),
+        expected,
+        "{registration:?} {event:?}"
+    );
+    let there = table.contains("/a/b", WatcherId(1), RemoveKind::Any);
+    assert_eq!(there, stays, "{registration:?} {event:?}");
+    let once_more = if stays { expected } else { &[] };
+    assert_eq!(
+        told(&mut table, event),
+        once_more,
+        "again {registration:?} {event:?}"
+    );
+}
 
+/// protocol 9.1 and 9.3: events of the watched node itself.
+#[test]
+fn what_each_registration_is_told_of_its_node() {
+    use Registration::{Child, Data, Persistent, PersistentRecursive};
+    let (created, deleted) = (created("/a/b"), deleted("/a/b"));
+    let changed = data_changed("/a/b");
+    check_told(Data, &created, &["1 Created /a/b node"], false);
+    check_told(Data, &deleted, &["1 Deleted /a/b node"], false);
+    check_told(Data, &changed, &["1 DataChanged /a/b node"], false);
+    check_told(Child, &created, &[], true);
+    check_told(Child, &deleted, &["1 Deleted /a/b node"], false);
+    check_told(Child, &changed, &[], true);
+    for lasting in [Persistent, PersistentRecursive] {
+        check_told(lasting, &created, &["1 Created /a/b node"], true);
+        check_told(lasting, &deleted, &["1 Deleted /a/b node"], true);
+        check_told(lasting, &changed, &["1 DataChanged /a/b node"], true);
+    }
+}
+
+/// protocol 9.1 and 9.3: events of other nodes.
+#[test]
+fn what_each_registration_is_told_of_others() {
+    use Registration::{Child, Data, Persistent, PersistentRecursive};
     let list = ["1 ChildrenChanged /a/b parent"];
-    check(Data, created("/a/b/c"), &[], true);
-    check(Data, deleted("/a/b/c"), &[], true);
-    check(Child, created("/a/b/c"), &list, false);
-    check(Child, deleted("/a/b/c"), &list, false);
-    check(Persistent, created("/a/b/c"), &list, true);
-    check(Persistent, deleted("/a/b/c"), &list, true);
-    check(
+    let (created_below, deleted_below) = (created("/a/b/c"), deleted("/a/b/c"));
+    check_told(Data, &created_below, &[], true);
+    check_told(Data, &deleted_below, &[], true);
+    check_told(Child, &created_below, &list, false);
+    check_told(Child, &deleted_below, &list, false);
+    check_told(Persistent, &created_below, &list, true);
+    check_told(Persistent, &deleted_below, &list, true);
+    check_told(
         PersistentRecursive,
-        created("/a/b/c"),
+        &created_below,
         &["1 Created /a/b/c node"],
         true,
     );
-    check(
+    check_told(
         PersistentRecursive,
-        deleted("/a/b/c"),
+        &deleted_below,
         &["1 Deleted /a/b/c node"],
         true,
     );
-    for once in [Data, Child, Persistent] {
-        check(once, data_changed("/a/b/c"), &[], true);
-        check(once, created("/a/b/c/d"), &[], true);
-        check(once, created("/a"), &[], true);
-        check(once, deleted("/a"), &[], true);
-        check(once, created("/a/bc"), &[], true);
+    let deep = ["1 DataChanged /a/b/c/d node"];
+    check_told(PersistentRecursive, &data_changed("/a/b/c/d"), &deep, true);
+    for registration in REGISTRATIONS {
+        for event in ["/a", "/a/bc", "/", "/b/a"].map(data_changed) {
+            check_told(registration, &event, &[], true);
+        }
+        check_told(registration, &created("/a"), &[], true);
+        check_told(registration, &deleted("/a"), &[], true);
+        check_told(registration, &created("/a/bc"), &[], true);
+        if registration != PersistentRecursive {
+            check_told(registration, &data_changed("/a/b/c"), &[], true);
+            check_told(registration, &created("/a/b/c/d"), &[], true);
+        }
     }
-    check(
-        PersistentRecursive,
-        data_changed("/a/b/c/d"),
-        &["1 DataChanged /a/b/c/d node"],
-        true,
-    );
-    check(PersistentRecursive, data_changed("/a"), &[], true);
-    check(PersistentRecursive, data_changed("/a/bc"), &[], true);
 }
 
 #[test]
@@ -370,4 +373,34 @@ fn many_watchers_of_one_path() {
         }
     );
     assert_eq!(table.paths.len(), 2);
+}
+
+/// Enough paths that all tables of the index grow and shrink.
+#[test]
+fn many_paths_come_and_go() {
+    let path = |number: u64| format!("/many/{number:010}");
+    let mut table = WatchTable::new();
+    for number in 0..20_000 {
+        table.add(&path(number), WatcherId(number % 7), Registration::Data);
+    }
+    assert_eq!(
+        table.summary(),
+        Summary {
+            connections: 7,
+            paths: 20_000,
+            watches: 20_000
+        }
+    );
+    for number in (0..20_000).filter(|number| number % 100 != 0) {
+        let expected = [format!("{} Created {} node", number % 7, path(number))];
+        assert_eq!(told(&mut table, &created(&path(number))), expected);
+    }
+    assert_eq!((table.watch_count(), table.paths.len()), (200, 200));
+    for number in (0..20_000).step_by(100) {
+        assert!(
+            table.remove(&path(number), WatcherId(number % 7), RemoveKind::Data),
+            "{number}"
+        );
+    }
+    assert_eq!((table.watch_count(), table.paths.len()), (0, 0));
 }

@@ -139,7 +139,7 @@ fn without_duplicates(list: &[Acl]) -> Result<Vec<&Acl>, ErrorCode> {
 /// zk: AuthenticationProvider.isAuthenticated.
 fn proves_who(scheme: &str, config: &Config) -> bool {
     match scheme {
-        "digest" => !config.digest_disabled,
+        "digest" => config.digest_enabled,
         "sasl" | "x509" => true,
         _ => false,
     }
@@ -151,7 +151,7 @@ fn proves_who(scheme: &str, config: &Config) -> bool {
 fn validator(scheme: &str, config: &Config) -> Option<fn(&str) -> bool> {
     match scheme {
         "ip" => Some(ip::is_valid),
-        "digest" if !config.digest_disabled => Some(is_digest),
+        "digest" if config.digest_enabled => Some(is_digest),
         _ => None,
     }
 }
@@ -243,7 +243,7 @@ mod tests {
         let refused = fix(Some(&list), &nobody, &Config::default());
         assert_eq!(refused, Err(ErrorCode::INVALID_ACL));
         let off = Config {
-            digest_disabled: true,
+            digest_enabled: false,
             ..Config::default()
         };
         let refused = fix(Some(&list), &[identity("digest", "u:h")], &off);

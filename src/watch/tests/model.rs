@@ -237,6 +237,40 @@ fn compare(table: &WatchTable, model: &Model) {
     }
 }
 
+/// The invariants of the room that no door shows.
+fn both_halves_agree(table: &WatchTable) {
+    let mut entries = 0;
+    for watched in table.paths.iter() {
+        assert!(
+            !watched.entries.is_empty(),
+            "{} is stored unwatched",
+            watched.text
+        );
+        for entry in watched.entries.as_slice() {
+            entries += 1;
+            let watcher = table
+                .watchers
+                .get(entry.watcher)
+                .expect("an entry names a watcher");
+            let listed = watcher
+                .paths
+                .iter()
+                .filter_map(|path| table.paths.get(*path));
+            let here = listed.filter(|listed| listed.text == watched.text).count();
+            assert_eq!(here, 1, "{} in the list of {:?}", watched.text, watcher.id);
+        }
+    }
+    let listed: usize = table
+        .watchers
+        .iter()
+        .map(|watcher| watcher.paths.len())
+        .sum();
+    assert_eq!(
+        listed, entries,
+        "no watcher lists a path that does not name it"
+    );
+}
+
 const WATCHERS: u64 = 5;
 
 fn op() -> impl Strategy<Value = Op> {
@@ -286,6 +320,7 @@ proptest! {
                 prop_assert_eq!(per_watcher(told), per_watcher(model.trigger(&event)));
             }
             compare(&table, &model);
+            both_halves_agree(&table);
         }
     }
 }

@@ -1,0 +1,115 @@
+//! `compat SUITE`: runs a suite against the server that `SERVER` names and says what passed.
+//!
+//! Exit code 0: all passed; 1: something failed; 2: the suite could not run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use compat_tests::differential::differences::DIFFERENCES;
+use compat_tests::differential::{self, Plan};
+use compat_tests::server::{Kind, Options};
+use compat_tests::suite::say;
+use compat_tests::{settings, zkcli};
+
+#[derive(Debug, Parser)]
+#[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
+struct Arguments {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Debug, Subcommand)]
+enum Suite {
+    /// Scripts for the official command line client, compared with goldens (UPDATE=1 records them).
+    Zkcli {
+        /// Only scripts whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
+    /// Random request sequences, in lockstep with the genuine server.
+    Differential(Differential),
+    /// Prints the deliberate differences.
+    Differences,
+}
+
+#[derive(Debug, Args)]
+struct Differential {
+    /// How many random sequences.
+    #[arg(long, default_value_t = 2000)]
+    sequences: u64,
+    /// Number of the first.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Restart both servers in the middle of each so-many-th sequence; 0: never.
+    #[arg(long, default_value_t = 200)]
+    restart_every: u64,
+    /// End after so many failures.
+    #[arg(long, default_value_t = 5)]
+    failures: usize,
+    /// A line of zoo.cfg for both servers, key=value.
+    #[arg(long = "config")]
+    config: Vec<String>,
+    /// Run the one sequence of this file instead.
+    #[arg(long)]
+    replay: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().suite) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            say(format_args!("compat: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(suite: &Suite) -> Result<bool> {
+    match suite {
+        Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
+        Suite::Differential(arguments) => differential(arguments),
+        Suite::Differences => {
+            for difference in DIFFERENCES {
+                say(format_args!(
+                    "- {}\n  ZooKeeper 3.9.5: {}\n  ours: {}",
+                    difference.request, difference.genuine, difference.ours
+                ));
+            }
+            Ok(true)
+        }
+    }
+}
+
+fn differential(arguments: &Differential) -> Result<bool> {
+    let subject = settings::server_kind()?;
+    let local = !matches!(subject, Kind::External(_));
+    ensure!(
+        local || arguments.config.is_empty(),
+        "a server that somebody else started cannot be configured"
+    );
+    // Room for every timeout asked for: no session of a sequence may expire.
+    let mut options = Options::default()
+        .config("minSessionTimeout", "60000")
+        .config("enforceQuota", "true");
+    for line in &arguments.config {
+        let (key, value) = line.split_once('=').unwrap_or((line, ""));
+        options = options.config(key, value);
+    }
+    let plan = Plan {
+        subject,
+        reference: Kind::ZooKeeper,
+        sequences: arguments.sequences,
+        seed: settings::seed(1)?,
+        first: arguments.first,
+        restart_every: if local { arguments.restart_every } else { 0 },
+        failures_max: arguments.failures,
+        options,
+    };
+    match &arguments.replay {
+        Some(path) => differential::replay(&plan, path),
+        None => differential::run(&plan),
+    }
+}

@@ -1,0 +1,188 @@
+//! A raw, blocking client: frames in, frames out, nothing decided.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::wire::{Reader, Writer};
+
+/// How long a reply may take before the run gives up on it.
+pub const REPLY_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// What came: a frame's payload, or the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// One frame without its length.
+    Frame(Vec<u8>),
+    /// The server closed the connection.
+    Eof,
+    /// Nothing came in time.
+    Silence,
+}
+
+/// What a ConnectRequest says.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// The highest zxid seen.
+    pub last_zxid: i64,
+    /// The session timeout asked for, in ms.
+    pub timeout_ms: i32,
+    /// 0 for a new session.
+    pub session: i64,
+    /// The session's password.
+    pub password: Option<Vec<u8>>,
+    /// The optional last byte.
+    pub read_only: Option<bool>,
+}
+
+impl Hello {
+    /// Asks for a new session.
+    pub fn new(timeout_ms: i32) -> Self {
+        Self {
+            last_zxid: 0,
+            timeout_ms,
+            session: 0,
+            password: Some(vec![0; 16]),
+            read_only: Some(false),
+        }
+    }
+
+    /// The frame, with its length.
+    pub fn frame(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer
+            .i32(0)
+            .i64(self.last_zxid)
+            .i32(self.timeout_ms)
+            .i64(self.session);
+        writer.buffer(self.password.as_deref());
+        if let Some(read_only) = self.read_only {
+            writer.bool(read_only);
+        }
+        writer.frame()
+    }
+}
+
+/// One TCP connection to a server.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Connection {
+    /// Connects; sends nothing.
+    ///
+    /// # Errors
+    /// Nobody listens, or not within `timeout`, which also bounds each later read.
+    pub fn open(address: SocketAddr, timeout: Duration) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, timeout)
+            .with_context(|| format!("connect to {address}"))?;
+        stream.set_nodelay(true).context("set TCP_NODELAY")?;
+        stream
+            .set_read_timeout(Some(timeout))
+            .context("set a read timeout")?;
+        stream
+            .set_write_timeout(Some(timeout))
+            .context("set a write timeout")?;
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+        })
+    }
+
+    /// Sends bytes as they are. A connection that the other side has closed is no error here: the
+    /// next read tells.
+    pub fn send(&mut self, bytes: &[u8]) {
+        drop(self.stream.write_all(bytes));
+    }
+
+    /// The next frame.
+    ///
+    /// # Errors
+    /// The socket failed in a way other than a close or a timeout.
+    pub fn receive(&mut self) -> Result<Received> {
+        loop {
+            let pending = &self.buffer[self.start..];
+            if pending.len() >= 4 {
+                let len = i32::from_be_bytes(pending[..4].try_into()?);
+                ensure!(
+                    (0..=64 << 20).contains(&len),
+                    "the server sent a frame of length {len}"
+                );
+                let len = len as usize;
+                if pending.len() >= 4 + len {
+                    let frame = pending[4..4 + len].to_vec();
+                    self.start += 4 + len;
+                    return Ok(Received::Frame(frame));
+                }
+            }
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            let mut chunk = [0; 16 << 10];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(Received::Eof),
+                Ok(count) => self.buffer.extend(&chunk[..count]),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(Received::Silence),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return Ok(Received::Eof),
+                    _ => return Err(error).context("read from the server"),
+                },
+            }
+        }
+    }
+
+    /// Everything until the server closes, not as frames.
+    ///
+    /// # Errors
+    /// The server neither sent nor closed in time.
+    pub fn read_to_end(&mut self) -> Result<Vec<u8>> {
+        let mut bytes = self.buffer.split_off(self.start);
+        match self.stream.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(bytes),
+            Err(error) => Err(error).context("read to the end"),
+        }
+    }
+
+    /// Opens a session and returns its id and password.
+    ///
+    /// # Errors
+    /// The server closed, was silent, or refused.
+    pub fn new_session(&mut self, timeout_ms: i32) -> Result<(i64, Vec<u8>)> {
+        self.send(&Hello::new(timeout_ms).frame());
+        let Received::Frame(frame) = self.receive()? else {
+            bail!("no answer to the handshake")
+        };
+        let mut reader = Reader::new(&frame);
+        let (_protocol, _timeout) = (reader.i32()?, reader.i32()?);
+        let session = reader.i64()?;
+        let password = reader.buffer()?.unwrap_or_default().to_vec();
+        ensure!(session != 0, "the server refused a new session");
+        Ok((session, password))
+    }
+
+    /// Closes the session and waits for the answer.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn close_session(&mut self) -> Result<()> {
+        self.send(&request(1, -11, &[]));
+        match self.receive()? {
+            Received::Frame(_) => Ok(()),
+            other => bail!("no answer to closeSession: {other:?}"),
+        }
+    }
+}
+
+/// One request frame.
+pub fn request(xid: i32, opcode: i32, body: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.i32(xid).i32(opcode).raw(body);
+    writer.frame()
+}

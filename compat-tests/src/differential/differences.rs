@@ -1,0 +1,152 @@
+//! Where our server deliberately answers otherwise than Apache ZooKeeper 3.9.5, or where the genuine
+//! one leaves it open: the one list. `compat differences` prints it.
+
+use super::step::{Op, text};
+
+/// How the suite keeps a difference out of its comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The generator never makes the request.
+    NeverSent,
+    /// Both answers become the same text.
+    Normalised,
+    /// The clock decides, so the suite waits or avoids the situation.
+    Avoided,
+}
+
+/// One deliberate difference.
+#[derive(Clone, Copy, Debug)]
+pub struct Difference {
+    /// What a client does.
+    pub request: &'static str,
+    /// What Apache ZooKeeper 3.9.5 does then.
+    pub genuine: &'static str,
+    /// What ours does, and why.
+    pub ours: &'static str,
+    /// How the suite keeps it out.
+    pub how: How,
+}
+
+/// All of them.
+pub const DIFFERENCES: [Difference; 13] = [
+    Difference {
+        request: "createTTL with a mode that has no TTL and a negative ttl",
+        genuine: "ends the process while applying, again at every start",
+        ours: "-8: a client must not end a server",
+        how: How::NeverSent,
+    },
+    Difference {
+        request: "text that is no quota in a zookeeper_stats node",
+        genuine: "ends the process while applying, again at every start",
+        ours: "counts as no quota: a client must not end a server",
+        how: How::NeverSent,
+    },
+    Difference {
+        request: "create of /zookeeper/quota/zookeeper_limits",
+        genuine: "ends the process while applying, again at every start",
+        ours: "an ordinary node without effect: a client must not end a server",
+        how: How::NeverSent,
+    },
+    Difference {
+        request: "deleteContainer (20) by a client",
+        genuine: "deletes without a look at ACLs",
+        ours: "-6 and close: it is internal, and would bypass ACLs",
+        how: How::NeverSent,
+    },
+    Difference {
+        request: "createSession (-10) as a request",
+        genuine: "answers with a headerless ConnectResponse",
+        ours: "-6 and close: it is internal",
+        how: How::NeverSent,
+    },
+    Difference {
+        request: "create or create2 with the container flag",
+        genuine: "makes a persistent node",
+        ours: "makes a container, as in a multi: a client sees it only when it is reaped",
+        how: How::Avoided,
+    },
+    Difference {
+        request: "a handshake with a wrong password for a session that somebody is connected to",
+        genuine: "closes that connection before it looks at the password",
+        ours: "looks first: a stranger must not disconnect a client",
+        how: How::Avoided,
+    },
+    Difference {
+        request: "any that returns several names, identities or expanded ACL entries",
+        genuine: "in the order of a hash set",
+        ours: "in a fixed order",
+        how: How::Normalised,
+    },
+    Difference {
+        request: "multiRead with a null path",
+        genuine: "-5, with the results that it had read so far behind the header",
+        ours: "-5 without a body, as every other refusal",
+        how: How::Normalised,
+    },
+    Difference {
+        request: "close of a session with several ephemerals, watched",
+        genuine: "events in the order of a hash set",
+        ours: "events in a fixed order",
+        how: How::Normalised,
+    },
+    Difference {
+        request: "auth, sasl or an unknown opcode, pipelined behind other requests",
+        genuine: "answers it at once, ahead of them",
+        ours: "in order: every client accepts that",
+        how: How::Avoided,
+    },
+    Difference {
+        request: "requests pipelined behind a setACL of the node that they need permission on",
+        genuine: "are judged by the old ACL or by the new one, as the clock has it",
+        ours: "are judged by the new one",
+        how: How::Avoided,
+    },
+    Difference {
+        request: "pipelined creates under a hard quota",
+        genuine: "may overshoot: the check sees only what is committed",
+        ours: "never overshoots",
+        how: How::Avoided,
+    },
+];
+
+/// True for what [`DIFFERENCES`] says is never sent. Damaged requests are judged as what their
+/// bytes may become.
+pub fn never_sent(op: &Op) -> bool {
+    match op {
+        Op::Create {
+            code: 21,
+            flags,
+            ttl,
+            ..
+        } => !matches!(flags, 5 | 6) && *ttl < 0,
+        Op::Create { path, data, .. } => quota_root(path) || bad_stats(path, data.as_deref()),
+        Op::SetData { path, data, .. } => bad_stats(path, data.as_deref()),
+        Op::Bare { code } => matches!(code, 20 | -10),
+        Op::Multi { items, .. } => items.iter().any(never_sent),
+        Op::Broken { op, .. } => never_sent(op) || fragile(op),
+        _ => false,
+    }
+}
+
+fn quota_root(path: &str) -> bool {
+    path == "/zookeeper/quota/zookeeper_limits"
+}
+
+fn bad_stats(path: &str, data: Option<&str>) -> bool {
+    path.ends_with("/zookeeper_stats")
+        && !data.is_some_and(|data| data.starts_with("count=") && data.contains(",bytes="))
+}
+
+/// True when a few changed bytes could make it one of the requests that end a genuine server.
+fn fragile(op: &Op) -> bool {
+    match op {
+        Op::Create { code, path, .. } => *code == 21 || in_quota(path),
+        Op::SetData { path, .. } => in_quota(path),
+        Op::Multi { items, .. } => items.iter().any(fragile),
+        _ => false,
+    }
+}
+
+fn in_quota(path: &str) -> bool {
+    text(path, "").is_some_and(|path| path.starts_with(b"/zookeeper/quota"))
+}

@@ -1,0 +1,281 @@
+//! Random request sequences to two servers in lockstep: every reply, event and close the same.
+//!
+//! - [`step`]: what a sequence is made of; plain data, so that it can be written down;
+//! - [`generate`]: makes sequence *n* of a seed;
+//! - [`side`]: does a step on one server; [`canon`] makes text
+//!   of its answers;
+//! - [`pair`]: both in lockstep; [`shrink`] makes failures short;
+//! - [`differences`]: the list of what may differ.
+//!
+//! A failing sequence is shrunk, printed, and kept as a file of one step a line. Once understood it
+//! belongs into `scripts/differential/NAME.steps`; all of those run before the random sequences.
+
+pub mod canon;
+pub mod differences;
+pub mod generate;
+pub mod pair;
+pub mod random;
+pub mod shrink;
+pub mod side;
+pub mod step;
+mod tree;
+mod values;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::server::{Kind, Options};
+use crate::settings;
+use crate::suite::{Suite, say};
+use pair::{Divergence, Pair};
+use step::Step;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The server under test.
+    pub subject: Kind,
+    /// The server that is right.
+    pub reference: Kind,
+    /// How many random sequences.
+    pub sequences: u64,
+    /// Their seed.
+    pub seed: u64,
+    /// Number of the first, to begin in the middle.
+    pub first: u64,
+    /// Both are restarted in the middle of each so-many-th sequence; 0: never.
+    pub restart_every: u64,
+    /// How many failures end the run.
+    pub failures_max: usize,
+    /// Lines of zoo.cfg for both.
+    pub options: Options,
+}
+
+/// How long the shortening of one failure may take.
+const SHRINK_TIME_MAX: Duration = Duration::from_secs(60);
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs the written sequences, then the random ones; true when nothing differs.
+///
+/// # Errors
+/// A server cannot be started, or a written sequence cannot be read.
+pub fn run(plan: &Plan) -> Result<bool> {
+    let mut run = Run {
+        suite: Suite::open(format!(
+            "differential: {} beside {}, seed {}",
+            plan.subject, plan.reference, plan.seed
+        )),
+        plan,
+        pair: None,
+    };
+    if matches!(plan.subject, Kind::External(_)) {
+        let mut pair = Pair::start(plan.subject, plan.reference, &plan.options)?;
+        ensure!(
+            pair.is_level()?,
+            "the built-in nodes of {} are not as a new server has them: give this suite a new one",
+            plan.subject
+        );
+        run.pair = Some(pair);
+    }
+    for path in written()? {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let steps = read(&path)?;
+        let restarts = steps
+            .iter()
+            .any(|step| matches!(step, Step::Restart { .. }));
+        if restarts && matches!(plan.subject, Kind::External(_)) {
+            say(format_args!(
+                "skip {name}: a server that somebody else started is not restarted"
+            ));
+            continue;
+        }
+        if run.sequence(&name, &steps)? {
+            run.suite.pass(name);
+        }
+    }
+    let mut said = Instant::now();
+    for index in plan.first..plan.first + plan.sequences {
+        let restarts =
+            plan.restart_every > 0 && index % plan.restart_every == plan.restart_every - 1;
+        let steps = generate::sequence(plan.seed, index, restarts);
+        if run.sequence(&format!("sequence {index}"), &steps)? {
+            run.suite.pass_many(1);
+        }
+        if run.suite.failures() >= plan.failures_max {
+            say("enough failures");
+            break;
+        }
+        if said.elapsed() > PROGRESS_EVERY {
+            said = Instant::now();
+            say(format_args!(
+                "     {} of {}",
+                index + 1 - plan.first,
+                plan.sequences
+            ));
+        }
+    }
+    if let Some(pair) = &run.pair {
+        let mut line = String::from("     seen:");
+        for (what, count) in pair.counts() {
+            line += &format!(" {what}: {count},");
+        }
+        say(line.trim_end_matches(','));
+    }
+    Ok(run.suite.close())
+}
+
+/// Runs the one sequence of a file and shows what both answer; true when nothing differs.
+///
+/// # Errors
+/// As [`run`].
+pub fn replay(plan: &Plan, path: &Path) -> Result<bool> {
+    let mut run = Run {
+        suite: Suite::open(path.display().to_string()),
+        plan,
+        pair: None,
+    };
+    let steps = read(path)?;
+    let mut pair = Pair::start(plan.subject, plan.reference, &plan.options)?;
+    pair.show();
+    run.pair = Some(pair);
+    if run.sequence("replay", &steps)? {
+        run.suite.pass("replay");
+    }
+    Ok(run.suite.close())
+}
+
+fn directory() -> PathBuf {
+    settings::package_dir().join("scripts/differential")
+}
+
+fn written() -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    if let Ok(entries) = fs::read_dir(directory()) {
+        for entry in entries {
+            let path = entry.context("read an entry of the scripts")?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "steps")
+            {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<Vec<Step>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    text.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| serde_json::from_str(line).with_context(|| format!("read step {line}")))
+        .collect()
+}
+
+fn write(steps: &[Step]) -> Result<String> {
+    let mut text = String::new();
+    for step in steps {
+        text += &serde_json::to_string(step).context("write a step")?;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+struct Run<'a> {
+    suite: Suite,
+    plan: &'a Plan,
+    pair: Option<Pair>,
+}
+
+impl Run<'_> {
+    /// Runs one sequence; reports and shortens it when the servers differ.
+    fn sequence(&mut self, name: &str, steps: &[Step]) -> Result<bool> {
+        let Some(first) = self.attempt(steps)? else {
+            return Ok(true);
+        };
+        say(format_args!("{name} differs {first}shortening it"));
+        self.level();
+        let deadline = Instant::now() + SHRINK_TIME_MAX;
+        let mut last = None;
+        let short = shrink::shrink(steps.to_vec(), |steps| {
+            if Instant::now() > deadline {
+                return false;
+            }
+            let found = self.attempt(steps).unwrap_or_default();
+            let fails = found.is_some();
+            if fails {
+                self.level();
+                last = found;
+            }
+            fails
+        });
+        let note = if last.is_none() {
+            " (it did not fail again)"
+        } else {
+            ""
+        };
+        let text = write(&short)?;
+        let path = self.keep(name, &text)?;
+        let what = last.unwrap_or(first);
+        self.suite.fail(
+            format_args!("{name}{note}, kept as {path}"),
+            format_args!("{text}{what}"),
+        );
+        Ok(false)
+    }
+
+    /// Runs steps on the pair, starting one if need be. A broken server is a difference, too.
+    fn attempt(&mut self, steps: &[Step]) -> Result<Option<Divergence>> {
+        let pair = match &mut self.pair {
+            Some(pair) => pair,
+            None => {
+                let plan = self.plan;
+                self.pair
+                    .insert(Pair::start(plan.subject, plan.reference, &plan.options)?)
+            }
+        };
+        match pair.run(steps) {
+            Ok(found) => Ok(found),
+            Err(error) => {
+                let divergence = Divergence {
+                    step: steps.len(),
+                    what: format!("a server failed: {error:#}\n{}", pair.logs()),
+                    subject: Vec::new(),
+                    reference: Vec::new(),
+                };
+                self.pair = None;
+                Ok(Some(divergence))
+            }
+        }
+    }
+
+    /// After a difference: goes on with this pair only if both trees are alike.
+    fn level(&mut self) {
+        if let Some(pair) = &mut self.pair
+            && !pair.is_level().unwrap_or(false)
+        {
+            self.pair = None;
+        }
+    }
+
+    fn keep(&self, name: &str, text: &str) -> Result<String> {
+        let dir = std::env::temp_dir().join("compat-differential");
+        fs::create_dir_all(&dir).context("make a directory for failures")?;
+        let file = format!(
+            "seed-{}-{}.steps",
+            self.plan.seed,
+            name.replace([' ', '.'], "-")
+        );
+        let path = dir.join(file);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        Ok(path.display().to_string())
+    }
+}

@@ -1,0 +1,293 @@
+//! Bounds on what clients may send and hold, and the plumbing of ZooKeeper's threads.
+
+use super::super::draft::{to_u32, to_u64};
+use super::super::key::{I32, Key, flag, int, unset_flag, unset_int, unset_real, unset_text};
+
+const I32_ALL: (i64, i64) = (i32::MIN as i64, I32);
+const THROTTLE: &str = "connections are not throttled; maxCnxns and maxClientCnxns are in force";
+const REQUESTS: &str = "globalOutstandingLimit bounds what is under way";
+const ENSEMBLE: &str = "it belongs to the ensemble";
+const TLS: &str = "it belongs to TLS";
+
+pub(super) static KEYS: &[Key] = &[
+    int(
+        "jute.maxbuffer",
+        (64, I32),
+        "1048575",
+        |d, n| d.settings.net.frame_bytes_max = usize::try_from(n).unwrap_or(usize::MAX),
+        "largest request in bytes; never applied to our own log",
+    )
+    .jvm(),
+    unset_int(
+        "jute.maxbuffer.extrasize",
+        "1048575",
+        "slack between servers",
+    )
+    .jvm()
+    .ignored(),
+    int(
+        "globalOutstandingLimit",
+        (1, I32),
+        "1000",
+        |d, n| d.settings.pipeline.outstanding_max = to_u32(n),
+        "requests under way in the whole server before sockets are read no further",
+    ),
+    flag(
+        "enforceQuota",
+        "false",
+        |d, on| d.settings.state.enforce_quota = on,
+        "quotas refuse writes instead of only being counted",
+    ),
+    int(
+        "largeRequestThreshold",
+        I32_ALL,
+        "-1",
+        |d, n| {
+            d.settings.pipeline.large_request_threshold = u32::try_from(n).ok().filter(|&n| n > 0)
+        },
+        "a request above so many bytes is large; -1: none is",
+    ),
+    int(
+        "largeRequestMaxBytes",
+        (0, I32),
+        "104857600",
+        |d, n| d.settings.pipeline.large_request_bytes_max = to_u64(n),
+        "bytes of large requests under way at once; above it the connection is closed",
+    ),
+    unset_int(
+        "request_throttle_max_requests",
+        "0",
+        "requests under way before throttling",
+    )
+    .title("requestThrottleLimit")
+    .later(REQUESTS),
+    unset_int(
+        "request_throttle_stall_time",
+        "100",
+        "pause of the throttler, milliseconds",
+    )
+    .ignored(),
+    unset_flag(
+        "request_throttle_drop_stale",
+        "true",
+        "drop requests of closed connections",
+    )
+    .ignored(),
+    unset_flag(
+        "request_stale_latency_check",
+        "false",
+        "drop requests that are older than their session's timeout",
+    )
+    .ignored(),
+    unset_flag(
+        "request_stale_connection_check",
+        "true",
+        "drop requests of closed connections",
+    )
+    .ignored(),
+    unset_int(
+        "request_throttler.shutdownTimeout",
+        "10000",
+        "stop of the throttler",
+    )
+    .ignored(),
+    int(
+        "throttled_op_wait_time",
+        (i64::MIN, I32),
+        "0",
+        |d, n| d.settings.pipeline.throttled_op_wait_ms = to_u32(n),
+        "an op that waited longer answers -127, milliseconds; 0: never",
+    )
+    .title("throttledOpWaitTime"),
+    unset_int(
+        "connection_throttle_tokens",
+        "0",
+        "token bucket for new connections",
+    )
+    .title("connectionMaxTokens")
+    .later(THROTTLE),
+    unset_int(
+        "connection_throttle_fill_time",
+        "1",
+        "token bucket: refill every so many milliseconds",
+    )
+    .later(THROTTLE),
+    unset_int(
+        "connection_throttle_fill_count",
+        "1",
+        "token bucket: tokens per refill",
+    )
+    .later(THROTTLE),
+    unset_int(
+        "connection_throttle_freeze_time",
+        "-1",
+        "token bucket: pace of adaptation",
+    )
+    .later(THROTTLE),
+    unset_real(
+        "connection_throttle_drop_increase",
+        "0.02",
+        "token bucket: adaptation",
+    )
+    .later(THROTTLE),
+    unset_real(
+        "connection_throttle_drop_decrease",
+        "0.002",
+        "token bucket: adaptation",
+    )
+    .later(THROTTLE),
+    unset_real(
+        "connection_throttle_decrease_ratio",
+        "0",
+        "token bucket: adaptation",
+    )
+    .later(THROTTLE),
+    unset_flag(
+        "connection_throttle_weight_enabled",
+        "false",
+        "token bucket: weights",
+    )
+    .later(THROTTLE),
+    unset_int(
+        "connection_throttle_global_session_weight",
+        "3",
+        "token bucket: weight of a new session",
+    )
+    .later(THROTTLE),
+    unset_int(
+        "connection_throttle_local_session_weight",
+        "1",
+        "token bucket: weight of a local session",
+    )
+    .later(THROTTLE),
+    unset_int(
+        "connection_throttle_renew_session_weight",
+        "2",
+        "token bucket: weight of a renewed session",
+    )
+    .later(THROTTLE),
+    int(
+        "nio.sessionlessCnxnTimeout",
+        (1, I32),
+        "10000",
+        |d, n| d.settings.net.handshake_timeout_ms = to_u64(n),
+        "how long a connection may live without a session, milliseconds; 5000 here if unset",
+    ),
+    flag(
+        "clientTcpKeepAlive",
+        "false",
+        |d, on| d.settings.net.keepalive = on,
+        "SO_KEEPALIVE on client connections",
+    ),
+    unset_flag("tcpKeepAlive", "false", "SO_KEEPALIVE between servers").later(ENSEMBLE),
+    unset_int(
+        "netty.server.outstandingHandshake.limit",
+        "-1",
+        "TLS handshakes under way",
+    )
+    .title("outstandingHandshake.limit")
+    .later(TLS),
+    unset_flag(
+        "netty.server.earlyDropSecureConnectionHandshakes",
+        "false",
+        "drop TLS handshakes before they begin",
+    )
+    .later(TLS),
+    unset_int("nio.numSelectorThreads", "", "threads").ignored(),
+    unset_int("nio.numWorkerThreads", "", "threads").ignored(),
+    unset_int("nio.directBufferBytes", "65536", "buffers").ignored(),
+    unset_int("nio.shutdownTimeout", "5000", "threads").ignored(),
+    unset_int("commitProcessor.numWorkerThreads", "", "threads").ignored(),
+    unset_int("commitProcessor.maxReadBatchSize", "-1", "threads").ignored(),
+    unset_int("commitProcessor.maxCommitBatchSize", "1", "threads").ignored(),
+    unset_int("commitProcessor.shutdownTimeout", "60000", "threads").ignored(),
+    unset_text(
+        "serverCnxnFactory",
+        "org.apache.zookeeper.server.NIOServerCnxnFactory",
+        "transport",
+    )
+    .ignored(),
+    unset_flag("netty.advancedFlowControl.enabled", "false", "flow control")
+        .title("advancedFlowControlEnabled")
+        .ignored(),
+    unset_text("watchManagerName", "", "watch manager").ignored(),
+    unset_int("watcherCleanThreadsNum", "2", "watch manager").ignored(),
+    unset_int("watcherCleanThreshold", "1000", "watch manager").ignored(),
+    unset_int("watcherCleanIntervalInSeconds", "600", "watch manager").ignored(),
+    unset_int("maxInProcessingDeadWatchers", "-1", "watch manager").ignored(),
+    unset_int("bitHashCacheSize", "10", "watch manager").ignored(),
+    unset_int("cnxTimeout", "5000", "connect timeout between servers").later(ENSEMBLE),
+    unset_int("quorumCnxnTimeoutMs", "-1", "election").ignored(),
+    unset_int("electionPortBindRetry", "3", "election").ignored(),
+    unset_int("fastleader.minNotificationInterval", "200", "election").ignored(),
+    unset_int("fastleader.maxNotificationInterval", "60000", "election").ignored(),
+    unset_int("leader.maxTimeToWaitForEpoch", "-1", "election")
+        .title("maxTimeToWaitForEpoch")
+        .ignored(),
+    unset_int("leaderConnectDelayDuringRetryMs", "100", "election").ignored(),
+    unset_int(
+        "leader.maxConcurrentSnapSyncs",
+        "10",
+        "snapshots sent at once",
+    )
+    .title("maxConcurrentSnapSyncs")
+    .later(ENSEMBLE),
+    unset_int(
+        "leader.maxConcurrentDiffSyncs",
+        "100",
+        "followers caught up at once",
+    )
+    .ignored(),
+    unset_int("observer.reconnectDelayMs", "0", "plumbing of observers").ignored(),
+    unset_int("observer.election.DelayMs", "200", "plumbing of observers").ignored(),
+    unset_int(
+        "observerMaster.sizeLimit",
+        "33554432",
+        "plumbing of observers",
+    )
+    .ignored(),
+    unset_flag("learner.asyncSending", "false", "plumbing between servers").ignored(),
+    unset_flag(
+        "learner.closeSocketAsync",
+        "false",
+        "plumbing between servers",
+    )
+    .ignored(),
+    unset_flag(
+        "leader.closeSocketAsync",
+        "false",
+        "plumbing between servers",
+    )
+    .ignored(),
+    unset_flag(
+        "follower.skipLearnerRequestToNextProcessor",
+        "false",
+        "plumbing between servers",
+    )
+    .ignored(),
+    unset_flag(
+        "forward_learner_requests_to_commit_processor_disabled",
+        "false",
+        "plumbing between servers",
+    )
+    .ignored(),
+    unset_int(
+        "leader.ackLoggingFrequency",
+        "1000",
+        "plumbing between servers",
+    )
+    .ignored(),
+    unset_flag("leader.nodelay", "true", "plumbing between servers")
+        .jvm()
+        .ignored(),
+    unset_flag("follower.nodelay", "true", "plumbing between servers")
+        .jvm()
+        .ignored(),
+    unset_flag(
+        "readonlymode.enabled",
+        "false",
+        "clients may read from a server without a quorum",
+    )
+    .jvm()
+    .later("read-only mode needs the ensemble"),
+];

@@ -1,0 +1,69 @@
+//! Settings that ZooKeeper does not have. Written in zoo.cfg or as `-Doxkeeper.K=V`.
+
+use super::super::draft::to_u32;
+use super::super::key::{Key, int, size, strict_flag};
+
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
+
+#[rustfmt::skip] // A table: one row, one line.
+pub(super) static KEYS: &[Key] = &[
+    size(
+        "oxkeeper.memory",
+        (8 * KIB * KIB, 1024 * GIB),
+        "128M",
+        |d, bytes| d.settings.storage.memory_bytes = bytes,
+        "memory of the whole tree: znode cache, block cache and memtables together; the tree itself may be far larger",
+    )
+    .ours(),
+    size(
+        "oxkeeper.logBytesBeforeFlush",
+        (KIB * KIB, 64 * GIB),
+        "64M",
+        |d, bytes| d.settings.storage.log_bytes_before_flush = bytes,
+        "bytes of log after which the tree is flushed and the log behind it purged; bounds what a restart replays",
+    )
+    .ours(),
+    size(
+        "oxkeeper.outboxBytesMax",
+        (64 * KIB, GIB),
+        "16M",
+        |d, bytes| d.settings.net.outbox_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX),
+        "bytes that may wait for one client that does not read before its connection is closed",
+    )
+    .ours(),
+    int(
+        "oxkeeper.batchOpsMax",
+        (1, 1 << 16),
+        "512",
+        |d, n| d.settings.pipeline.batch_ops_max = to_u32(n),
+        "most writes in one log entry",
+    )
+    .ours(),
+    size(
+        "oxkeeper.batchBytesMax",
+        (4 * KIB, 64 * KIB * KIB),
+        "1M",
+        |d, bytes| {
+            d.settings.pipeline.batch_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+        },
+        "most bytes of writes in one log entry, unless one write alone is larger",
+    )
+    .ours(),
+    int(
+        "oxkeeper.entriesInFlightMax",
+        (1, 1024),
+        "4",
+        |d, n| d.settings.pipeline.entries_in_flight_max = to_u32(n),
+        "log entries proposed and not yet committed before new writes gather",
+    )
+    .ours(),
+    strict_flag(
+        "linearizableReads",
+        "false",
+        |_, _| (),
+        "every read goes through a read-index barrier",
+    )
+    .ours()
+    .later("reads of a single server are linearizable already; the ensemble will need it"),
+];

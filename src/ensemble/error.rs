@@ -1,0 +1,129 @@
+//! What can go wrong between a proposal and the log, sorted by what happens next.
+
+use std::sync::Arc;
+
+use crate::state::{ApplyError, ServerId, StoreError};
+use crate::storage::StorageError;
+
+use super::format::FormatError;
+
+/// The ensemble did not start: print it and exit.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `server.N` lines of more than one server.
+    #[error("{voters} voters are configured: ensembles of several servers are not built yet")]
+    SeveralVoters {
+        /// How many.
+        voters: usize,
+    },
+    /// This server's id is none of the voters'.
+    #[error("server {server} is not among the configured voters")]
+    NotAVoter {
+        /// This server.
+        server: ServerId,
+    },
+    /// The log was written by an ensemble of other members.
+    #[error(
+        "the data belongs to voters {stored:?}, configured are {configured:?}: wrong myid or dataDir"
+    )]
+    OtherMembers {
+        /// Voters of the membership in the log.
+        stored: Vec<ServerId>,
+        /// Voters of the configuration.
+        configured: Vec<ServerId>,
+    },
+    /// A setting that openraft refuses.
+    #[error("check the timing of the ensemble")]
+    Timing(#[from] openraft::ConfigError),
+    /// A new log that does not take its first entry.
+    #[error("write the first membership")]
+    Initialize(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A store failed, or the core died.
+    #[error("start the ensemble")]
+    Failed(#[source] Arc<Failure>),
+}
+
+/// A proposal was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Too much waits: stop reading, wait for room, submit again.
+    #[error("the queue of proposals is full")]
+    Full,
+    /// This server stops: close the connection.
+    #[error("the server is stopping")]
+    Closed,
+}
+
+/// No leader confirmed it: wait for one and try again, or close the connection (I5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// Nobody leads, or the leader has lost its quorum.
+    #[error("no leader")]
+    NoLeader,
+    /// This server stops.
+    #[error("the server is stopping")]
+    Stopped,
+}
+
+/// Why this server cannot go on: end the process with an error (I6).
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The log or a checkpoint.
+    #[error("storage failed")]
+    Storage(#[source] StorageError),
+    /// The tree, when a membership or blank entry was applied.
+    #[error("tree failed")]
+    Store(#[source] StoreError),
+    /// The tree, when a batch was applied.
+    #[error("apply entry {index} of term {term}")]
+    Apply {
+        /// The entry's index.
+        index: u64,
+        /// The entry's term.
+        term: u64,
+        /// What happened.
+        #[source]
+        source: ApplyError,
+    },
+    /// A batch that no version of this program wrote.
+    #[error("read the batch in entry {index} of term {term}")]
+    Batch {
+        /// The entry's index.
+        index: u64,
+        /// The entry's term.
+        term: u64,
+        /// What is wrong with it.
+        #[source]
+        source: crate::state::FormatError,
+    },
+    /// An entry that no version of this program wrote.
+    #[error("read entry {index} of the log")]
+    Entry {
+        /// The entry's index.
+        index: u64,
+        /// What is wrong with it.
+        #[source]
+        source: FormatError,
+    },
+    /// A record of the log or the tree, other than an entry, that no version of this program wrote.
+    #[error("read the {what}")]
+    Record {
+        /// Which.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: FormatError,
+    },
+    /// A snapshot came from a peer, of which there are none yet.
+    #[error("install a snapshot: not built yet")]
+    Install,
+    /// A task that blocks on the disk was cut off.
+    #[error("{doing} was cut off")]
+    CutOff {
+        /// Verb phrase.
+        doing: &'static str,
+    },
+    /// openraft's core ended for a reason of its own.
+    #[error("raft core ended")]
+    Core(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

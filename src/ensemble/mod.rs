@@ -1,0 +1,237 @@
+//! The ensemble: how a proposal gets into the log, and the log into the state (DESIGN 4.2, 4.3, 5).
+//!
+//! ```text
+//!   Ensemble::submit ─▶ Queue: encodes into the open batch, gives it its sequence
+//!                         │ woken when something waits and the window has room
+//!                         ▼
+//!                      batcher (one task) ─▶ openraft's core ─▶ LogStore ─▶ storage::Log, synced
+//!                         ▲                       │ committed
+//!                         │ cursor passed         ▼
+//!                      Queue::applied ◀─────── Machine ─▶ state::Replica::apply ─▶ Sink
+//! ```
+//!
+//! Whoever submits learns the outcome from the `Sink`, when this server applies the proposal, and
+//! by no other way. A batch stays in the queue until the replicated cursor of this origin has
+//! passed it; whatever happened to it before then, it is sent again and takes effect once (I5).
+//!
+//! Only this room knows openraft. Its defaults are not safe for us: `config.rs` sets what must be
+//! set. A standalone server is an ensemble of one voter and takes the same path (I7). Servers
+//! beyond the first one need the network of `peer.rs`, which refuses as yet.
+//!
+//! This room does not know: client connections, watches, what a proposal means.
+
+mod barrier;
+mod batcher;
+mod checkpoint;
+mod config;
+mod error;
+mod format;
+mod log_store;
+mod machine;
+mod peer;
+mod progress;
+mod queue;
+mod raft;
+mod role;
+mod start;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver as _;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::state::{
+    ActionRef, Identities, LogPosition, Origin, Replica, ServerId, SessionId, Sink,
+};
+use crate::storage::{Log, Snapshots};
+
+pub use config::Config;
+pub use error::{Failure, ProposeError, StartError, SubmitError};
+pub use queue::QueueReport;
+pub use role::Role;
+
+use barrier::Barrier;
+use progress::Progress;
+use queue::Queue;
+use raft::Raft;
+
+/// How long a stop waits for what is under way to be applied.
+const DRAIN_MS_MAX: u64 = 5_000;
+
+/// A proposal as its connection makes it; origin and sequence are added by [`Ensemble::submit`].
+#[derive(Clone, Copy, Debug)]
+pub struct Submission<'a> {
+    /// The session it is for, [`SessionId::NONE`] for the leader's chores.
+    pub session: SessionId,
+    /// The client's xid, 0 if there is none.
+    pub cxid: i32,
+    /// Who the connection is.
+    pub identities: &'a Identities,
+    /// What is wanted.
+    pub action: ActionRef<'a>,
+}
+
+/// What metrics and four-letter words say of the ensemble.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// This server's part in it.
+    pub role: Role,
+    /// Raft term.
+    pub term: u64,
+    /// Who leads, if anybody does.
+    pub leader: Option<ServerId>,
+    /// Index of the last entry in this server's log.
+    pub last_log: Option<u64>,
+    /// Index of the last entry known to be committed.
+    pub committed: Option<u64>,
+    /// The last entry applied here.
+    pub applied: Option<LogPosition>,
+    /// Index of the last entry in the newest checkpoint.
+    pub checkpoint: Option<u64>,
+    /// Index of the last entry purged.
+    pub purged: Option<u64>,
+    /// Proposals on their way.
+    pub queue: QueueReport,
+}
+
+/// The door of the room: this server as a member of the ensemble.
+///
+/// Dropping it without [`Ensemble::stop`] ends its tasks at once, as a crash would.
+#[derive(Debug)]
+pub struct Ensemble {
+    origin: Origin,
+    raft: Raft,
+    log: Arc<dyn Log>,
+    queue: Arc<Queue>,
+    progress: Arc<Progress>,
+    roles: watch::Receiver<Role>,
+    barrier: Barrier,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl Ensemble {
+    /// Joins; returns when this server serves: everything committed before is applied and the
+    /// leader is known. A lone voter is its own leader within milliseconds.
+    ///
+    /// Runs on tokio's multi-threaded runtime: apply tells it when it blocks.
+    ///
+    /// # Errors
+    /// The configuration, the log or the state does not fit together, or a store failed: exit.
+    pub async fn start(
+        config: Config,
+        log: Arc<dyn Log>,
+        snapshots: Arc<dyn Snapshots>,
+        replica: Arc<Replica>,
+        sink: Arc<dyn Sink>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        start::start(config, log, snapshots, replica, sink, clock).await
+    }
+
+    /// Under which name this process proposes.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Puts a proposal into the current batch and returns its sequence: 1, 2, 3 and so on within
+    /// this origin. The order of the calls is the order in the log. Does not wait.
+    ///
+    /// # Errors
+    /// Full: stop reading the socket, wait for [`Ensemble::room`], submit again. Closed: this
+    /// server stops.
+    pub fn submit(&self, submission: Submission<'_>) -> Result<u64, SubmitError> {
+        self.queue.submit(submission)
+    }
+
+    /// Waits until [`Ensemble::submit`] takes proposals again, or is closed.
+    pub async fn room(&self) {
+        self.queue.room().await;
+    }
+
+    /// Returns when everything that any client of the ensemble was answered before the call has
+    /// been applied here: what `sync` promises. Calls at the same time share the work.
+    ///
+    /// # Errors
+    /// No leader confirmed it: wait for one and ask again, or close the connection.
+    pub async fn barrier(&self) -> Result<(), ProposeError> {
+        self.barrier.pass(&self.raft, &self.progress).await
+    }
+
+    /// This server's part in the ensemble now.
+    pub fn role(&self) -> Role {
+        *self.roles.borrow()
+    }
+
+    /// The same, to watch it change.
+    pub fn roles(&self) -> watch::Receiver<Role> {
+        self.roles.clone()
+    }
+
+    /// Numbers for metrics and four-letter words.
+    pub fn report(&self) -> Report {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        Report {
+            role: self.role(),
+            term: metrics.current_term,
+            leader: metrics.current_leader.map(ServerId),
+            last_log: metrics.last_log_index,
+            committed: metrics.local_committed.as_ref().map(|id| id.index),
+            applied: self.progress.applied(),
+            checkpoint: metrics.snapshot.as_ref().map(|id| id.index),
+            purged: metrics.purged.as_ref().map(|id| id.index),
+            queue: self.queue.report(),
+        }
+    }
+
+    /// Resolves when a store has failed or the core has died. Nothing works then: end the
+    /// process with an error (I6). Pending for ever on a healthy server and an orderly stop.
+    pub fn failed(&self) -> impl Future<Output = Arc<Failure>> + Send + 'static {
+        let progress = Arc::clone(&self.progress);
+        async move { progress.failed().await }
+    }
+
+    /// Takes no more proposals, waits until those under way are applied, and ends. The log is
+    /// closed and nothing is applied any more when this returns.
+    pub async fn stop(&self) {
+        self.queue.close();
+        let drain = Duration::from_millis(DRAIN_MS_MAX);
+        tokio::select! {
+            drained = tokio::time::timeout(drain, self.queue.drained()) => {
+                if drained.is_err() {
+                    tracing::warn!(queue = ?self.queue.report(), "proposals were left behind");
+                }
+            }
+            _ = self.progress.failed() => {}
+        }
+        self.progress.stopping();
+        self.stopping.cancel();
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft core did not end in order");
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.progress.machine_gone().await;
+        let log = Arc::clone(&self.log);
+        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
+            tracing::warn!(%error, "log was not closed in order");
+        }
+    }
+}
+
+impl Drop for Ensemble {
+    fn drop(&mut self) {
+        self.progress.stopping();
+        self.queue.close();
+        self.stopping.cancel();
+    }
+}

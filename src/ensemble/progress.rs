@@ -1,0 +1,110 @@
+//! How far this server has come, and whether it can go on: what the parts of the room tell
+//! each other.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::state::LogPosition;
+
+use super::error::Failure;
+
+/// Applied position and first failure, to be waited for.
+pub(super) struct Progress {
+    applied: watch::Sender<Option<LogPosition>>,
+    failure: watch::Sender<Option<Arc<Failure>>>,
+    stopping: AtomicBool,
+    machine_gone: CancellationToken,
+}
+
+impl Progress {
+    pub(super) fn new(applied: Option<LogPosition>) -> Self {
+        Self {
+            applied: watch::Sender::new(applied),
+            failure: watch::Sender::new(None),
+            stopping: AtomicBool::new(false),
+            machine_gone: CancellationToken::new(),
+        }
+    }
+
+    /// An entry has been applied.
+    pub(super) fn advance(&self, position: LogPosition) {
+        self.applied.send_replace(Some(position));
+    }
+
+    /// The last entry applied.
+    pub(super) fn applied(&self) -> Option<LogPosition> {
+        *self.applied.borrow()
+    }
+
+    /// Waits until the applied position is as wanted.
+    pub(super) async fn until(&self, wanted: impl FnMut(&Option<LogPosition>) -> bool) {
+        // The sender lives in `self`, so the wait cannot end for lack of it.
+        drop(self.applied.subscribe().wait_for(wanted).await);
+    }
+
+    /// Notes the first failure and makes of it what openraft wants to be told.
+    pub(super) fn fail(&self, failure: Failure) -> io::Error {
+        let failure = Arc::new(failure);
+        self.failure.send_if_modified(|first| {
+            let is_first = first.is_none();
+            if is_first {
+                *first = Some(Arc::clone(&failure));
+            }
+            is_first
+        });
+        io::Error::other(failure)
+    }
+
+    /// The first failure, if there was one.
+    pub(super) fn failure(&self) -> Option<Arc<Failure>> {
+        self.failure.borrow().clone()
+    }
+
+    /// Resolves with the first failure.
+    pub(super) async fn failed(&self) -> Arc<Failure> {
+        let mut failure = self.failure.subscribe();
+        loop {
+            if let Some(failure) = failure.borrow_and_update().clone() {
+                return failure;
+            }
+            if failure.changed().await.is_err() {
+                // The sender lives in `self`: never.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// From now on the end of the core is no failure.
+    pub(super) fn stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the end of the core is expected.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The machine has been dropped: nothing is applied any more.
+    pub(super) fn machine_dropped(&self) {
+        self.machine_gone.cancel();
+    }
+
+    /// Waits for that.
+    pub(super) async fn machine_gone(&self) {
+        self.machine_gone.cancelled().await;
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress")
+            .field("applied", &self.applied())
+            .field("failure", &self.failure())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,188 @@
+//! Start: puts the parts of the room together and waits until this server serves.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use openraft::async_runtime::WatchReceiver as _;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::state::{Origin, Replica, ServerId, Sink};
+use crate::storage::{Log, Snapshots, StorageError};
+
+use super::Ensemble;
+use super::barrier::Barrier;
+use super::batcher;
+use super::checkpoint::{self, Pressure};
+use super::config::Config;
+use super::error::{Failure, StartError};
+use super::log_store::LogStore;
+use super::machine::Machine;
+use super::peer::NoPeers;
+use super::progress::Progress;
+use super::queue::Queue;
+use super::raft::{Fatal, Raft};
+use super::role::{self, Role};
+
+/// See [`Ensemble::start`].
+pub(super) async fn start(
+    config: Config,
+    log: Arc<dyn Log>,
+    snapshots: Arc<dyn Snapshots>,
+    replica: Arc<Replica>,
+    sink: Arc<dyn Sink>,
+    clock: Arc<dyn Clock>,
+) -> Result<Ensemble, StartError> {
+    config.validate()?;
+    let raft_config = Arc::new(config.raft()?);
+    let origin = origin(&config, &log, &*clock).await?;
+    let progress = Arc::new(Progress::new(replica.read().applied()));
+    let queue = Arc::new(Queue::new(origin, &config, clock));
+    let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
+
+    let log_store = LogStore::new(
+        Arc::clone(&log),
+        Arc::clone(&progress),
+        Arc::clone(&pressure),
+    );
+    let machine = Machine::new(
+        origin,
+        replica,
+        sink,
+        snapshots,
+        Arc::clone(&queue),
+        Arc::clone(&progress),
+    );
+    // Replays the log up to what was known to be committed.
+    let raft = Raft::new(config.server.0, raft_config, NoPeers, log_store, machine)
+        .await
+        .map_err(|fatal| failed(&progress, fatal))?;
+
+    let stopping = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let (role_sender, roles) = watch::channel(Role::Follower { leader: None });
+    tasks.spawn(role::watch(
+        raft.clone(),
+        role_sender,
+        Arc::clone(&queue),
+        Arc::clone(&progress),
+        stopping.clone(),
+    ));
+    tasks.spawn(batcher::run(
+        Arc::clone(&queue),
+        raft.clone(),
+        stopping.clone(),
+    ));
+    tasks.spawn(checkpoint::run(raft.clone(), pressure, stopping.clone()));
+
+    let ensemble = Ensemble {
+        origin,
+        raft,
+        log,
+        queue,
+        progress,
+        roles,
+        barrier: Barrier::default(),
+        tasks,
+        stopping,
+    };
+    join(&config, &ensemble).await?;
+    serve(&ensemble).await?;
+    tracing::info!(role = %ensemble.role(), applied = ?ensemble.progress.applied(), "serving");
+    Ok(ensemble)
+}
+
+/// The name under which this process proposes: a new incarnation at each start.
+async fn origin(
+    config: &Config,
+    log: &Arc<dyn Log>,
+    clock: &dyn Clock,
+) -> Result<Origin, StartError> {
+    let at_least = u64::try_from(clock.wall_ms()).unwrap_or(0);
+    let log = Arc::clone(log);
+    let next = tokio::task::spawn_blocking(move || log.next_incarnation(at_least)).await;
+    let incarnation = match next {
+        Ok(incarnation) => incarnation.map_err(storage_failed)?,
+        Err(_) => {
+            let doing = "number this start";
+            return Err(StartError::Failed(Arc::new(Failure::CutOff { doing })));
+        }
+    };
+    Ok(Origin {
+        server: config.server,
+        incarnation,
+    })
+}
+
+/// How much log there is behind the newest checkpoint.
+fn pressure(
+    config: &Config,
+    log: &dyn Log,
+    snapshots: &dyn Snapshots,
+) -> Result<Pressure, StartError> {
+    let newest = snapshots.newest().map_err(storage_failed)?;
+    let checkpoint = newest.and_then(|checkpoint| checkpoint.meta.applied);
+    Ok(Pressure::new(
+        config.checkpoint_log_bytes,
+        config.checkpoint_entries,
+        checkpoint.map_or(0, |at| at.index),
+        log.ends().last.map_or(0, |at| at.index),
+    ))
+}
+
+/// Writes the first membership into a new log, or checks that of an old one and stands for
+/// election at once: a lone voter has nobody to wait for.
+async fn join(config: &Config, ensemble: &Ensemble) -> Result<(), StartError> {
+    let Ensemble { raft, progress, .. } = ensemble;
+    let configured: BTreeSet<u64> = config.voters.iter().map(|voter| voter.0).collect();
+    let is_initialized = raft.is_initialized().await;
+    if !is_initialized.map_err(|fatal| failed(progress, fatal))? {
+        return raft.initialize(configured).await.map_err(|error| {
+            let failure = progress.failure().map(StartError::Failed);
+            failure.unwrap_or(StartError::Initialize(Box::new(error)))
+        });
+    }
+    let stored: BTreeSet<u64> = {
+        let metrics = raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.voter_ids().collect()
+    };
+    if stored != configured {
+        return Err(StartError::OtherMembers {
+            stored: stored.into_iter().map(ServerId).collect(),
+            configured: config.voters.clone(),
+        });
+    }
+    let elected = raft.trigger().elect(config.voters.len() > 1).await;
+    elected.map_err(|fatal| failed(progress, fatal))
+}
+
+/// Waits for a leader, and until an entry of its term is applied here: then everything that was
+/// ever acknowledged is.
+async fn serve(ensemble: &Ensemble) -> Result<(), StartError> {
+    let served = async {
+        let mut roles = ensemble.roles();
+        let role = roles.wait_for(|role| role.leads().is_some()).await;
+        let term = role.ok().and_then(|role| role.leads()).unwrap_or(0);
+        let progress = &ensemble.progress;
+        progress
+            .until(|at| at.is_some_and(|at| at.term >= term))
+            .await;
+    };
+    tokio::select! {
+        failure = ensemble.failed() => Err(StartError::Failed(failure)),
+        () = served => Ok(()),
+    }
+}
+
+/// The failure behind what openraft says.
+fn failed(progress: &Progress, fatal: Fatal) -> StartError {
+    let first = progress.failure();
+    StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::Core(Box::new(fatal)))))
+}
+
+fn storage_failed(error: StorageError) -> StartError {
+    StartError::Failed(Arc::new(Failure::Storage(error)))
+}

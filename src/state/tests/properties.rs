@@ -1,0 +1,556 @@
+//! Random ops against the naive tree, and the same log cut into other slices.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jute::{
+    Check, Create, Delete, Exists, Multi, MultiOp, Request, Response, SetAcl, SetData, Text,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::model::{ACLS, Answer, Model, Op, Step};
+use super::world::{ORIGIN, World, acls, client, identity, localhost};
+use crate::state::{
+    Action, Change, Config, Identities, OpOutcome, Outcome, Peek, Proposal, SessionId,
+    SessionRecord, Txn, Znode,
+};
+
+const PATHS: [&str; 9] = [
+    "/a", "/a/b", "/a/b/c", "/d", "/d/e-", "/q", "/q/x", "/q/x/y", "/q/z-",
+];
+
+fn path() -> impl Strategy<Value = String> {
+    proptest::sample::select(&PATHS[..]).prop_map(str::to_owned)
+}
+
+fn data() -> impl Strategy<Value = Option<String>> {
+    prop_oneof![Just(None), "x{0,5}".prop_map(Some)]
+}
+
+fn version() -> impl Strategy<Value = i32> {
+    prop_oneof![3 => Just(-1), 1 => 0..3]
+}
+
+fn op(in_multi: bool) -> BoxedStrategy<Op> {
+    let acl = prop_oneof![4 => Just(0), 1 => 0..ACLS.len()];
+    let create = (path(), data(), 0..5, acl.clone(), any::<bool>()).prop_map(
+        move |(path, data, flags, acl, stat)| {
+            // In a multi a container always answers with its stat.
+            let stat = stat || (in_multi && flags == 4);
+            Op::Create {
+                path,
+                data,
+                flags,
+                acl,
+                stat,
+            }
+        },
+    );
+    let delete = (path(), version()).prop_map(|(path, version)| Op::Delete { path, version });
+    let set = (path(), data(), version()).prop_map(|(path, data, version)| Op::Set {
+        path,
+        data,
+        version,
+    });
+    let check = (path(), version()).prop_map(|(path, version)| Op::Check { path, version });
+    let set_acl =
+        (path(), acl, version()).prop_map(|(path, acl, version)| Op::SetAcl { path, acl, version });
+    if in_multi {
+        prop_oneof![4 => create, 2 => delete, 2 => set, 1 => check].boxed()
+    } else {
+        prop_oneof![4 => create, 2 => delete, 2 => set, 1 => check, 1 => set_acl].boxed()
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let session = 1..4_i64;
+    let caller = 0..2_usize;
+    prop_oneof![
+        3 => session.clone().prop_map(Step::Open),
+        1 => session.clone().prop_map(Step::Close),
+        1 => session.clone().prop_map(Step::Expire),
+        1 => path().prop_map(Step::Reap),
+        9 => (session.clone(), caller.clone(), op(false))
+            .prop_map(|(session, caller, op)| Step::One { session, caller, op }),
+        4 => (session, caller, vec(op(true), 0..6))
+            .prop_map(|(session, caller, ops)| Step::Multi { session, caller, ops }),
+    ]
+}
+
+/// Entries of a log; it begins with opened sessions.
+pub(super) fn log() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    vec(vec(step(), 1..12), 1..8).prop_map(|mut log| {
+        log.insert(0, (1..4).map(Step::Open).collect());
+        log
+    })
+}
+
+fn caller(number: usize) -> Identities {
+    if number == 0 {
+        return localhost();
+    }
+    Arc::from([identity("ip:127.0.0.1"), identity("digest:u:h")])
+}
+
+fn request(op: &Op) -> Request {
+    let bytes = |data: &Option<String>| data.clone().map(Bytes::from);
+    let path = |path: &str| Some(Text::from(path));
+    match op {
+        Op::Create {
+            path: at,
+            data,
+            flags,
+            acl,
+            stat,
+        } => {
+            let acl = Some(acls(ACLS[*acl].0));
+            let create = Create {
+                path: path(at),
+                data: bytes(data),
+                acl,
+                flags: *flags,
+            };
+            if *stat {
+                Request::Create2(create)
+            } else {
+                Request::Create(create)
+            }
+        }
+        Op::Delete { path: at, version } => Request::Delete(Delete {
+            path: path(at),
+            version: *version,
+        }),
+        Op::Set {
+            path: at,
+            data,
+            version,
+        } => Request::SetData(SetData {
+            path: path(at),
+            data: bytes(data),
+            version: *version,
+        }),
+        Op::SetAcl {
+            path: at,
+            acl,
+            version,
+        } => {
+            let acl = Some(acls(ACLS[*acl].0));
+            Request::SetAcl(SetAcl {
+                path: path(at),
+                acl,
+                version: *version,
+            })
+        }
+        Op::Check { path: at, version } => Request::Check(Check {
+            path: path(at),
+            version: *version,
+        }),
+    }
+}
+
+fn multi_op(op: &Op) -> MultiOp {
+    match request(op) {
+        Request::Create(create) => MultiOp::Create(create),
+        Request::Create2(create) if create.flags == 4 => MultiOp::CreateContainer(create),
+        Request::Create2(create) => MultiOp::Create2(create),
+        Request::Delete(delete) => MultiOp::Delete(delete),
+        Request::SetData(set_data) => MultiOp::SetData(set_data),
+        Request::Check(check) => MultiOp::Check(check),
+        other => panic!("{other:?} in a multi"),
+    }
+}
+
+fn proposal(world: &mut World, step: &Step) -> Proposal {
+    let chore = localhost();
+    let (session, identities, action) = match step {
+        Step::Open(session) => (
+            *session,
+            chore,
+            Action::OpenSession {
+                timeout_ms: 4000,
+                password: [1; 16],
+            },
+        ),
+        Step::Close(session) => (*session, chore, Action::CloseSession),
+        Step::Expire(session) => (*session, chore, Action::ExpireSession),
+        Step::Reap(path) => (
+            0,
+            chore,
+            Action::Reap {
+                path: Arc::from(path.as_str()),
+            },
+        ),
+        Step::One {
+            session,
+            caller: number,
+            op,
+        } => (*session, caller(*number), client(&request(op))),
+        Step::Multi {
+            session,
+            caller: number,
+            ops,
+        } => {
+            let ops = ops.iter().map(multi_op).collect();
+            (
+                *session,
+                caller(*number),
+                client(&Request::Multi(Multi { ops })),
+            )
+        }
+    };
+    world.proposal(SessionId(session), &identities, action)
+}
+
+fn op_answer(outcome: &OpOutcome) -> Answer {
+    match outcome {
+        OpOutcome::Created { path } => Answer::Path(path.to_string()),
+        OpOutcome::CreatedWithStat { path, stat } => Answer::PathStat(path.to_string(), *stat),
+        OpOutcome::Stat(stat) => Answer::Stat(*stat),
+        OpOutcome::Deleted | OpOutcome::Checked => Answer::Done,
+        OpOutcome::Error(code) => Answer::Code(*code),
+    }
+}
+
+fn answer(outcome: &Outcome) -> Answer {
+    match outcome {
+        Outcome::Refused(code) => Answer::Code(*code),
+        Outcome::Created { path } => Answer::Path(path.to_string()),
+        Outcome::CreatedWithStat { path, stat } => Answer::PathStat(path.to_string(), *stat),
+        Outcome::Stat(stat) => Answer::Stat(*stat),
+        Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => Answer::Done,
+        Outcome::Multi(ops) => Answer::Multi(ops.iter().map(op_answer).collect()),
+    }
+}
+
+pub(super) fn run(world: &mut World, log: &[Vec<Step>]) -> Vec<Txn> {
+    let mut txns = Vec::new();
+    for entry in log {
+        let proposals = entry.iter().map(|step| proposal(world, step)).collect();
+        txns.extend(world.apply(proposals));
+    }
+    txns
+}
+
+pub(super) fn check_tree(world: &World, model: &Model) {
+    for (path, stat, data, acl) in model.nodes() {
+        let request = Request::Exists(Exists {
+            path: Some(Text::from(path)),
+            watch: false,
+        });
+        let all = Arc::from([identity("super")]);
+        let body = world.read(&request, SessionId(1), &all).unwrap();
+        let Response::Stat(response) = Response::decode(request.op(), body).unwrap() else {
+            panic!("no stat");
+        };
+        assert_eq!(response.stat, stat, "{path}");
+        let state = world.replica.read();
+        let Peek::Known(Some(node)) = state.peek_znode(path) else {
+            panic!("{path} is missing, but was just read");
+        };
+        assert_eq!(
+            node.data.as_deref(),
+            data.as_deref().map(str::as_bytes),
+            "{path}"
+        );
+        assert_eq!(state.acl(node.acl), acls(ACLS[acl].0), "{path}");
+    }
+    let own = model.nodes().count() as u64;
+    // The model leaves out the three below the root that were there at first.
+    assert_eq!(world.replica.read().meta().znodes, own - 1 + 3);
+}
+
+/// Puts a quota on /q by an entry of its own.
+pub(super) fn put_quota(world: &mut World) {
+    let create = |path: &str| {
+        let path = Some(Text::from(path));
+        let acl = Some(acls("world:anyone:31"));
+        client(&Request::Create(Create {
+            path,
+            data: None,
+            acl,
+            flags: 0,
+        }))
+    };
+    let open = Action::OpenSession {
+        timeout_ms: 1,
+        password: [1; 16],
+    };
+    let below = ["", "/zookeeper_limits", "/zookeeper_stats"];
+    let creates = below.map(|name| create(&format!("/zookeeper/quota/q{name}")));
+    let actions = [open].into_iter().chain(creates);
+    let session = SessionId(99);
+    let proposals = actions
+        .map(|action| world.proposal(session, &localhost(), action))
+        .collect();
+    world.apply(proposals);
+}
+
+/// What the stats node of /q says, and what counting says.
+fn quota_counts(world: &World) -> (String, String) {
+    let (nodes, _) = world.disk();
+    let inside = || {
+        nodes
+            .iter()
+            .filter(|(path, _)| &**path == "/q" || path.starts_with("/q/"))
+    };
+    let bytes: usize = inside().map(|(_, node)| node.data_bytes()).sum();
+    let counted = format!("count={},bytes={bytes}", inside().count());
+    let stats = nodes
+        .iter()
+        .find(|(path, _)| path.ends_with("/q/zookeeper_stats"))
+        .unwrap();
+    let said = String::from_utf8(stats.1.data.as_ref().unwrap().to_vec()).unwrap();
+    (said, counted)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn ops_do_what_the_naive_tree_does(log in log()) {
+        let mut world = World::new(Config::default());
+        let mut model = Model::new();
+        for entry in &log {
+            let time_ms = world.time_ms;
+            let proposals = entry.iter().map(|step| proposal(&mut world, step)).collect();
+            let txns = world.apply(proposals);
+            let expected: Vec<_> = entry
+                .iter()
+                .map(|step| (model.step(step, time_ms), model.zxid()))
+                .filter(|(answer, _)| *answer != Answer::Nothing)
+                .collect();
+            let found: Vec<_> =
+                txns.iter().map(|txn| (answer(&txn.outcome), txn.zxid.0)).collect();
+            prop_assert_eq!(found, expected);
+            check_tree(&world, &model);
+        }
+    }
+
+    #[test]
+    fn slices_do_not_show(log in log()) {
+        let mut whole = World::new(Config::default());
+        put_quota(&mut whole);
+        let txns = run(&mut whole, &log);
+        for slice in [1, 2, 5] {
+            let mut cut = World::new(Config::default());
+            cut.slice = slice;
+            put_quota(&mut cut);
+            prop_assert_eq!(&run(&mut cut, &log), &txns);
+            prop_assert_eq!(cut.disk(), whole.disk());
+        }
+    }
+
+    #[test]
+    fn a_restart_between_entries_does_not_show(log in log(), at in any::<prop::sample::Index>()) {
+        let mut world = World::new(Config::default());
+        put_quota(&mut world);
+        let txns = run(&mut world, &log);
+        let mut first = World::new(Config::default());
+        put_quota(&mut first);
+        let (head, tail) = log.split_at(at.index(log.len()));
+        let mut found = run(&mut first, head);
+        let first = first.restarted();
+        let mut second = first;
+        found.extend(run(&mut second, tail));
+        prop_assert_eq!(found, txns);
+        prop_assert_eq!(second.disk(), world.disk());
+    }
+
+    #[test]
+    fn the_quota_stats_are_what_counting_says(log in log()) {
+        let mut world = World::new(Config::default());
+        put_quota(&mut world);
+        for entry in &log {
+            run(&mut world, std::slice::from_ref(entry));
+            let (said, counted) = quota_counts(&world);
+            prop_assert_eq!(said, counted);
+        }
+    }
+
+    #[test]
+    fn a_failed_multi_leaves_nothing(log in log(), ops in vec(op(true), 0..6)) {
+        let mut world = World::new(Config::default());
+        run(&mut world, &log);
+        let (nodes, before) = world.disk();
+        let impossible = Op::Check { path: "/never/there".into(), version: -1 };
+        let ops = ops.into_iter().chain([impossible]).collect();
+        let txns = run(&mut world, &[vec![Step::Multi { session: 1, caller: 1, ops }]]);
+        prop_assert!(txns.iter().all(|txn| txn.changes.is_empty() && txn.events.is_empty()));
+        let (nodes_after, after) = world.disk();
+        prop_assert_eq!(nodes, nodes_after);
+        prop_assert_eq!(before.acl_next, after.acl_next);
+        prop_assert_eq!(before.data_bytes, after.data_bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// An origin that sends again what it does not know to be applied, too much or too early.
+    #[test]
+    fn what_is_sent_again_takes_effect_once(
+        log in log(),
+        windows in vec((0..4_usize, 0..4_usize, 1..9_usize), 1..20),
+    ) {
+        let steps = log.concat();
+        let time_ms = 1000;
+        let mut clean = World::new(Config::default());
+        let proposals: Vec<_> = steps.iter().map(|step| proposal(&mut clean, step)).collect();
+        let expected = clean.apply(proposals.clone());
+
+        let mut world = World::new(Config::default());
+        let mut found = Vec::new();
+        let mut windows = windows.iter().cycle();
+        loop {
+            let cursor = world.replica.read().cursor(ORIGIN.server).sequence;
+            let cursor = usize::try_from(cursor).unwrap();
+            if cursor == proposals.len() {
+                break;
+            }
+            let (back, early, len) = windows.next().unwrap();
+            let end = |start: usize| proposals.len().min(start + len);
+            let late = cursor.saturating_sub(*back);
+            let early = proposals.len().min(cursor + early);
+            let entry = [&proposals[early..end(early)], &proposals[late..end(cursor)]].concat();
+            world.time_ms = time_ms;
+            found.extend(world.apply(entry));
+        }
+        prop_assert_eq!(found, expected);
+        let nodes = |world: &World| world.disk().0;
+        prop_assert_eq!(nodes(&world), nodes(&clean));
+    }
+}
+
+/// Changes a znode behind the judge's back.
+fn tamper(world: &World, path: &str, change: impl FnOnce(&mut Znode)) {
+    let store = world.replica.store();
+    let mut node = Znode::clone(&store.load(path).unwrap().unwrap());
+    change(&mut node);
+    let after = Some(Arc::new(node));
+    let changes = vec![Change::Znode {
+        path: Arc::from(path),
+        after,
+        listed: false,
+    }];
+    let meta = world.replica.read().meta().clone();
+    let txn = Txn {
+        origin: ORIGIN,
+        sequence: 0,
+        session: SessionId(1),
+        cxid: 0,
+        zxid: meta.last_zxid,
+        time_ms: 0,
+        outcome: Outcome::Done,
+        changes,
+        events: Vec::new(),
+    };
+    store.install(&txn);
+    store.persist(&[txn], &meta).unwrap();
+}
+
+#[test]
+fn counts_wrap() {
+    let mut world = World::new(Config::default());
+    let create = |path: &str, flags| Op::Create {
+        path: path.into(),
+        data: None,
+        flags,
+        acl: 0,
+        stat: false,
+    };
+    let one = |op| Step::One {
+        session: 1,
+        caller: 0,
+        op,
+    };
+    run(&mut world, &[vec![Step::Open(1), one(create("/w", 0))]]);
+    tamper(&world, "/w", |node| {
+        node.version = i32::MAX;
+        node.aversion = i32::MAX;
+        node.creations = i32::MAX - 1;
+    });
+    let set = |version| {
+        one(Op::Set {
+            path: "/w".into(),
+            data: None,
+            version,
+        })
+    };
+    let set_acl = one(Op::SetAcl {
+        path: "/w".into(),
+        acl: 0,
+        version: i32::MAX,
+    });
+    let sequential = || one(create("/w/", 2));
+    let steps = vec![
+        sequential(),
+        sequential(),
+        sequential(),
+        set(i32::MAX),
+        set(i32::MIN),
+        set_acl,
+    ];
+    let txns = run(&mut world, &[steps]);
+    let answers: Vec<_> = txns.iter().map(|txn| answer(&txn.outcome)).collect();
+    let names = ["/w/2147483646", "/w/2147483647", "/w/-2147483648"];
+    let created: Vec<_> = names.map(|path| Answer::Path(path.into())).into();
+    assert_eq!(answers[..3], created);
+    let [
+        Answer::Stat(first),
+        Answer::Stat(second),
+        Answer::Stat(third),
+    ] = &answers[3..]
+    else {
+        panic!("{answers:?}");
+    };
+    assert_eq!((first.version, second.version), (i32::MIN, i32::MIN + 1));
+    assert_eq!(third.aversion, i32::MIN);
+    // zk: DataNode.copyStat: twice the creations, which have wrapped to -2^31 + 1, less children.
+    assert_eq!(third.cversion, 2 - 3);
+}
+
+#[test]
+fn an_entry_comes_once() {
+    let mut world = World::new(Config::default());
+    put_quota(&mut world);
+    world.position.index -= 1;
+    let batch = crate::state::Batch {
+        time_ms: 1,
+        proposals: Vec::new(),
+    };
+    let position = world.position;
+    world.replica.advance(position, None).unwrap();
+    let open = Action::OpenSession {
+        timeout_ms: 1,
+        password: [1; 16],
+    };
+    let proposals = vec![world.proposal(SessionId(5), &localhost(), open)];
+    let again = crate::state::Batch { proposals, ..batch };
+    let refused = world
+        .replica
+        .apply(position, &again, &crate::state::Silence);
+    assert!(matches!(
+        refused,
+        Err(crate::state::ApplyError::OutOfOrder { .. })
+    ));
+}
+
+#[test]
+fn an_opened_session_is_remembered() {
+    let mut world = World::new(Config::default());
+    let open = Action::OpenSession {
+        timeout_ms: 1234,
+        password: [5; 16],
+    };
+    let proposals = vec![world.proposal(SessionId(5), &localhost(), open)];
+    world.apply(proposals);
+    let expected = SessionRecord {
+        timeout_ms: 1234,
+        password: [5; 16],
+        migrated: false,
+        owner: crate::state::ServerId(1),
+    };
+    let world = world.restarted();
+    assert_eq!(world.replica.read().session(SessionId(5)), Some(&expected));
+}

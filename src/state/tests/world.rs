@@ -1,0 +1,257 @@
+//! A replica on a map, with short ways to propose and to read.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use jute::{Acl, Id, OpCode, Request, Text};
+use parking_lot::Mutex;
+
+use super::map_store::{MapStore, NodeList};
+use crate::state::{
+    Action, Batch, Config, Identities, Identity, LogPosition, Meta, Origin, Proposal, ReadStop,
+    Replica, ServerId, SessionId, Sink, State, Store, Txn, Znode,
+};
+
+/// Remembers every txn it is told of.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    pub(super) txns: Mutex<Vec<Txn>>,
+}
+
+impl Sink for Recorder {
+    fn applied(&self, state: &State, txn: &Txn) {
+        assert_eq!(state.last_zxid(), txn.zxid, "state right after the txn");
+        self.txns.lock().push(txn.clone());
+    }
+
+    fn slice_done(&self) {}
+}
+
+pub(super) struct World {
+    store: Arc<dyn Store>,
+    /// The same store, if it is the one that can be crashed.
+    map: Option<Arc<MapStore>>,
+    pub(super) replica: Replica,
+    pub(super) position: LogPosition,
+    pub(super) time_ms: i64,
+    pub(super) slice: usize,
+    origin: Origin,
+    sequence: u64,
+}
+
+pub(super) const ORIGIN: Origin = Origin {
+    server: ServerId(1),
+    incarnation: 1,
+};
+
+impl World {
+    pub(super) fn new(config: Config) -> Self {
+        Self::on_map(MapStore::default(), config)
+    }
+
+    fn on_map(map: MapStore, config: Config) -> Self {
+        let map = Arc::new(map);
+        let world = Self::on(Arc::<MapStore>::clone(&map), config);
+        Self {
+            map: Some(map),
+            ..world
+        }
+    }
+
+    pub(super) fn on(store: Arc<dyn Store>, config: Config) -> Self {
+        let replica = Replica::open(Arc::clone(&store), config).unwrap();
+        let position = replica.read().applied().unwrap_or_default();
+        Self {
+            store,
+            map: None,
+            replica,
+            position,
+            time_ms: 1000,
+            slice: crate::state::SLICE_PROPOSALS_MAX,
+            origin: ORIGIN,
+            sequence: 0,
+        }
+    }
+
+    /// After a crash: only what was persisted is there, and the log goes on.
+    pub(super) fn restarted(self) -> Self {
+        let config = *self.replica.read().config();
+        let crashed = self.map.as_ref().expect("a map store").crashed();
+        let Self {
+            time_ms,
+            slice,
+            origin,
+            sequence,
+            ..
+        } = self;
+        Self {
+            time_ms,
+            slice,
+            origin,
+            sequence,
+            ..Self::on_map(crashed, config)
+        }
+    }
+
+    pub(super) fn proposal(
+        &mut self,
+        session: SessionId,
+        identities: &Identities,
+        action: Action,
+    ) -> Proposal {
+        self.sequence += 1;
+        let (origin, sequence) = (self.origin, self.sequence);
+        let identities = Arc::clone(identities);
+        let cxid = i32::try_from(sequence).unwrap();
+        Proposal {
+            origin,
+            sequence,
+            session,
+            cxid,
+            identities,
+            action,
+        }
+    }
+
+    /// One entry, through its bytes.
+    pub(super) fn apply(&mut self, proposals: Vec<Proposal>) -> Vec<Txn> {
+        let batch = Batch {
+            time_ms: self.time_ms,
+            proposals,
+        };
+        let decoded = Batch::decode(batch.encode()).unwrap();
+        assert_eq!(decoded, batch);
+        self.position.index += 1;
+        let recorder = Recorder::default();
+        self.replica
+            .apply_sliced(self.position, &decoded, &recorder, self.slice)
+            .unwrap();
+        self.time_ms += 1;
+        let txns = recorder.txns.into_inner();
+        self.check_memory();
+        txns
+    }
+
+    /// All nodes in order of their paths, and what was persisted of the rest.
+    pub(super) fn disk(&self) -> (NodeList, Meta) {
+        let mut nodes = NodeList::new();
+        let visit = &mut |path: &str, node: &Znode| {
+            nodes.push((Arc::from(path), Arc::new(node.clone())));
+            true
+        };
+        self.store.view().walk("/", visit).unwrap();
+        nodes.sort_by(|(left, _), (right, _)| left.cmp(right));
+        if let Some(map) = &self.map {
+            assert_eq!(map.disk(), nodes, "all that was installed is persisted");
+        }
+        (nodes, self.store.restore().unwrap().meta)
+    }
+
+    /// What is on disk, and the counts, are what the state says.
+    fn check_memory(&self) {
+        let (nodes, meta) = self.disk();
+        let state = self.replica.read();
+        assert_eq!(&meta, state.meta());
+        assert_eq!(meta.applied, Some(self.position));
+        let bytes: usize = nodes
+            .iter()
+            .map(|(path, node)| path.chars().count() + node.data_bytes())
+            .sum();
+        assert_eq!(meta.data_bytes, bytes as u64, "data_bytes");
+        assert_eq!(meta.znodes + 1, nodes.len() as u64, "znodes");
+        let owned: usize = state.owners().map(|(_, paths)| paths.len()).sum();
+        assert_eq!(meta.ephemerals, owned as u64, "ephemerals");
+        let mut references = std::collections::BTreeMap::new();
+        for (_, node) in &nodes {
+            *references.entry(node.acl).or_insert(0) += 1;
+        }
+        references.remove(&crate::state::AclId::OPEN);
+        assert_eq!(state.acl_count(), references.len());
+        for (id, count) in references {
+            assert_eq!(state.acls().get(id).map(|(_, count)| count), Some(count));
+        }
+        for (path, node) in &nodes {
+            let children = nodes.iter().filter(|(other, _)| {
+                &**other != "/" && crate::state::path::parent(other) == &**path
+            });
+            assert_eq!(
+                node.children as usize,
+                children.count(),
+                "children of {path}"
+            );
+        }
+    }
+
+    pub(super) fn read(
+        &self,
+        request: &Request,
+        session: SessionId,
+        identities: &Identities,
+    ) -> Result<Bytes, ReadStop> {
+        loop {
+            let mut body = BytesMut::from("before");
+            let read = self
+                .replica
+                .read()
+                .read(request, session, identities, &mut body);
+            assert_eq!(body.split_to(6), "before");
+            assert!(read.is_ok() || body.is_empty());
+            match read {
+                Err(ReadStop::Missing(missing)) => self.replica.warm(&missing).unwrap(),
+                read => return read.map(|()| body.freeze()),
+            }
+        }
+    }
+}
+
+pub(super) fn client(request: &Request) -> Action {
+    let mut body = BytesMut::new();
+    request.encode_body(&mut body);
+    Action::Client {
+        op: request.op(),
+        body: body.freeze(),
+    }
+}
+
+pub(super) fn raw(op: OpCode, body: &'static [u8]) -> Action {
+    Action::Client {
+        op,
+        body: Bytes::from_static(body),
+    }
+}
+
+pub(super) fn identity(text: &str) -> Identity {
+    let (scheme, id) = text.split_once(':').unwrap_or((text, ""));
+    Identity {
+        scheme: Arc::from(scheme),
+        id: Arc::from(id),
+    }
+}
+
+pub(super) fn localhost() -> Identities {
+    Arc::from([identity("ip:127.0.0.1")])
+}
+
+/// `scheme:id:perms`, separated by `;`.
+pub(super) fn acls(text: &str) -> Vec<Acl> {
+    let entry = |entry: &str| {
+        let (id, perms) = entry.rsplit_once(':').unwrap();
+        let (scheme, id) = id.split_once(':').unwrap();
+        let id = Id {
+            scheme: Some(Text::from(scheme)),
+            id: Some(Text::from(id)),
+        };
+        Acl {
+            perms: perms.parse().unwrap(),
+            id,
+        }
+    };
+    text.split(';')
+        .filter(|entry| !entry.is_empty())
+        .map(entry)
+        .collect()
+}
+
+pub(super) fn open_acl() -> Option<Vec<Acl>> {
+    Some(acls("world:anyone:31"))
+}
