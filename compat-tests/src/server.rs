@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::client::Connection;
@@ -388,8 +388,16 @@ fn has_ended(pid: u32) -> bool {
         .unwrap_or(true)
 }
 
-/// Opens and closes a session.
+/// Opens and closes a session, once `srvr` says that the server serves: a genuine one that is still
+/// starting may take a handshake and never answer it.
 fn probe(address: SocketAddr) -> Result<()> {
+    let mut word = Connection::open(address, Duration::from_secs(1))?;
+    word.send(b"srvr");
+    let answer = word.read_to_end()?;
+    ensure!(
+        String::from_utf8_lossy(&answer).contains("Mode: "),
+        "srvr does not name a mode yet"
+    );
     let mut connection = Connection::open(address, Duration::from_secs(5))?;
     connection.new_session(10_000)?;
     connection.close_session()

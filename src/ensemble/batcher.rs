@@ -21,7 +21,8 @@ pub(super) async fn run(queue: Arc<Queue>, raft: Raft, stopping: CancellationTok
             () = stopping.cancelled() => return,
             () = queue.work() => {}
         }
-        // The connections that are ready to run get to submit first; they share the batch.
+        // The connections that are ready to run get to submit first, and share the batch: a third
+        // more proposals in each with 64 sessions of one request (17.6 instead of 13.4).
         tokio::task::yield_now().await;
         loop {
             match queue.next() {

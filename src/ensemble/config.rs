@@ -125,7 +125,10 @@ mod tests {
 
     #[test]
     fn the_mandatory_settings_of_openraft_are_set() {
-        for voters in [vec![ServerId(1)], vec![ServerId(1), ServerId(2), ServerId(3)]] {
+        for voters in [
+            vec![ServerId(1)],
+            vec![ServerId(1), ServerId(2), ServerId(3)],
+        ] {
             let raft = Config::new(ServerId(1), voters).raft().unwrap();
             assert_eq!(raft.enable_leader_restore, Some(false));
             assert_eq!(raft.enable_pre_vote, Some(true));

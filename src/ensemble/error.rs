@@ -7,7 +7,6 @@ use crate::storage::StorageError;
 
 use super::format::FormatError;
 
-
 /// The ensemble did not start: print it and exit.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -24,7 +23,9 @@ pub enum StartError {
         server: ServerId,
     },
     /// The log was written by an ensemble of other members.
-    #[error("the data belongs to voters {stored:?}, configured are {configured:?}: wrong myid or dataDir")]
+    #[error(
+        "the data belongs to voters {stored:?}, configured are {configured:?}: wrong myid or dataDir"
+    )]
     OtherMembers {
         /// Voters of the membership in the log.
         stored: Vec<ServerId>,

@@ -270,9 +270,8 @@ mod tests {
         let voters = proptest::collection::btree_set(0_u64..9, 1..5);
         let configs = proptest::collection::vec(voters, 0..3);
         let learners = proptest::collection::btree_set(5_u64..20, 0..5);
-        (configs, learners).prop_map(|(configs, learners)| {
-            Membership::new_with_defaults(configs, learners)
-        })
+        (configs, learners)
+            .prop_map(|(configs, learners)| Membership::new_with_defaults(configs, learners))
     }
 
     proptest! {
@@ -302,14 +301,14 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), tag in 0x80_u8..0x83) {
             let bytes = Bytes::from(bytes);
-            let _ = decode_entry(bytes.clone());
-            let _ = decode_vote(bytes.clone());
-            let _ = decode_committed(bytes.clone());
-            let _ = decode_membership(bytes.clone());
+            drop(decode_entry(bytes.clone()));
+            drop(decode_vote(bytes.clone()));
+            drop(decode_committed(bytes.clone()));
+            drop(decode_membership(bytes.clone()));
             let tagged: Bytes = [&[tag], &bytes[..]].concat().into();
-            let _ = decode_entry(tagged);
+            drop(decode_entry(tagged));
             let versioned: Bytes = [&[1], &bytes[..]].concat().into();
-            let _ = decode_membership(versioned);
+            drop(decode_membership(versioned));
         }
     }
 

@@ -153,8 +153,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         let newest = self.builder.snapshots.newest();
-        let newest =
-            newest.map_err(|error| self.builder.progress.fail(Failure::Storage(error)))?;
+        let newest = newest.map_err(|error| self.builder.progress.fail(Failure::Storage(error)))?;
         newest
             .map(|checkpoint| self.builder.snapshot(checkpoint))
             .transpose()

@@ -50,8 +50,6 @@ pub(super) type Payload = openraft::EntryPayload<EncodedBatch, u64, ()>;
 pub(super) type Entry = openraft::Entry<CommittedLeaderId, Payload>;
 pub(super) type Raft = openraft::Raft<Types, Machine>;
 pub(super) type Fatal = openraft::errors::Fatal<Types>;
-pub(super) type InitializeError =
-    openraft::errors::RaftError<Types, openraft::errors::InitializeError<Types>>;
 
 /// The position of a log id.
 pub(super) fn position(id: &LogId) -> LogPosition {

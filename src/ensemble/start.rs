@@ -14,6 +14,7 @@ use crate::storage::{Log, Snapshots, StorageError};
 
 use super::Ensemble;
 use super::barrier::Barrier;
+use super::batcher;
 use super::checkpoint::{self, Pressure};
 use super::config::Config;
 use super::error::{Failure, StartError};
@@ -24,7 +25,6 @@ use super::progress::Progress;
 use super::queue::Queue;
 use super::raft::{Fatal, Raft};
 use super::role::{self, Role};
-use super::batcher;
 
 /// See [`Ensemble::start`].
 pub(super) async fn start(

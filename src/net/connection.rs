@@ -141,7 +141,7 @@ impl Task {
         let sending = !self.client.wire.is_empty();
         let reading = !sending
             && !self.at_end
-            && self.client.inbox.len() < INBOX_BYTES_MAX
+            && (self.client.inbox.len() < INBOX_BYTES_MAX || self.client.is_starved())
             && !self.client.is_held_back();
         let handshaking = self.client.is_handshaking();
         let connection = Arc::clone(self.client.connection());

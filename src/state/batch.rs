@@ -480,7 +480,7 @@ mod tests {
             if let Some(version) = bytes.first_mut() {
                 *version = BatchFormat::V1 as u8;
             }
-            let _ = Batch::decode(Bytes::from(bytes));
+            drop(Batch::decode(Bytes::from(bytes)));
         }
 
         #[test]
@@ -488,7 +488,7 @@ mod tests {
             let mut bytes = batch.encode().to_vec();
             let at = at.index(bytes.len());
             bytes[at] = to;
-            let _ = Batch::decode(Bytes::from(bytes));
+            drop(Batch::decode(Bytes::from(bytes)));
         }
     }
 

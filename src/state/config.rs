@@ -13,6 +13,8 @@ pub struct Config {
     pub enforce_quota: bool,
     /// TTL znodes exist; without it createTTL answers `Unimplemented`.
     pub extended_types: bool,
+    /// The reconfig operation is enabled; a standalone server still has nothing to change.
+    pub reconfig_enabled: bool,
     /// The scheme `digest` exists; without it an ACL that names it is invalid.
     pub digest_enabled: bool,
 }
@@ -23,6 +25,7 @@ impl Default for Config {
             skip_acl: false,
             enforce_quota: false,
             extended_types: false,
+            reconfig_enabled: false,
             digest_enabled: true,
         }
     }

@@ -3,17 +3,19 @@
 //! This file looks up and dispatches; what each op demands and does is in `tree/`, `multi.rs`,
 //! `sessions.rs`, `quota.rs`.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use jute::{Acl, ErrorCode, Request};
 
-use super::acl::{open_list, permits};
+use super::acl::{closed_list, open_list, permits};
 use super::identity::Identity;
 use super::ids::{AclId, ServerId, SessionId, Zxid};
 use super::path;
 use super::proposal::{Action, Proposal};
 use super::replica::State;
 use super::store::StoreError;
+use super::tree::{Form, NewZnode};
 use super::txn::{Change, Outcome};
 use super::work::{Held, Work};
 use super::znode::{Kind, Owner, Znode};
@@ -86,19 +88,51 @@ impl Judge<'_> {
 
     fn client(&mut self, request: &Request) -> Result<Outcome, Stop> {
         match request {
-            Request::Create(_)
-            | Request::Create2(_)
-            | Request::CreateContainer(_)
-            | Request::CreateTtl(_) => self.create_request(request),
+            Request::Create(create) => {
+                let (path, _) = self.create(NewZnode::plain(Form::Plain, create))?;
+                Ok(Outcome::Created { path })
+            }
+            Request::Create2(create) => self.created(NewZnode::plain(Form::Plain, create)),
+            Request::CreateContainer(create) => {
+                self.created(NewZnode::plain(Form::Container, create))
+            }
+            Request::CreateTtl(create) => self.created(NewZnode::ttl(create)),
             Request::Delete(delete) => self.delete(delete).map(|()| Outcome::Done),
             Request::SetData(set_data) => self.set_data(set_data).map(Outcome::Stat),
             Request::SetAcl(set_acl) => self.set_acl(set_acl).map(Outcome::Stat),
             Request::Check(check) => self.check(check).map(|()| Outcome::Done),
             Request::Multi(multi) => self.multi(multi),
             // zk: PrepRequestProcessor, reconfig: reconfigEnabled is asked before all else.
+            // zk: PrepRequestProcessor, case reconfig: enabled first, then "not standalone".
+            Request::Reconfig(_) if self.state.config().reconfig_enabled => {
+                Err(Stop::Refused(ErrorCode::UNIMPLEMENTED))
+            }
             Request::Reconfig(_) => Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED)),
-            _ => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
+            Request::Exists(_)
+            | Request::GetData(_)
+            | Request::GetAcl(_)
+            | Request::GetChildren(_)
+            | Request::GetChildren2(_)
+            | Request::Sync(_)
+            | Request::MultiRead(_)
+            | Request::CheckWatches(_)
+            | Request::RemoveWatches(_)
+            | Request::Auth(_)
+            | Request::SetWatches(_)
+            | Request::SetWatches2(_)
+            | Request::Sasl(_)
+            | Request::GetEphemerals(_)
+            | Request::GetAllChildrenNumber(_)
+            | Request::AddWatch(_)
+            | Request::Ping
+            | Request::WhoAmI
+            | Request::CloseSession => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
         }
+    }
+
+    fn created(&mut self, new: NewZnode<'_>) -> Result<Outcome, Stop> {
+        let (path, stat) = self.create(new)?;
+        Ok(Outcome::CreatedWithStat { path, stat })
     }
 
     /// A znode as it is for this proposal. `path`: anything.
@@ -125,28 +159,27 @@ impl Judge<'_> {
     /// A second change of a node within one txn takes the place of the first, unless the node
     /// came or went: the parent of a thousand creates is in the txn once.
     pub(super) fn put(&mut self, path: Arc<str>, after: Option<Arc<Znode>>, listed: bool) {
-        let zxid = self.zxid;
         let at = self.work.changes.len();
+        let change = (!listed).then_some((self.zxid, at));
         let held = Held {
             znode: after.clone(),
-            change: (!listed).then_some((zxid, at)),
+            change,
         };
-        let earlier = match self.work.top().znodes.get_mut(&*path) {
-            None => {
-                self.work.top().znodes.insert(Arc::clone(&path), held);
-                None
+        let mut replaced = None;
+        match self.work.top().znodes.entry(Arc::clone(&path)) {
+            Entry::Vacant(place) => {
+                place.insert(held);
             }
-            Some(place) => {
-                let earlier = place.change.filter(|(txn, _)| *txn == zxid && !listed);
-                *place = Held {
-                    change: earlier.or(held.change),
+            Entry::Occupied(mut place) => {
+                let earlier = place.get().change;
+                replaced = earlier.filter(|(txn, _)| *txn == self.zxid && !listed);
+                place.insert(Held {
+                    change: replaced.or(change),
                     ..held
-                };
-                earlier
+                });
             }
-        };
-        let replaced = earlier.and_then(|(_, at)| self.work.changes.get_mut(at));
-        match replaced {
+        }
+        match replaced.and_then(|(_, at)| self.work.changes.get_mut(at)) {
             Some(Change::Znode { after: place, .. }) => *place = after,
             _ => self.work.changes.push(Change::Znode {
                 path,
@@ -180,8 +213,8 @@ impl Judge<'_> {
         let held = layers.iter().find_map(|layer| layer.acls.get(id));
         match held.or_else(|| self.state.acls().get(id)) {
             Some((list, _)) => Arc::clone(list),
-            // Every znode's list is counted, so this cannot be; nobody is let in by it.
-            None => Arc::from([]),
+            // Every znode's list is counted, so this cannot be.
+            None => Arc::clone(closed_list()),
         }
     }
 

@@ -8,7 +8,7 @@
 //! ```text
 //!   Batch ─▶ judge (upgradable guard: readers go on; may read the disk) ─▶ Vec<Txn>
 //!         ─▶ per txn, write lock: install in memory, Sink::applied (events, reply)
-//!         ─▶ lock released: Sink::slice_done, Store::persist
+//!         ─▶ lock released: Sink::slice_done; after the entry's last slice Store::persist
 //! ```
 //!
 //! This room does not know: connections, watches, Raft, RocksDB, the clock. It is synchronous and

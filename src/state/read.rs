@@ -73,11 +73,25 @@ impl State {
         body: &mut BytesMut,
     ) -> Result<(), ReadStop> {
         let start = body.len();
+        let read = self.answer(request, session, identities, body);
+        if read.is_err() {
+            body.truncate(start);
+        }
+        read
+    }
+
+    fn answer(
+        &self,
+        request: &Request,
+        session: SessionId,
+        identities: &[Identity],
+        body: &mut BytesMut,
+    ) -> Result<(), ReadStop> {
         let reader = Reader {
             state: self,
             identities,
         };
-        let read = match request {
+        match request {
             Request::Exists(exists) => reader.exists(&exists.path, body),
             Request::GetData(get) => reader.data(get, body),
             Request::GetAcl(get) => reader.acl(&get.path, body),
@@ -93,12 +107,27 @@ impl State {
                 reader.who_am_i(body);
                 Ok(())
             }
-            _ => Err(ReadStop::Refused(ErrorCode::UNIMPLEMENTED)),
-        };
-        if read.is_err() {
-            body.truncate(start);
+            Request::Create(_)
+            | Request::Create2(_)
+            | Request::CreateContainer(_)
+            | Request::CreateTtl(_)
+            | Request::Delete(_)
+            | Request::SetData(_)
+            | Request::SetAcl(_)
+            | Request::Check(_)
+            | Request::Multi(_)
+            | Request::Reconfig(_)
+            | Request::Sync(_)
+            | Request::CheckWatches(_)
+            | Request::RemoveWatches(_)
+            | Request::SetWatches(_)
+            | Request::SetWatches2(_)
+            | Request::AddWatch(_)
+            | Request::Auth(_)
+            | Request::Sasl(_)
+            | Request::Ping
+            | Request::CloseSession => Err(ReadStop::Refused(ErrorCode::UNIMPLEMENTED)),
         }
-        read
     }
 }
 

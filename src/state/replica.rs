@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jute::Acl;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-use super::acl::{AclTable, open_list};
+use super::acl::{AclTable, closed_list, open_list};
 use super::config::Config;
 use super::genesis;
 use super::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
@@ -167,12 +167,12 @@ impl State {
         self.quotas.iter()
     }
 
-    /// The list behind the id in a znode; a list of nobody for an id that no znode has.
+    /// The list behind the id in a znode. An id that no znode has permits nobody anything.
     pub fn acl(&self, id: AclId) -> &[Acl] {
         if id == AclId::OPEN {
             return open_list();
         }
-        self.acls.get(id).map_or(&[], |(list, _)| list)
+        self.acls.get(id).map_or(closed_list(), |(list, _)| list)
     }
 
     /// Number of interned ACL lists, without the open one.

@@ -87,7 +87,8 @@ pub enum OpOutcome {
 /// One change of the replicated state. Paths are owned: they outlive the log entry's buffer.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Change {
-    /// A znode as it is now; `None` = deleted.
+    /// A znode as it is now; `None` = deleted. Within one txn a node that neither comes nor goes
+    /// is there at most once, at the place of its first change with the value of its last.
     Znode {
         /// Full path.
         path: Arc<str>,

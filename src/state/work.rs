@@ -58,6 +58,9 @@ pub(super) struct Held {
     pub(super) change: Option<(Zxid, usize)>,
 }
 
+/// Room that a layer keeps: some slices' worth. Clearing takes time by the room, not by its use.
+const ZNODES_KEPT: usize = 1024;
+
 /// Changes over what lies below. Its hash maps are asked and merged, which needs no order.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
@@ -69,9 +72,10 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Empties it; the maps keep their memory.
+    /// Empties it; the maps keep their memory, but not that of a multi of uncommon size.
     pub(super) fn clear(&mut self) {
         self.znodes.clear();
+        self.znodes.shrink_to(ZNODES_KEPT);
         self.sessions.clear();
         self.ephemerals.clear();
         self.acls.clear();

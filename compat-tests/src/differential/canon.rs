@@ -323,3 +323,31 @@ fn session_number(symbols: &mut Symbols, text: &str) -> String {
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
         .map_or_else(|| text.to_owned(), |id| symbols.session(id as i64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_follow_appearance_and_order_follows_numbers() {
+        let mut symbols = Symbols::default();
+        let texts = [9, 5, 9, 0, -1].map(|zxid| symbols.zxid(zxid));
+        assert_eq!(texts, ["Z0", "Z1", "Z0", "0", "-1"]);
+        assert_eq!(symbols.zxid_order(), [1, 0]);
+    }
+
+    #[test]
+    fn what_is_left_over_is_shown() {
+        let text = body(&mut Symbols::default(), 106, 0, &[0, 0, 0, 0, 7]);
+        assert_eq!(text, "0 and more: 07");
+        assert!(body(&mut Symbols::default(), 3, 0, &[1]).starts_with("undecodable"));
+    }
+
+    #[test]
+    fn the_word_for_watches_groups_them() {
+        let mut symbols = Symbols::default();
+        symbols.session(0x10);
+        let text = word(&mut symbols, "wchc", b"0x10\n\t/b\n\t/a\n");
+        assert_eq!(text, r#"[("S0", ["/a", "/b"])]"#);
+    }
+}

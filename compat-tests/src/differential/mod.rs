@@ -25,7 +25,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::server::{Kind, Options};
 use crate::settings;
@@ -71,6 +71,15 @@ pub fn run(plan: &Plan) -> Result<bool> {
         plan,
         pair: None,
     };
+    if matches!(plan.subject, Kind::External(_)) {
+        let mut pair = Pair::start(plan.subject, plan.reference, &plan.options)?;
+        ensure!(
+            pair.is_level()?,
+            "the built-in nodes of {} are not as a new server has them: give this suite a new one",
+            plan.subject
+        );
+        run.pair = Some(pair);
+    }
     for path in written()? {
         let name = path
             .file_name()
@@ -78,6 +87,15 @@ pub fn run(plan: &Plan) -> Result<bool> {
             .to_string_lossy()
             .into_owned();
         let steps = read(&path)?;
+        let restarts = steps
+            .iter()
+            .any(|step| matches!(step, Step::Restart { .. }));
+        if restarts && matches!(plan.subject, Kind::External(_)) {
+            say(format_args!(
+                "skip {name}: a server that somebody else started is not restarted"
+            ));
+            continue;
+        }
         if run.sequence(&name, &steps)? {
             run.suite.pass(name);
         }
@@ -113,7 +131,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
     Ok(run.suite.close())
 }
 
-/// Runs the one sequence of a file; true when nothing differs.
+/// Runs the one sequence of a file and shows what both answer; true when nothing differs.
 ///
 /// # Errors
 /// As [`run`].
@@ -124,6 +142,9 @@ pub fn replay(plan: &Plan, path: &Path) -> Result<bool> {
         pair: None,
     };
     let steps = read(path)?;
+    let mut pair = Pair::start(plan.subject, plan.reference, &plan.options)?;
+    pair.show();
+    run.pair = Some(pair);
     if run.sequence("replay", &steps)? {
         run.suite.pass("replay");
     }

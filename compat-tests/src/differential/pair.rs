@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::side::{Counts, Seen, Side};
 use super::step::{Op, Request, Step};
 use crate::server::{Kind, Options, Server};
+use crate::suite::say;
 
 /// A word whose answer depends on connections that are just going is asked again for so long.
 const WORD_TRIES: usize = 40;
@@ -51,6 +52,7 @@ pub struct Pair {
     reference: Side,
     sequences: usize,
     enforces_quota: bool,
+    shows: bool,
 }
 
 type Nodes = Vec<(Vec<u8>, String)>;
@@ -75,6 +77,7 @@ impl Pair {
                 .config
                 .iter()
                 .any(|(k, v)| k == "enforceQuota" && v == "true"),
+            shows: false,
         })
     }
 
@@ -111,6 +114,11 @@ impl Pair {
         Ok(found)
     }
 
+    /// From now on prints what is done and what both answer.
+    pub fn show(&mut self) {
+        self.shows = true;
+    }
+
     /// The last lines of both logs.
     pub fn logs(&self) -> String {
         format!(
@@ -132,6 +140,7 @@ impl Pair {
         for attempt in 0.. {
             let (subject, reference) = self.once(step)?;
             if subject == reference {
+                self.say(&format!("{step:?}"), &subject);
                 break;
             }
             if matches!(step, Step::Word(_)) && attempt < WORD_TRIES {
@@ -158,7 +167,17 @@ impl Pair {
             let what = format!("what others saw of {step:?}");
             return Ok(Some(differs(what, subject.lines, reference.lines)));
         }
+        self.say("  then", &subject);
         Ok(None)
+    }
+
+    fn say(&self, what: &str, seen: &Seen) {
+        if self.shows {
+            say(format_args!("{what}"));
+            seen.lines
+                .iter()
+                .for_each(|line| say(format_args!("    {line}")));
+        }
     }
 
     fn once(&mut self, step: &Step) -> Result<(Seen, Seen)> {

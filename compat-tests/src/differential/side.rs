@@ -41,6 +41,8 @@ struct Slot {
     password: Vec<u8>,
     xid: i32,
     last_zxid: i64,
+    /// What the client had seen when it connected.
+    since: i64,
     /// What was sent and not yet answered: xid and opcode.
     pending: VecDeque<(i32, i32)>,
 }
@@ -60,6 +62,8 @@ pub struct Side {
     word: Option<Connection>,
     replaced: Option<(usize, Connection)>,
     skipped: bool,
+    /// The highest zxid of any reply.
+    highest: i64,
     counts: Counts,
 }
 
@@ -79,6 +83,7 @@ impl Side {
             word: None,
             replaced: None,
             skipped: false,
+            highest: 0,
             counts: Counts::new(),
         };
         side.connect_control()?;
@@ -143,6 +148,12 @@ impl Side {
                 };
                 fresh.password = hello.password.clone().unwrap_or_default();
                 fresh.last_zxid = hello.last_zxid;
+                // A client that is new here has seen what others told it.
+                fresh.since = if hello.session == 0 {
+                    self.highest
+                } else {
+                    hello.last_zxid
+                };
                 let mut bytes = hello.frame();
                 bytes.extend(self.encode(&mut fresh, then));
                 connection.send(&bytes);
@@ -309,7 +320,7 @@ impl Side {
             });
             let context = Context {
                 root: &self.root,
-                last_zxid: slot.last_zxid,
+                since: slot.since,
             };
             bytes.extend(request(xid, code, &asked.op.body(context)));
             // A pong always says -2.
@@ -424,6 +435,7 @@ impl Side {
             return Ok(None);
         }
         slot.last_zxid = slot.last_zxid.max(zxid);
+        self.highest = self.highest.max(zxid);
         let expected = slot.pending.front().copied();
         if xid == PING_XID && expected.is_none_or(|(xid, _)| xid != PING_XID) {
             seen.lines.push(format!(

@@ -132,7 +132,8 @@ pub enum Op {
         items: Vec<Op>,
         ended: bool,
     },
-    /// setWatches (three lists) or setWatches2 (five). `None`: relative to the last zxid seen.
+    /// setWatches (three lists) or setWatches2 (five). `None`: relative to the last zxid seen before
+    /// the connection was made, as clients do it.
     SetWatches {
         since: Option<i64>,
         lists: Vec<Vec<String>>,
@@ -173,8 +174,8 @@ pub enum Damage {
 pub struct Context<'a> {
     /// The sequence's own subtree, without a slash at its end.
     pub root: &'a str,
-    /// The last zxid seen on the connection's session.
-    pub last_zxid: i64,
+    /// The last zxid that the client had seen when it connected: what setWatches is relative to.
+    pub since: i64,
 }
 
 /// The bytes that a text of a sequence stands for.
@@ -227,12 +228,7 @@ impl Op {
     }
 
     fn write(&self, w: &mut Writer, context: Context<'_>) {
-        let string = |w: &mut Writer, value: &str| {
-            w.buffer(text(value, context.root).as_deref());
-        };
-        let data = |w: &mut Writer, value: &Option<String>| {
-            w.buffer(value.as_ref().map(String::as_bytes));
-        };
+        let string = |w: &mut Writer, value: &str| write_text(w, value, context.root);
         match self {
             Self::Create {
                 code,
@@ -243,7 +239,7 @@ impl Op {
                 ttl,
             } => {
                 string(w, path);
-                data(w, value);
+                write_data(w, value.as_deref());
                 write_acl(w, acl.as_deref());
                 w.i32(*flags);
                 if *code == 21 {
@@ -271,13 +267,11 @@ impl Op {
                 version,
             } => {
                 string(w, path);
-                data(w, value);
-                w.i32(*version);
+                w.buffer(value.as_ref().map(String::as_bytes)).i32(*version);
             }
             Self::SetAcl { path, acl, version } => {
                 string(w, path);
-                write_acl(w, acl.as_deref());
-                w.i32(*version);
+                write_acl(w, acl.as_deref()).i32(*version);
             }
             Self::Path { path, .. } => string(w, path),
             Self::Multi { items, ended, .. } => write_multi(w, items, *ended, context),
@@ -285,7 +279,7 @@ impl Op {
             Self::Auth { scheme, auth } => {
                 w.i32(0);
                 string(w, scheme);
-                data(w, auth);
+                write_data(w, auth.as_deref());
             }
             Self::Reconfig {
                 joining,
@@ -293,13 +287,13 @@ impl Op {
                 members,
                 config,
             } => {
-                for value in [joining, leaving, members] {
-                    string(w, value);
-                }
+                [joining, leaving, members]
+                    .into_iter()
+                    .for_each(|value| string(w, value));
                 w.i64(*config);
             }
             Self::Bare { .. } => {}
-            Self::Sasl { token } => data(w, token),
+            Self::Sasl { token } => write_data(w, token.as_deref()),
             Self::Broken { op, damage } => {
                 w.raw(&damage.apply(op.body(context)));
             }
@@ -334,17 +328,22 @@ impl Damage {
     }
 }
 
-fn write_acl(w: &mut Writer, acl: Option<&[Acl]>) {
-    let Some(acl) = acl else {
-        w.i32(-1);
-        return;
-    };
-    w.i32(acl.len() as i32);
-    for (perms, scheme, id) in acl {
+fn write_text(w: &mut Writer, value: &str, root: &str) {
+    w.buffer(text(value, root).as_deref());
+}
+
+fn write_data(w: &mut Writer, value: Option<&str>) {
+    w.buffer(value.map(str::as_bytes));
+}
+
+fn write_acl<'a>(w: &'a mut Writer, acl: Option<&[Acl]>) -> &'a mut Writer {
+    w.i32(acl.map_or(-1, |acl| acl.len() as i32));
+    for (perms, scheme, id) in acl.unwrap_or_default() {
         w.i32(*perms);
-        w.buffer(text(scheme, "").as_deref());
-        w.buffer(text(id, "").as_deref());
+        write_text(w, scheme, "");
+        write_text(w, id, "");
     }
+    w
 }
 
 fn write_multi(w: &mut Writer, items: &[Op], ended: bool, context: Context<'_>) {
@@ -358,11 +357,81 @@ fn write_multi(w: &mut Writer, items: &[Op], ended: bool, context: Context<'_>) 
 }
 
 fn write_watches(w: &mut Writer, since: Option<i64>, lists: &[Vec<String>], context: Context<'_>) {
-    w.i64(since.unwrap_or(context.last_zxid));
+    w.i64(since.unwrap_or(context.since));
     for list in lists {
         w.i32(list.len() as i32);
         for path in list {
-            w.buffer(text(path, context.root).as_deref());
+            write_text(w, path, context.root);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTEXT: Context<'static> = Context {
+        root: "/d1",
+        since: 7,
+    };
+
+    #[test]
+    fn text_names_what_differs() {
+        assert_eq!(text("~/a", "/d1"), Some(b"/d1/a".to_vec()));
+        assert_eq!(
+            text("/zookeeper/quota~/a", "/d1"),
+            Some(b"/zookeeper/quota/d1/a".to_vec())
+        );
+        assert_eq!(text("<null>", "/d1"), None);
+        assert_eq!(text("~/<bad>", "/d1"), Some(b"/d1/\xff\xfe".to_vec()));
+    }
+
+    #[test]
+    fn a_multi_ends_with_its_mark() {
+        let item = Op::Versioned {
+            code: 13,
+            path: "~".into(),
+            version: 2,
+        };
+        let multi = Op::Multi {
+            code: 14,
+            items: vec![item],
+            ended: true,
+        };
+        let mut expected = Writer::new();
+        expected
+            .i32(13)
+            .bool(false)
+            .i32(-1)
+            .buffer(Some(b"/d1"))
+            .i32(2);
+        expected.i32(-1).bool(true).i32(-1);
+        assert_eq!(multi.body(CONTEXT), expected.finish());
+    }
+
+    #[test]
+    fn damage_stays_within_the_body() {
+        let op = Box::new(Op::Path {
+            code: 9,
+            path: "<null>".into(),
+        });
+        for damage in [Damage::Cut(9), Damage::Patch(99, 3), Damage::Extra(2)] {
+            let broken = Op::Broken {
+                op: op.clone(),
+                damage,
+            };
+            let length = broken.body(CONTEXT).len();
+            assert!(length <= 6, "{damage:?}: {length}");
+        }
+    }
+
+    #[test]
+    fn a_sequence_is_the_same_when_read_back() {
+        for index in 0..50 {
+            for step in super::super::generate::sequence(1, index, true) {
+                let text = serde_json::to_string(&step).unwrap();
+                assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step);
+            }
         }
     }
 }

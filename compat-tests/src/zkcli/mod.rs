@@ -2,7 +2,8 @@
 //!
 //! A script (`scripts/zkcli/NAME.txt`) is fed to one process of `org.apache.zookeeper.ZooKeeperMain`,
 //! line by line; the transcript, with symbols for what differs from run to run, must equal
-//! `NAME.golden`, exit code included. Each script has a fresh server. See [`script`] for the format.
+//! `NAME.golden`, exit code included. Each script has a fresh server. The format is described in
+//! `script.rs`.
 
 mod cli;
 mod normalise;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::differential::side::Side;
 use crate::server::{Kind, Options, Server};
 use crate::settings;
 use crate::suite::{Suite, say};
@@ -41,6 +43,13 @@ pub fn run(kind: Kind, only: &str) -> Result<bool> {
         }
         let script = Script::parse(&fs::read_to_string(&path).context("read a script")?)
             .with_context(|| format!("read {name}.txt"))?;
+        let external = matches!(kind, Kind::External(_));
+        if external && !script.config.is_empty() {
+            say(format_args!(
+                "skip {name}: needs a server of its own configuration"
+            ));
+            continue;
+        }
         commands += script.commands();
         let mut server = Server::start(kind, options(&script))?;
         match transcript(&script, &server) {
@@ -48,9 +57,19 @@ pub fn run(kind: Kind, only: &str) -> Result<bool> {
             Ok(text) => compare(&mut suite, &name, &path.with_extension("golden"), &text)?,
         }
         server.stop()?;
+        if external {
+            sweep(server).context("leave the server as empty as it was")?;
+        }
     }
     say(format_args!("{commands} commands"));
     Ok(suite.close())
+}
+
+/// Deletes what a script left on a server that the next script will use, too.
+fn sweep(server: Server) -> Result<()> {
+    let mut side = Side::new(server)?;
+    let nodes = side.walk()?;
+    side.clean(&nodes)
 }
 
 fn scripts(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -12,7 +12,8 @@
 //! get /missing
 //! @run -server ${server} get /a    a process of its own, with arguments instead of input
 //! ```
-//! `${server}` is the server's address.
+//! `${server}` is the server's address. Scripts are numbered so that those which read the built-in
+//! nodes come before those which change them: an external server serves all of them in turn.
 
 use anyhow::{Context, Result, bail};
 

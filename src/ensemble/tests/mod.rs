@@ -1,1 +1,241 @@
+//! The room as a whole, on the stores in memory.
 
+mod life;
+mod order;
+mod queue;
+mod speed;
+mod suite;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::BytesMut;
+use jute::{Create, OpCode, SetData};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{Config, Ensemble, StartError, Submission};
+use crate::clock::Clock;
+use crate::state::{
+    self, ActionRef, Identities, Identity, Outcome, Peek, Replica, ServerId, SessionId, Sink,
+    State, Store, Txn, Zxid,
+};
+use crate::storage::memory::{MemoryLog, MemorySnapshots, MemoryTree};
+use crate::storage::{Log, Snapshots};
+
+const SESSION: SessionId = SessionId(7);
+
+/// A clock that moves a millisecond with each look.
+#[derive(Debug)]
+struct Ticks(AtomicI64);
+
+impl Clock for Ticks {
+    fn wall_ms(&self) -> i64 {
+        self.0.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+/// What the sink is told of one txn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Told {
+    sequence: u64,
+    cxid: i32,
+    zxid: Zxid,
+    time_ms: i64,
+    refused: bool,
+}
+
+/// Remembers what it is told, except for the opening of the session.
+#[derive(Debug)]
+struct Recorder {
+    told: Mutex<Vec<Told>>,
+    count: watch::Sender<usize>,
+}
+
+impl Recorder {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            told: Mutex::default(),
+            count: watch::Sender::new(0),
+        })
+    }
+
+    async fn until(&self, count: usize) {
+        let mut counts = self.count.subscribe();
+        counts.wait_for(|now| *now >= count).await.unwrap();
+    }
+
+    fn sequences(&self) -> Vec<u64> {
+        self.told.lock().iter().map(|told| told.sequence).collect()
+    }
+}
+
+impl Sink for Recorder {
+    fn applied(&self, _: &State, txn: &Txn) {
+        if txn.outcome == Outcome::SessionOpened {
+            return;
+        }
+        self.told.lock().push(Told {
+            sequence: txn.sequence,
+            cxid: txn.cxid,
+            zxid: txn.zxid,
+            time_ms: txn.time_ms,
+            refused: matches!(txn.outcome, Outcome::Refused(_)),
+        });
+    }
+
+    fn slice_done(&self) {
+        let count = self.told.lock().len();
+        self.count.send_replace(count);
+    }
+}
+
+/// The stores of one server.
+#[derive(Clone, Debug)]
+struct Disk {
+    log: Arc<MemoryLog>,
+    tree: Arc<MemoryTree>,
+    snapshots: Arc<MemorySnapshots>,
+}
+
+/// A server that runs.
+struct Running {
+    ensemble: Arc<Ensemble>,
+    replica: Arc<Replica>,
+    recorder: Arc<Recorder>,
+}
+
+impl Disk {
+    fn new() -> Self {
+        Self::of(MemoryLog::new(), MemoryTree::new())
+    }
+
+    fn of(log: MemoryLog, tree: MemoryTree) -> Self {
+        let tree = Arc::new(tree);
+        Self {
+            log: Arc::new(log),
+            snapshots: Arc::new(MemorySnapshots::new(Arc::clone(&tree))),
+            tree,
+        }
+    }
+
+    /// What is found after a crash: `kept` writes of the log that were not acknowledged, and the
+    /// tree as persisted or as of the last checkpoint.
+    fn crash(&self, kept: usize, persisted: bool) -> Self {
+        Self::of(self.log.crash(kept), self.tree.crash(persisted))
+    }
+
+    async fn try_start(&self, config: Config) -> Result<Running, StartError> {
+        let store = Arc::clone(&self.tree) as Arc<dyn Store>;
+        let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
+        let recorder = Recorder::new();
+        let ensemble = Ensemble::start(
+            config,
+            Arc::clone(&self.log) as Arc<dyn Log>,
+            Arc::clone(&self.snapshots) as Arc<dyn Snapshots>,
+            Arc::clone(&replica),
+            Arc::clone(&recorder) as Arc<dyn Sink>,
+            Arc::new(Ticks(AtomicI64::new(1_000_000))),
+        )
+        .await?;
+        let running = Running {
+            ensemble: Arc::new(ensemble),
+            replica,
+            recorder,
+        };
+        running.open_session().await;
+        Ok(running)
+    }
+
+    async fn start(&self) -> Running {
+        self.try_start(alone()).await.unwrap()
+    }
+}
+
+impl Running {
+    /// The first proposal on a new disk opens the session of all others.
+    async fn open_session(&self) {
+        let open = ActionRef::OpenSession {
+            timeout_ms: 10_000,
+            password: &[0; 16],
+        };
+        let is_open = || self.replica.read().session(SESSION).is_some();
+        if !is_open() {
+            self.submit(open);
+            while !is_open() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn submit(&self, action: ActionRef<'_>) -> u64 {
+        self.ensemble.submit(submission(0, action)).unwrap()
+    }
+
+    fn create(&self, path: &str) -> u64 {
+        let body = create(path);
+        self.submit(client(OpCode::CREATE, &body))
+    }
+
+    fn holds(&self, path: &str) -> bool {
+        match self.replica.read().peek_znode(path) {
+            Peek::Known(znode) => znode.is_some(),
+            Peek::NotInMemory => panic!("the tree in memory knows everything"),
+        }
+    }
+}
+
+fn alone() -> Config {
+    Config::new(ServerId(1), vec![ServerId(1)])
+}
+
+fn submission(cxid: i32, action: ActionRef<'_>) -> Submission<'_> {
+    static NOBODY: std::sync::LazyLock<Identities> = std::sync::LazyLock::new(|| {
+        Arc::from([Identity {
+            scheme: Arc::from("ip"),
+            id: Arc::from("127.0.0.1"),
+        }])
+    });
+    Submission {
+        session: SESSION,
+        cxid,
+        identities: &NOBODY,
+        action,
+    }
+}
+
+fn client(op: OpCode, body: &[u8]) -> ActionRef<'_> {
+    ActionRef::Client { op, body }
+}
+
+/// The body of a create of an open, persistent znode.
+fn create(path: &str) -> BytesMut {
+    let mut body = BytesMut::new();
+    let acl = jute::Acl {
+        perms: jute::perms::ALL,
+        id: jute::Id {
+            scheme: Some("world".into()),
+            id: Some("anyone".into()),
+        },
+    };
+    let create = Create {
+        path: Some(path.into()),
+        data: Some(bytes::Bytes::from_static(b"data")),
+        acl: Some(vec![acl]),
+        flags: 0,
+    };
+    create.encode(&mut body);
+    body
+}
+
+/// The body of a setData of any version.
+fn set_data(path: &str, bytes: usize) -> BytesMut {
+    let mut body = BytesMut::new();
+    let set = SetData {
+        path: Some(path.into()),
+        data: Some(vec![7; bytes].into()),
+        version: -1,
+    };
+    set.encode(&mut body);
+    body
+}

@@ -6,4 +6,4 @@ mod table;
 
 pub use rules::permits;
 pub(super) use rules::{Fixed, fix, masked};
-pub(super) use table::{AclTable, open_list};
+pub(super) use table::{AclTable, closed_list, open_list};

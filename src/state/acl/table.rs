@@ -9,17 +9,22 @@ use crate::state::AclId;
 
 /// The list of [`AclId::OPEN`].
 pub(in crate::state) fn open_list() -> &'static Arc<[Acl]> {
-    static OPEN: LazyLock<Arc<[Acl]>> = LazyLock::new(|| {
-        let id = Id {
-            scheme: Some(Text::from("world")),
-            id: Some(Text::from("anyone")),
-        };
-        Arc::from([Acl {
-            perms: perms::ALL,
-            id,
-        }])
-    });
+    static OPEN: LazyLock<Arc<[Acl]>> = LazyLock::new(|| anyone(perms::ALL));
     &OPEN
+}
+
+/// A list that permits nobody anything: what an id that nothing is known of stands for.
+pub(in crate::state) fn closed_list() -> &'static Arc<[Acl]> {
+    static CLOSED: LazyLock<Arc<[Acl]>> = LazyLock::new(|| anyone(0));
+    &CLOSED
+}
+
+fn anyone(perms: i32) -> Arc<[Acl]> {
+    let id = Id {
+        scheme: Some(Text::from("world")),
+        id: Some(Text::from("anyone")),
+    };
+    Arc::from([Acl { perms, id }])
 }
 
 /// Lists by id and ids by list, without [`AclId::OPEN`].

@@ -11,6 +11,7 @@ use crate::state::{
 };
 
 type Nodes = BTreeMap<Arc<str>, Arc<Znode>>;
+pub(super) type NodeList = Vec<(Arc<str>, Arc<Znode>)>;
 
 /// What `install` has seen, and what `persist` has written.
 #[derive(Debug, Default)]
@@ -26,14 +27,14 @@ struct Disk {
 }
 
 impl MapStore {
-    /// What is on disk, in order.
-    pub(super) fn disk(&self) -> (Vec<(Arc<str>, Arc<Znode>)>, Meta) {
+    /// The nodes on disk, in order.
+    pub(super) fn disk(&self) -> NodeList {
         let disk = self.disk.lock();
         let nodes = disk
             .nodes
             .iter()
             .map(|(path, node)| (Arc::clone(path), Arc::clone(node)));
-        (nodes.collect(), disk.restored.meta.clone())
+        nodes.collect()
     }
 
     /// The same disk after a crash: what was installed only is gone.

@@ -10,9 +10,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::model::{ACLS, Answer, Model, Op, Step};
-use super::world::{World, acls, client, identity, localhost};
+use super::world::{ORIGIN, World, acls, client, identity, localhost};
 use crate::state::{
-    Action, Config, Identities, OpOutcome, Outcome, Proposal, SessionId, SessionRecord, Txn,
+    Action, Change, Config, Identities, OpOutcome, Outcome, Peek, Proposal, SessionId,
+    SessionRecord, Txn, Znode,
 };
 
 const PATHS: [&str; 9] = [
@@ -78,7 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Entries of a log; it begins with opened sessions.
-fn log() -> impl Strategy<Value = Vec<Vec<Step>>> {
+pub(super) fn log() -> impl Strategy<Value = Vec<Vec<Step>>> {
     vec(vec(step(), 1..12), 1..8).prop_map(|mut log| {
         log.insert(0, (1..4).map(Step::Open).collect());
         log
@@ -222,7 +223,7 @@ fn answer(outcome: &Outcome) -> Answer {
     }
 }
 
-fn run(world: &mut World, log: &[Vec<Step>]) -> Vec<Txn> {
+pub(super) fn run(world: &mut World, log: &[Vec<Step>]) -> Vec<Txn> {
     let mut txns = Vec::new();
     for entry in log {
         let proposals = entry.iter().map(|step| proposal(world, step)).collect();
@@ -231,7 +232,7 @@ fn run(world: &mut World, log: &[Vec<Step>]) -> Vec<Txn> {
     txns
 }
 
-fn check_tree(world: &World, model: &Model) {
+pub(super) fn check_tree(world: &World, model: &Model) {
     for (path, stat, data, acl) in model.nodes() {
         let request = Request::Exists(Exists {
             path: Some(Text::from(path)),
@@ -244,8 +245,8 @@ fn check_tree(world: &World, model: &Model) {
         };
         assert_eq!(response.stat, stat, "{path}");
         let state = world.replica.read();
-        let crate::state::Peek::Known(Some(node)) = state.peek_znode(path) else {
-            panic!("{path} is missing");
+        let Peek::Known(Some(node)) = state.peek_znode(path) else {
+            panic!("{path} is missing, but was just read");
         };
         assert_eq!(
             node.data.as_deref(),
@@ -260,7 +261,7 @@ fn check_tree(world: &World, model: &Model) {
 }
 
 /// Puts a quota on /q by an entry of its own.
-fn put_quota(world: &mut World) {
+pub(super) fn put_quota(world: &mut World) {
     let create = |path: &str| {
         let path = Some(Text::from(path));
         let acl = Some(acls("world:anyone:31"));
@@ -287,7 +288,7 @@ fn put_quota(world: &mut World) {
 
 /// What the stats node of /q says, and what counting says.
 fn quota_counts(world: &World) -> (String, String) {
-    let (nodes, _) = world.store.disk();
+    let (nodes, _) = world.disk();
     let inside = || {
         nodes
             .iter()
@@ -336,7 +337,7 @@ proptest! {
             cut.slice = slice;
             put_quota(&mut cut);
             prop_assert_eq!(&run(&mut cut, &log), &txns);
-            prop_assert_eq!(cut.store.disk(), whole.store.disk());
+            prop_assert_eq!(cut.disk(), whole.disk());
         }
     }
 
@@ -353,7 +354,7 @@ proptest! {
         let mut second = first;
         found.extend(run(&mut second, tail));
         prop_assert_eq!(found, txns);
-        prop_assert_eq!(second.store.disk(), world.store.disk());
+        prop_assert_eq!(second.disk(), world.disk());
     }
 
     #[test]
@@ -371,16 +372,142 @@ proptest! {
     fn a_failed_multi_leaves_nothing(log in log(), ops in vec(op(true), 0..6)) {
         let mut world = World::new(Config::default());
         run(&mut world, &log);
-        let (nodes, before) = world.store.disk();
+        let (nodes, before) = world.disk();
         let impossible = Op::Check { path: "/never/there".into(), version: -1 };
         let ops = ops.into_iter().chain([impossible]).collect();
         let txns = run(&mut world, &[vec![Step::Multi { session: 1, caller: 1, ops }]]);
         prop_assert!(txns.iter().all(|txn| txn.changes.is_empty() && txn.events.is_empty()));
-        let (nodes_after, after) = world.store.disk();
+        let (nodes_after, after) = world.disk();
         prop_assert_eq!(nodes, nodes_after);
         prop_assert_eq!(before.acl_next, after.acl_next);
         prop_assert_eq!(before.data_bytes, after.data_bytes);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// An origin that sends again what it does not know to be applied, too much or too early.
+    #[test]
+    fn what_is_sent_again_takes_effect_once(
+        log in log(),
+        windows in vec((0..4_usize, 0..4_usize, 1..9_usize), 1..20),
+    ) {
+        let steps = log.concat();
+        let time_ms = 1000;
+        let mut clean = World::new(Config::default());
+        let proposals: Vec<_> = steps.iter().map(|step| proposal(&mut clean, step)).collect();
+        let expected = clean.apply(proposals.clone());
+
+        let mut world = World::new(Config::default());
+        let mut found = Vec::new();
+        let mut windows = windows.iter().cycle();
+        loop {
+            let cursor = world.replica.read().cursor(ORIGIN.server).sequence;
+            let cursor = usize::try_from(cursor).unwrap();
+            if cursor == proposals.len() {
+                break;
+            }
+            let (back, early, len) = windows.next().unwrap();
+            let end = |start: usize| proposals.len().min(start + len);
+            let late = cursor.saturating_sub(*back);
+            let early = proposals.len().min(cursor + early);
+            let entry = [&proposals[early..end(early)], &proposals[late..end(cursor)]].concat();
+            world.time_ms = time_ms;
+            found.extend(world.apply(entry));
+        }
+        prop_assert_eq!(found, expected);
+        let nodes = |world: &World| world.disk().0;
+        prop_assert_eq!(nodes(&world), nodes(&clean));
+    }
+}
+
+/// Changes a znode behind the judge's back.
+fn tamper(world: &World, path: &str, change: impl FnOnce(&mut Znode)) {
+    let store = world.replica.store();
+    let mut node = Znode::clone(&store.load(path).unwrap().unwrap());
+    change(&mut node);
+    let after = Some(Arc::new(node));
+    let changes = vec![Change::Znode {
+        path: Arc::from(path),
+        after,
+        listed: false,
+    }];
+    let meta = world.replica.read().meta().clone();
+    let txn = Txn {
+        origin: ORIGIN,
+        sequence: 0,
+        session: SessionId(1),
+        cxid: 0,
+        zxid: meta.last_zxid,
+        time_ms: 0,
+        outcome: Outcome::Done,
+        changes,
+        events: Vec::new(),
+    };
+    store.install(&txn);
+    store.persist(&[txn], &meta).unwrap();
+}
+
+#[test]
+fn counts_wrap() {
+    let mut world = World::new(Config::default());
+    let create = |path: &str, flags| Op::Create {
+        path: path.into(),
+        data: None,
+        flags,
+        acl: 0,
+        stat: false,
+    };
+    let one = |op| Step::One {
+        session: 1,
+        caller: 0,
+        op,
+    };
+    run(&mut world, &[vec![Step::Open(1), one(create("/w", 0))]]);
+    tamper(&world, "/w", |node| {
+        node.version = i32::MAX;
+        node.aversion = i32::MAX;
+        node.creations = i32::MAX - 1;
+    });
+    let set = |version| {
+        one(Op::Set {
+            path: "/w".into(),
+            data: None,
+            version,
+        })
+    };
+    let set_acl = one(Op::SetAcl {
+        path: "/w".into(),
+        acl: 0,
+        version: i32::MAX,
+    });
+    let sequential = || one(create("/w/", 2));
+    let steps = vec![
+        sequential(),
+        sequential(),
+        sequential(),
+        set(i32::MAX),
+        set(i32::MIN),
+        set_acl,
+    ];
+    let txns = run(&mut world, &[steps]);
+    let answers: Vec<_> = txns.iter().map(|txn| answer(&txn.outcome)).collect();
+    let names = ["/w/2147483646", "/w/2147483647", "/w/-2147483648"];
+    let created: Vec<_> = names.map(|path| Answer::Path(path.into())).into();
+    assert_eq!(answers[..3], created);
+    let [
+        Answer::Stat(first),
+        Answer::Stat(second),
+        Answer::Stat(third),
+    ] = &answers[3..]
+    else {
+        panic!("{answers:?}");
+    };
+    assert_eq!((first.version, second.version), (i32::MIN, i32::MIN + 1));
+    assert_eq!(third.aversion, i32::MIN);
+    // zk: DataNode.copyStat: twice the creations, which have wrapped to -2^31 + 1, less children.
+    assert_eq!(third.cversion, 2 - 3);
 }
 
 #[test]

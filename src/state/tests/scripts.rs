@@ -9,7 +9,8 @@
 //! create PATH [DATA] [op=create|create2|container|ttl] [flags=N] [ttl=MS] [acl=SCHEME:ID:PERMS;..]
 //! delete PATH [VERSION] | set PATH DATA [VERSION] | setacl PATH ACL [VERSION] | check PATH VERSION
 //! multi "OP" "OP"...              as=S auth=SCHEME:ID,.. with any of them; DATA `null` is null
-//! stat | get | ls | ls2 | getacl | count PATH; ephemerals PREFIX; whoami; acls; quotas; sessions
+//! stat | get | ls | ls2 | getacl | count PATH; ephemerals PREFIX; whoami; multiread "OP"...
+//! meta | quotas | sessions
 //! time MS | term N | restart
 //! ```
 
@@ -21,8 +22,8 @@ use bytes::Bytes;
 use goldenscript::{Argument, Command, Context, Runner};
 use jute::{
     Check, Create, CreateTtl, Delete, Exists, GetAcl, GetAllChildrenNumber, GetChildren,
-    GetChildren2, GetData, GetEphemerals, Multi, MultiOp, OpCode, Request, Response, SetAcl,
-    SetData, Stat, Text,
+    GetChildren2, GetData, GetEphemerals, Multi, MultiOp, MultiRead, MultiReadOp, MultiResult,
+    OpCode, Request, Response, SetAcl, SetData, Stat, Text,
 };
 
 use super::world::{World, acls, client, identity, localhost, open_acl, raw};
@@ -206,6 +207,19 @@ fn read_request(name: &str, words: &Words) -> Option<Request> {
         "count" => Request::GetAllChildrenNumber(GetAllChildrenNumber { path }),
         "ephemerals" => Request::GetEphemerals(GetEphemerals { prefix: path }),
         "whoami" => Request::WhoAmI,
+        "multiread" => {
+            let op = |op: &String| {
+                let (name, words) = Words::parse(op);
+                match read_request(&name, &words).unwrap() {
+                    Request::GetChildren(get) => MultiReadOp::GetChildren(get),
+                    Request::GetData(get) => MultiReadOp::GetData(get),
+                    other => panic!("{other:?} in a multiRead"),
+                }
+            };
+            Request::MultiRead(MultiRead {
+                ops: words.positional.iter().map(op).collect(),
+            })
+        }
         _ => return None,
     })
 }
@@ -314,6 +328,26 @@ fn response_text(response: &Response) -> String {
             });
             entries.collect::<Vec<_>>().join(";")
         }
+        Response::Multi(response) => {
+            let results: Vec<String> = response.results.iter().map(result_text).collect();
+            format!("multi [{}]", results.join(" | "))
+        }
+        Response::GetAllChildrenNumber(response) => response.total.to_string(),
+        Response::WhoAmI(response) => {
+            let clients = response.clients.iter();
+            let clients = clients
+                .map(|client| format!("{}:{}", text(&client.auth_scheme), text(&client.user)));
+            clients.collect::<Vec<_>>().join(" ")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn result_text(result: &MultiResult) -> String {
+    match result {
+        MultiResult::GetChildren { children } => list(children),
+        MultiResult::GetData { data, stat } => format!("{} {}", data_text(data), stat_text(stat)),
+        MultiResult::Error(code) => code.to_string(),
         other => format!("{other:?}"),
     }
 }
@@ -437,9 +471,9 @@ impl Runner for Script {
                     skip_acl: on("skip_acl"),
                     enforce_quota: on("enforce_quota"),
                     extended_types: on("extended_types"),
-                    digest_disabled: on("digest_disabled"),
+                    digest_enabled: words.key("digest_enabled") != Some("no"),
                 };
-                self.world = World::new(self.config.clone());
+                self.world = World::new(self.config);
             }
             "time" => self.world.time_ms = number()?,
             "term" => self.world.position.term = u64::try_from(number()?)?,
@@ -449,10 +483,8 @@ impl Runner for Script {
                 return Ok(texts(&self.world.apply(batch)));
             }
             "restart" => {
-                let store = self.world.store.crashed();
-                let replica = crate::state::Replica::open(Arc::new(store), self.config.clone());
-                let before = self.world.replica.read().meta().clone();
-                assert_eq!(*replica?.read().meta(), before);
+                let fresh = World::new(self.config);
+                self.world = std::mem::replace(&mut self.world, fresh).restarted();
             }
             _ => {
                 if let Some(request) = read_request(name, &words) {
@@ -487,7 +519,7 @@ fn golden_scripts() {
     assert!(!files.is_empty());
     for file in files {
         let config = Config::default();
-        let world = World::new(config.clone());
+        let world = World::new(config);
         let mut script = Script {
             world,
             config,

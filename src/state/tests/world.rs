@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use jute::{Acl, Id, OpCode, Request, Text};
 use parking_lot::Mutex;
 
-use super::map_store::MapStore;
+use super::map_store::{MapStore, NodeList};
 use crate::state::{
-    Action, Batch, Config, Identities, Identity, LogPosition, Origin, Proposal, Replica, ServerId,
-    SessionId, Sink, State, Txn,
+    Action, Batch, Config, Identities, Identity, LogPosition, Meta, Origin, Proposal, ReadStop,
+    Replica, ServerId, SessionId, Sink, State, Store, Txn, Znode,
 };
 
 /// Remembers every txn it is told of.
@@ -28,7 +28,9 @@ impl Sink for Recorder {
 }
 
 pub(super) struct World {
-    pub(super) store: Arc<MapStore>,
+    store: Arc<dyn Store>,
+    /// The same store, if it is the one that can be crashed.
+    map: Option<Arc<MapStore>>,
     pub(super) replica: Replica,
     pub(super) position: LogPosition,
     pub(super) time_ms: i64,
@@ -44,15 +46,24 @@ pub(super) const ORIGIN: Origin = Origin {
 
 impl World {
     pub(super) fn new(config: Config) -> Self {
-        Self::on(MapStore::default(), config)
+        Self::on_map(MapStore::default(), config)
     }
 
-    pub(super) fn on(store: MapStore, config: Config) -> Self {
-        let store = Arc::new(store);
-        let replica = Replica::open(Arc::<MapStore>::clone(&store), config).unwrap();
+    fn on_map(map: MapStore, config: Config) -> Self {
+        let map = Arc::new(map);
+        let world = Self::on(Arc::<MapStore>::clone(&map), config);
+        Self {
+            map: Some(map),
+            ..world
+        }
+    }
+
+    pub(super) fn on(store: Arc<dyn Store>, config: Config) -> Self {
+        let replica = Replica::open(Arc::clone(&store), config).unwrap();
         let position = replica.read().applied().unwrap_or_default();
         Self {
             store,
+            map: None,
             replica,
             position,
             time_ms: 1000,
@@ -64,7 +75,8 @@ impl World {
 
     /// After a crash: only what was persisted is there, and the log goes on.
     pub(super) fn restarted(self) -> Self {
-        let config = self.replica.read().config().clone();
+        let config = *self.replica.read().config();
+        let crashed = self.map.as_ref().expect("a map store").crashed();
         let Self {
             time_ms,
             slice,
@@ -77,7 +89,7 @@ impl World {
             slice,
             origin,
             sequence,
-            ..Self::on(self.store.crashed(), config)
+            ..Self::on_map(crashed, config)
         }
     }
 
@@ -120,9 +132,24 @@ impl World {
         txns
     }
 
+    /// All nodes in order of their paths, and what was persisted of the rest.
+    pub(super) fn disk(&self) -> (NodeList, Meta) {
+        let mut nodes = NodeList::new();
+        let visit = &mut |path: &str, node: &Znode| {
+            nodes.push((Arc::from(path), Arc::new(node.clone())));
+            true
+        };
+        self.store.view().walk("/", visit).unwrap();
+        nodes.sort_by(|(left, _), (right, _)| left.cmp(right));
+        if let Some(map) = &self.map {
+            assert_eq!(map.disk(), nodes, "all that was installed is persisted");
+        }
+        (nodes, self.store.restore().unwrap().meta)
+    }
+
     /// What is on disk, and the counts, are what the state says.
     fn check_memory(&self) {
-        let (nodes, meta) = self.store.disk();
+        let (nodes, meta) = self.disk();
         let state = self.replica.read();
         assert_eq!(&meta, state.meta());
         assert_eq!(meta.applied, Some(self.position));
@@ -160,15 +187,20 @@ impl World {
         request: &Request,
         session: SessionId,
         identities: &Identities,
-    ) -> Result<Bytes, crate::state::ReadStop> {
-        let mut body = BytesMut::from("before");
-        let read = self
-            .replica
-            .read()
-            .read(request, session, identities, &mut body);
-        assert_eq!(body.split_to(6), "before");
-        assert!(read.is_ok() || body.is_empty());
-        read.map(|()| body.freeze())
+    ) -> Result<Bytes, ReadStop> {
+        loop {
+            let mut body = BytesMut::from("before");
+            let read = self
+                .replica
+                .read()
+                .read(request, session, identities, &mut body);
+            assert_eq!(body.split_to(6), "before");
+            assert!(read.is_ok() || body.is_empty());
+            match read {
+                Err(ReadStop::Missing(missing)) => self.replica.warm(&missing).unwrap(),
+                read => return read.map(|()| body.freeze()),
+            }
+        }
     }
 }
 

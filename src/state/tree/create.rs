@@ -4,13 +4,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jute::{Acl, ErrorCode, Request, Stat, Text, perms};
+use jute::{Acl, ErrorCode, Stat, Text, perms};
 
 use super::{Addition, owned_data, refused};
 use crate::state::acl::fix;
-use crate::state::judge::{Judge, Stop};
+use crate::state::judge::{Judge, Stop, some_path};
 use crate::state::path;
-use crate::state::txn::Outcome;
 use crate::state::znode::{Kind, Owner};
 
 /// Which of the four requests it is.
@@ -105,23 +104,6 @@ impl TryFrom<i32> for Mode {
 }
 
 impl Judge<'_> {
-    /// One of the four requests, outside a multi.
-    pub(in crate::state) fn create_request(&mut self, request: &Request) -> Result<Outcome, Stop> {
-        let new = match request {
-            Request::CreateContainer(create) => NewZnode::plain(Form::Container, create),
-            Request::Create(create) | Request::Create2(create) => {
-                NewZnode::plain(Form::Plain, create)
-            }
-            Request::CreateTtl(create) => NewZnode::ttl(create),
-            _ => return refused(ErrorCode::UNIMPLEMENTED),
-        };
-        let (path, stat) = self.create(new)?;
-        Ok(match request {
-            Request::Create(_) => Outcome::Created { path },
-            _ => Outcome::CreatedWithStat { path, stat },
-        })
-    }
-
     /// Creates a znode; full path and stat.
     ///
     /// zk: PrepRequestProcessor.pRequest2TxnCreate, in its order.
@@ -129,7 +111,7 @@ impl Judge<'_> {
         let mode = Mode::try_from(new.flags)?;
         let owner = self.new_owner(mode, new.form)?;
         self.session_alive()?;
-        let asked = crate::state::judge::some_path(new.path)?;
+        let asked = some_path(new.path)?;
         let Some((parent_path, _)) = path::split(asked) else {
             return refused(ErrorCode::BAD_ARGUMENTS);
         };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use jute::{Acl, Stat};
 
-use super::acl::Fixed;
+use super::acl::{Fixed, closed_list};
 use super::ids::AclId;
 use super::judge::{Judge, Stop};
 use super::path;
@@ -91,7 +91,7 @@ impl Judge<'_> {
                 self.put_parent(path, &parent, -1);
                 self.acl_list(parent.acl)
             }
-            None => Arc::from([]),
+            None => Arc::clone(closed_list()),
         };
         self.acl_release(node.acl);
         match self.kind(node.owner) {
