@@ -14,11 +14,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::db::Database;
 use super::options;
 use super::tree::read_meta;
+use crate::metrics;
 use crate::state::{LogPosition, Meta};
 use crate::storage::{Checkpoint, Snapshots, StorageError};
 
@@ -97,8 +99,10 @@ impl RocksSnapshots {
 
 impl Snapshots for RocksSnapshots {
     fn take(&self) -> Result<Checkpoint, StorageError> {
+        let begun = Instant::now();
         let mut newest = self.newest.lock();
         let taken = self.build()?;
+        metrics::snapshot_took(begun.elapsed());
         if let Some(old) = newest.replace(taken.clone())
             && old.dir != taken.dir
         {
