@@ -161,6 +161,13 @@ impl Deliver {
 
 impl Sink for Deliver {
     fn applied(&self, _state: &State, txn: &Txn) {
+        tracing::trace!(
+            zxid = %txn.zxid,
+            session = %txn.session,
+            cxid = txn.cxid,
+            outcome = ?txn.outcome,
+            "applied"
+        );
         metrics::committed();
         self.note_sessions(txn);
         self.tell_watchers(txn);
