@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::Inspector;
+use crate::admin::{Inspector, Sources};
 use crate::auth::Schemes;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -93,7 +94,7 @@ impl Server {
             Some(listener) => Some(listener.local_addr().map_err(ServerError::Address)?),
             None => None,
         };
-        let stores = storage::open(&settings.storage)?;
+        let stores = Arc::new(storage::open(&settings.storage)?);
         let replica = Arc::new(Replica::open(Arc::clone(&stores.tree), settings.state.clone())?);
         let shared = Arc::new(Shared::new(
             u64::from(settings.session.tick_ms),
@@ -104,8 +105,8 @@ impl Server {
         }
         let ensemble = Ensemble::start(
             ensemble_config(&settings),
-            stores.log,
-            stores.snapshots,
+            Arc::clone(&stores.log),
+            Arc::clone(&stores.snapshots),
             Arc::clone(&replica),
             Arc::new(Deliver::new(Arc::clone(&shared))),
             Arc::clone(&clock),
@@ -133,9 +134,18 @@ impl Server {
             failure,
         };
         server.start_chores(settings.session.tick_ms, settings.leader, &clock);
+        let sources = Sources {
+            pipeline: Arc::clone(&pipeline),
+            stores,
+            clock: Arc::clone(&clock),
+            client_addr,
+            standalone: true,
+            started: Instant::now(),
+        };
+        let inspector = Arc::new(Inspector::new(settings.admin, sources));
         if let Some(listener) = listener {
             let front = Arc::new(Front {
-                inspector: Arc::new(Inspector::new(settings.admin, Arc::clone(&pipeline))),
+                inspector,
                 pipeline,
                 clock,
             });

@@ -277,6 +277,7 @@ impl Task {
         connection.stats.received(1);
         self.front.pipeline.shared.stats.received(1);
         let text = inspector.command(word, argument, &connection).await;
+        self.front.pipeline.shared.stats.sent(1);
         self.client.wire.extend_from_slice(text.as_bytes());
         self.last_words().await
     }

@@ -17,7 +17,7 @@ use super::replica::State;
 use super::store::StoreError;
 use super::tree::{Form, NewZnode};
 use super::txn::{Change, Outcome};
-use super::work::{Held, Work};
+use super::work::{Held, Layer, Work};
 use super::znode::{Kind, Owner, Znode};
 
 /// Why judging went no further.
@@ -102,12 +102,14 @@ impl Judge<'_> {
             Request::SetAcl(set_acl) => self.set_acl(set_acl).map(Outcome::Stat),
             Request::Check(check) => self.check(check).map(|()| Outcome::Done),
             Request::Multi(multi) => self.multi(multi),
-            // zk: PrepRequestProcessor, reconfig: reconfigEnabled is asked before all else.
-            // zk: PrepRequestProcessor, case reconfig: enabled first, then "not standalone".
-            Request::Reconfig(_) if self.state.config().reconfig_enabled => {
+            // zk: PrepRequestProcessor, reconfig: enabled, session, not standalone, in this order.
+            Request::Reconfig(_) if !self.state.config().reconfig_enabled => {
+                Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED))
+            }
+            Request::Reconfig(_) => {
+                self.session_alive()?;
                 Err(Stop::Refused(ErrorCode::UNIMPLEMENTED))
             }
-            Request::Reconfig(_) => Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED)),
             Request::Exists(_)
             | Request::GetData(_)
             | Request::GetAcl(_)
@@ -137,8 +139,17 @@ impl Judge<'_> {
 
     /// A znode as it is for this proposal. `path`: anything.
     pub(super) fn znode(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError> {
+        self.znode_under(&self.work.layers(), path)
+    }
+
+    /// A znode as `layers`, topmost first, over the state say.
+    pub(super) fn znode_under(
+        &self,
+        layers: &[&Layer],
+        path: &str,
+    ) -> Result<Option<Arc<Znode>>, StoreError> {
         let path = path::resolve(path);
-        for layer in self.work.layers() {
+        for layer in layers {
             if let Some(held) = layer.znodes.get(path) {
                 return Ok(held.znode.clone());
             }
