@@ -50,7 +50,7 @@ proptest! {
         let mut with_version = vec![Version::V1 as u8];
         with_version.extend_from_slice(&bytes);
         for bytes in [&bytes, &with_version] {
-            let _ = (read_znode(bytes), read_meta(bytes), read_session(bytes), read_acl(bytes));
+            drop((read_znode(bytes), read_meta(bytes), read_session(bytes), read_acl(bytes)));
         }
     }
 }
