@@ -160,6 +160,8 @@ fn fill(dir: &Path, znodes: u64) -> Result<()> {
     );
     read_all(&*stores.tree, znodes)?;
     println!("{:#?}", stores.stats());
+    drop(stores);
+    println!("{} MB written to the disk", written());
     Ok(())
 }
 
@@ -194,6 +196,17 @@ fn read_all(tree: &dyn Store, znodes: u64) -> Result<()> {
         resident()
     );
     let began = Instant::now();
+    let hot = path(1);
+    for _ in 0..1_000_000 {
+        while tree.peek(&hot) == Peek::NotInMemory {
+            tree.warm(&Missing::Znode(Arc::clone(&hot)))?;
+        }
+    }
+    println!(
+        "one hot read: {} ns",
+        began.elapsed().as_nanos() / 1_000_000
+    );
+    let began = Instant::now();
     let mut count = 0;
     tree.view().walk("/", &mut |_, _| {
         count += 1;
@@ -224,6 +237,17 @@ fn reopen(dir: &Path) -> Result<()> {
     let found = stores.tree.load(&path(999_999))?.is_some();
     println!("last znode is there: {found}, after {:?}", began.elapsed());
     Ok(())
+}
+
+/// Bytes that this process has had written to the disk, in MB.
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes:"));
+    line.and_then(|line| line.trim().parse::<u64>().ok())
+        .unwrap_or_default()
+        >> 20
 }
 
 /// Resident memory of this process in MB.

@@ -26,6 +26,7 @@ pub mod watch;
 
 pub mod state;
 pub mod clock;
+pub mod io;
 pub mod metrics;
 pub mod telemetry;
 

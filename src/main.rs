@@ -8,7 +8,7 @@ use anyhow::Context;
 use oxkeeper::clock::SystemClock;
 use oxkeeper::config::{self, Action, Failure, Settings, Warning};
 use oxkeeper::server::{Server, ServerError};
-use oxkeeper::telemetry;
+use oxkeeper::{metrics, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// zk: ExitCode.UNABLE_TO_ACCESS_DATADIR.
@@ -41,6 +41,7 @@ fn say(out: &mut dyn Write, text: &dyn std::fmt::Display) {
 fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
     telemetry::start(config::environment("OXKEEPER_LOG").as_deref());
     end_on_panic();
+    metrics::install();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

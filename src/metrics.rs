@@ -202,7 +202,6 @@ handles! {
     sync_processor_batch_size: histogram,
     sync_processor_queue_flush_time_ms: histogram,
     sync_processor_request_queued: counter,
-    unrecoverable_error_count: counter,
     updatelatency: histogram,
     watch_bytes: counter,
 }
@@ -313,11 +312,6 @@ pub fn looking() {
 /// This server knew no leader for so long.
 pub fn election_took(took: Duration) {
     HANDLES.election_time.record(ms(took));
-}
-
-/// A store or the consensus has failed; the process ends.
-pub fn unrecoverable() {
-    HANDLES.unrecoverable_error_count.increment(1);
 }
 
 /// How many watchers one trigger told, by what they were told.

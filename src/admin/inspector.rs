@@ -40,6 +40,10 @@ impl Inspector {
         }
     }
 
+    pub(super) fn inner(&self) -> Arc<Inner> {
+        Arc::clone(&self.inner)
+    }
+
     /// True if the first four bytes of a connection are a command word.
     pub fn knows(&self, word: [u8; 4]) -> bool {
         Word::parse(word).is_some()

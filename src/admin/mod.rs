@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   net: a word ──────▶ Inspector ─┬─▶ report: reads the server ─▶ four_letter: text
-//!   io: GET /metrics ─▶ Scraped  ──┘                           ─▶ prometheus: text
+//!   io: GET /metrics ─▶ Inspector ─┘                           ─▶ prometheus: text
 //! ```
 //!
 //! This room reads everything to its right and changes nothing but counters. Big tables are copied
@@ -16,7 +16,10 @@ mod four_letter;
 mod inspector;
 mod java;
 mod process;
+mod prometheus;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Commands, Conf, Config, MetricsProvider};
 pub use inspector::Inspector;

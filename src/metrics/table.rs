@@ -206,7 +206,7 @@ pub static TABLE: &[Metric] = &[
     counter("sync_processor_request_queued", "appends and votes written to the log"),
     counter("throttled_ops", "of ZooKeeper only: nothing happens here that it counts"),
     counter("tls_handshake_exceeded", "of ZooKeeper only: nothing happens here that it counts"),
-    counter("unrecoverable_error_count", "failures that end the process"),
+    counter("unrecoverable_error_count", "of ZooKeeper only: such a failure ends the process here"),
     counter("unsuccessful_handshake", "of ZooKeeper only: nothing happens here that it counts"),
     counter("watch_bytes", "bytes of watch events").bytes(),
     read_counter("log_syncs_total", "syncs of the log since the start"),

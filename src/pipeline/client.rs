@@ -31,6 +31,7 @@ use super::shared::Awaits;
 use super::stop::{Settle, Step};
 use super::{Pipeline, watches::Catchup};
 use crate::ensemble::SubmitError;
+use crate::metrics;
 use crate::session::{Connection, End, Greeting, put_connect_response};
 use crate::state::{ActionRef, ReadStop, State, Zxid};
 
@@ -326,6 +327,7 @@ impl Client {
                 return Served::End;
             }
         };
+        metrics::session_asked();
         let read_only_asked = request.read_only.is_some();
         let pipeline = Arc::clone(&self.pipeline);
         match pipeline.greeter.greet(state, &pipeline.shared.touches, &request) {
@@ -603,6 +605,7 @@ impl Client {
             }
             Err(refused) => {
                 tracing::debug!(peer = %self.connection.peer, %refused, "authentication refused");
+                metrics::auth_failed();
                 self.put_header(head, Zxid(0), ErrorCode::AUTH_FAILED);
                 Served::End
             }
@@ -674,6 +677,7 @@ impl Client {
         self.connection.stats.replied(head.header.op, head.header.xid, zxid, took);
         self.pipeline.shared.stats.sent(1);
         self.pipeline.shared.stats.answered(1, took);
+        metrics::read_answered(took);
     }
 }
 

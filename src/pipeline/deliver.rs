@@ -11,6 +11,7 @@ use jute::{ErrorCode, ReplyHeader, perms, reply};
 
 use super::replies;
 use super::shared::{Awaits, Pending, Shared};
+use crate::metrics::{self, Fired};
 use crate::session::{Connection, ConnectionId, End, put_connect_response};
 use crate::state::{Change, Event, Outcome, SessionId, Sink, State, Txn, permits};
 use crate::watch::{Notice, WatchTable, WatcherId};
@@ -43,6 +44,7 @@ impl Deliver {
     /// One event: its frame is encoded once for each kind and path and copied to all who watch.
     fn trigger(&self, watches: &mut WatchTable, txn: &Txn, event: &Event) {
         let mut frame = EventFrame::default();
+        let mut fired = Fired::default();
         watches.trigger(event, &mut |notice: Notice<'_>| {
             let WatcherId(number) = notice.watcher;
             let Some(connection) = self.shared.registry.of_id(ConnectionId(number)) else {
@@ -52,9 +54,11 @@ impl Deliver {
                 return;
             }
             let bytes = frame.encoded(txn.zxid.0, &notice);
+            fired.note(notice.kind.wire_type(), bytes.len());
             connection.outbox.push(|out| out.extend_from_slice(bytes));
             self.shared.tell(&connection);
         });
+        fired.record();
     }
 
     /// zk: WatchManager.triggerWatch with ServerWatcher.process: no READ, no event (9.6).
@@ -126,6 +130,7 @@ impl Deliver {
                 }
             }
         }
+        metrics::update_answered(pending.since.elapsed());
         connection.write_answered();
         self.shared.tell(connection);
     }
@@ -156,6 +161,7 @@ impl Deliver {
 
 impl Sink for Deliver {
     fn applied(&self, _state: &State, txn: &Txn) {
+        metrics::committed();
         self.note_sessions(txn);
         self.tell_watchers(txn);
         if let Some(pending) = self.take_pending(txn) {

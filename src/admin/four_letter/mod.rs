@@ -13,9 +13,12 @@
 mod clients;
 mod monitor;
 mod server;
+#[cfg(test)]
+mod tests;
 mod watches;
 
-pub(super) use monitor::Figures;
+pub(super) use monitor::{Figures, Number};
+pub(super) use server::VERSION;
 
 use std::fmt::Write as _;
 

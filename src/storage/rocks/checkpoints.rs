@@ -14,11 +14,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::db::Database;
 use super::options;
 use super::tree::read_meta;
+use crate::metrics;
 use crate::state::{LogPosition, Meta};
 use crate::storage::{Checkpoint, Snapshots, StorageError};
 
@@ -99,8 +101,10 @@ impl RocksSnapshots {
 
 impl Snapshots for RocksSnapshots {
     fn take(&self) -> Result<Checkpoint, StorageError> {
+        let begun = Instant::now();
         let _one_at_a_time = self.taking.lock();
         let taken = self.build()?;
+        metrics::snapshot_took(begun.elapsed());
         let old = self.newest.lock().replace(taken.clone());
         if let Some(old) = old
             && old.dir != taken.dir
