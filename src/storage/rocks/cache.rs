@@ -446,3 +446,6 @@ impl Hasher for Hashed {
         self.0 = value;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,8 @@ use crate::storage::{Checkpoint, Snapshots, StorageError};
 pub(in crate::storage) struct RocksSnapshots {
     db: Arc<Database>,
     dir: PathBuf,
-    /// Also makes `take` one at a time.
+    /// Makes `take` one at a time.
+    taking: Mutex<()>,
     newest: Mutex<Option<Checkpoint>>,
 }
 
@@ -72,6 +73,7 @@ impl RocksSnapshots {
         Ok(Self {
             db,
             dir,
+            taking: Mutex::new(()),
             newest: Mutex::new(newest),
         })
     }
@@ -100,10 +102,11 @@ impl RocksSnapshots {
 impl Snapshots for RocksSnapshots {
     fn take(&self) -> Result<Checkpoint, StorageError> {
         let begun = Instant::now();
-        let mut newest = self.newest.lock();
+        let _one_at_a_time = self.taking.lock();
         let taken = self.build()?;
         metrics::snapshot_took(begun.elapsed());
-        if let Some(old) = newest.replace(taken.clone())
+        let old = self.newest.lock().replace(taken.clone());
+        if let Some(old) = old
             && old.dir != taken.dir
         {
             remove(&old.dir)?;
@@ -117,7 +120,7 @@ impl Snapshots for RocksSnapshots {
 }
 
 fn read_checkpoint(dir: &Path) -> Result<Meta, StorageError> {
-    let (options, families) = options::checkpoint(dir);
+    let (options, families) = options::checkpoint();
     read_meta(&Database::open_read_only(dir, &options, families)?)
 }
 

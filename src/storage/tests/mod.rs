@@ -1,6 +1,7 @@
 //! One suite for both kinds of stores, and what only RocksDB can be asked.
 
 mod crash;
+mod kill;
 mod log_suite;
 mod refusals;
 mod store_suite;

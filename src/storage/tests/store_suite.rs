@@ -32,15 +32,14 @@ fn look(tree: &dyn Store, path: &str) -> Option<Arc<Znode>> {
 }
 
 fn list(tree: &dyn Store, path: &str) -> Vec<String> {
-    for round in 0.. {
-        assert!(round < 1000, "{path}: {:?}", tree.peek(path));
+    for _ in 0..1000 {
         let mut names = Vec::new();
         match tree.peek_children(path, &mut |name| names.push(name.to_owned())) {
             Peek::Known(()) => return names,
             Peek::NotInMemory => tree.warm(&Missing::Children(path.into())).unwrap(),
         }
     }
-    unreachable!("the loop ends by its assertion")
+    panic!("{path} is warmed in vain: {:?}", tree.peek(path))
 }
 
 fn walked(tree: &dyn Store, root: &str) -> Vec<String> {
@@ -283,8 +282,23 @@ fn visits_what_may_be_reaped(disk: &dyn Disk) {
     assert_eq!(seen, ["/b", "/c"]);
 }
 
+fn full_meta() -> Meta {
+    let mut meta = meta(2);
+    meta.membership = Some(Bytes::from_static(b"members"));
+    meta.last_time_ms = 1_700_000_000_000;
+    meta.acl_next = 3;
+    meta.znodes = 5;
+    let cursor = Cursor {
+        incarnation: 1 << 40,
+        sequence: 77,
+    };
+    meta.cursors.insert(ServerId(1), cursor);
+    meta
+}
+
 fn restores_what_was_persisted(disk: &dyn Disk) {
     let doors = disk.open();
+    doors.log.append(entries(1, 0..3), Box::new(|_| {}));
     let record = SessionRecord {
         timeout_ms: -7,
         password: [9; 16],
@@ -335,23 +349,11 @@ fn restores_what_was_persisted(disk: &dyn Disk) {
             quota("/r", false),
         ],
     );
-    let mut meta = meta(2);
-    meta.membership = Some(Bytes::from_static(b"members"));
-    meta.last_time_ms = 1_700_000_000_000;
-    meta.acl_next = 3;
-    meta.znodes = 5;
-    meta.cursors.insert(
-        ServerId(1),
-        Cursor {
-            incarnation: 1 << 40,
-            sequence: 77,
-        },
-    );
+    let meta = full_meta();
     for txn in [&first, &second] {
         doors.tree.install(txn);
     }
     doors.tree.persist(&[first, second], &meta).unwrap();
-    doors.log.append(entries(1, 0..3), Box::new(|_| {}));
     drop(doors);
     let restored = disk.open().tree.restore().unwrap();
     assert_eq!(restored.meta, meta);
@@ -374,93 +376,104 @@ impl Dice {
     }
 }
 
-fn agrees_with_a_naive_tree(disk: &dyn Disk) {
-    let mut dice = Dice(1);
-    let mut model: BTreeMap<String, i32> = BTreeMap::new();
-    let mut doors = disk.open();
-    let data = "x".repeat(20_000);
-    let children = |model: &BTreeMap<String, i32>, path: &str| {
+/// A tree as simple as it can be: path to version.
+#[derive(Default)]
+struct Naive {
+    versions: BTreeMap<String, i32>,
+}
+
+impl Naive {
+    fn children(&self, path: &str) -> Vec<String> {
         let prefix = if path == "/" {
             "/".to_owned()
         } else {
             format!("{path}/")
         };
-        let names = model
+        let names = self
+            .versions
             .keys()
-            .filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned));
-        names
-            .filter(|name| !name.is_empty() && !name.contains('/'))
-            .collect::<Vec<_>>()
-    };
-    apply(&*doors.tree, 0, vec![came("/", &node(0, ""))]);
-    doors.log.append(entries(1, 0..3001), Box::new(|_| {}));
-    model.insert("/".to_owned(), 0);
-    let mut waiting = Vec::new();
-    for step in 1..3000_u64 {
-        let depth = 1 + dice.roll(3);
-        let path: String = (0..depth).map(|_| format!("/n{}", dice.roll(9))).collect();
-        let parent = path
-            .rsplit_once('/')
-            .map(|(parent, _)| if parent.is_empty() { "/" } else { parent });
-        let parent = parent.unwrap().to_owned();
-        let exists = model.contains_key(&path);
-        let mut changes = Vec::new();
-        let number = i32::try_from(step).unwrap();
+            .filter_map(|path| path.strip_prefix(&prefix));
+        let names = names.filter(|name| !name.is_empty() && !name.contains('/'));
+        names.map(str::to_owned).collect()
+    }
+
+    fn znode(&self, path: &str) -> Option<Arc<Znode>> {
+        let children = u32::try_from(self.children(path).len()).unwrap();
+        let version = *self.versions.get(path)?;
+        let data = Some(vec![b'x'; 20_000].into());
+        Some(Arc::new(Znode {
+            version,
+            children,
+            data,
+            ..Znode::default()
+        }))
+    }
+
+    /// Does something to `path` and says what changed.
+    fn change(&mut self, path: &str, version: i32, dice: &mut Dice) -> Vec<Change> {
+        let (parent, _) = path.rsplit_once('/').unwrap();
+        let parent = if parent.is_empty() { "/" } else { parent };
+        let existed = self.versions.contains_key(path);
         match dice.roll(4) {
-            0 | 1 if !exists && model.contains_key(&parent) => {
-                model.insert(path.clone(), number);
+            0 | 1 if !existed && self.versions.contains_key(parent) => {
+                self.versions.insert(path.to_owned(), version);
             }
-            2 if exists => {
-                model.insert(path.clone(), number);
+            2 if existed => {
+                self.versions.insert(path.to_owned(), version);
             }
-            3 if exists && children(&model, &path).is_empty() => {
-                model.remove(&path);
+            3 if existed && self.children(path).is_empty() => {
+                self.versions.remove(path);
             }
             _ => {}
         }
-        // The znodes concerned as the model has them now.
-        let znode = |path: &str| {
-            let children = u32::try_from(children(&model, path).len()).unwrap();
-            let found = model.get(path);
-            found.map(|&version| {
-                Arc::new(Znode {
-                    children,
-                    ..(*node(version, &data)).clone()
-                })
-            })
-        };
-        let listed = exists != model.contains_key(&path);
-        if exists || listed {
+        let exists = self.versions.contains_key(path);
+        let listed = existed != exists;
+        let mut changes = Vec::new();
+        if existed || exists {
             changes.push(Change::Znode {
-                path: path.as_str().into(),
-                after: znode(&path),
+                path: path.into(),
+                after: self.znode(path),
                 listed,
             });
         }
         if listed {
-            let after = znode(&parent);
+            let after = self.znode(parent);
             changes.push(Change::Znode {
-                path: parent.as_str().into(),
+                path: parent.into(),
                 after,
                 listed: false,
             });
         }
+        changes
+    }
+}
+
+fn random_path(dice: &mut Dice) -> String {
+    (0..1 + dice.roll(3))
+        .map(|_| format!("/n{}", dice.roll(9)))
+        .collect()
+}
+
+fn agrees_with_a_naive_tree(disk: &dyn Disk) {
+    let mut dice = Dice(1);
+    let mut naive = Naive::default();
+    naive.versions.insert("/".to_owned(), 0);
+    let mut doors = disk.open();
+    doors.log.append(entries(1, 0..3001), Box::new(|_| {}));
+    apply(&*doors.tree, 0, vec![came("/", &naive.znode("/").unwrap())]);
+    let mut waiting = Vec::new();
+    for step in 1..3000_u64 {
+        let path = random_path(&mut dice);
+        let changes = naive.change(&path, i32::try_from(step).unwrap(), &mut dice);
         let done = txn(step.cast_signed(), changes);
         doors.tree.install(&done);
         waiting.push(done);
-        let looked_at: String = (0..1 + dice.roll(3))
-            .map(|_| format!("/n{}", dice.roll(9)))
-            .collect();
-        for path in [&looked_at, &path, &parent] {
-            let found = look(&*doors.tree, path).map(|node| node.version);
+        for path in [random_path(&mut dice), path, "/".to_owned()] {
+            let found = look(&*doors.tree, &path);
+            assert_eq!(found, naive.znode(&path), "step {step}: {path}");
             assert_eq!(
-                found,
-                model.get(path.as_str()).copied(),
-                "step {step}: {path}"
-            );
-            assert_eq!(
-                list(&*doors.tree, path),
-                children(&model, path),
+                list(&*doors.tree, &path),
+                naive.children(&path),
                 "step {step}: {path}"
             );
         }
@@ -475,7 +488,7 @@ fn agrees_with_a_naive_tree(disk: &dyn Disk) {
         if step % 500 == 0 {
             let mut paths = walked(&*doors.tree, "/");
             paths.sort();
-            assert_eq!(paths, model.keys().cloned().collect::<Vec<_>>());
+            assert_eq!(paths, naive.versions.keys().cloned().collect::<Vec<_>>());
         }
     }
 }
