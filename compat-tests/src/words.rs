@@ -135,11 +135,6 @@ fn listed_words(kind: Kind) -> Result<Vec<(String, String)>> {
     }
     let options = Options::default().config("4lw.commands.whitelist", "wchs, isro,nosuch");
     let mut server = Server::start(kind, options)?;
-    let symbols = Symbols {
-        one: 0,
-        other: 0,
-        port: server.address().port(),
-    };
     let mut text = String::new();
     for word in [
         b"ruok".as_slice(),
@@ -155,8 +150,8 @@ fn listed_words(kind: Kind) -> Result<Vec<(String, String)>> {
         let answer = ask(server.address(), word)?;
         let first = answer.lines().next().unwrap_or_default();
         let first = first.split(": ").next().unwrap_or_default();
-        let word = String::from_utf8_lossy(&word[..4]);
-        text += &format!("{word}> {}\n", symbols.normalise("", first).trim_end());
+        let word = word[..4].escape_ascii();
+        text += &format!("{word}> {first}\n");
     }
     server.stop()?;
     Ok(vec![("whitelist".to_owned(), text)])
