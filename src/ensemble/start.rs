@@ -75,7 +75,12 @@ pub(super) async fn start(
         raft.clone(),
         stopping.clone(),
     ));
-    tasks.spawn(checkpoint::run(raft.clone(), pressure, stopping.clone()));
+    tasks.spawn(checkpoint::run(
+        raft.clone(),
+        pressure,
+        Arc::clone(&progress),
+        stopping.clone(),
+    ));
 
     let ensemble = Ensemble {
         origin,
