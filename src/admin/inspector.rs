@@ -65,8 +65,13 @@ impl Inspector {
         let Some(word) = Word::parse(bytes) else {
             return String::new();
         };
-        let name = String::from_utf8_lossy(&bytes);
-        if word != Word::TelnetClose && !self.inner.config.commands.allows(&name) {
+        // zk: FourLetterCommands.cmd2String: so it is called there, and so a whitelist may name it.
+        let name = if word == Word::TelnetClose {
+            "telnet close".into()
+        } else {
+            String::from_utf8_lossy(&bytes)
+        };
+        if !self.inner.config.commands.allows(&name) {
             return format!("{name} is not executed because it is not in the whitelist.\n");
         }
         match word {

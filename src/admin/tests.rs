@@ -164,6 +164,10 @@ async fn only_words_of_the_whitelist_are_answered() {
             .await
             .starts_with("Zookeeper version: ")
     );
+    assert_eq!(
+        running.ask(&[&[0xff, 0xf4, 0xff, 0xfd]]).await,
+        "telnet close is not executed because it is not in the whitelist.\n"
+    );
     running.server.stop().await;
     let running = start("nosuch, ruok ,isro").await;
     assert_eq!(running.ask(&[b"ruok"]).await, "imok");

@@ -14,8 +14,8 @@ use crate::state::{SessionId, Zxid};
 use crate::storage::StorageStats;
 use crate::watch::Summary;
 
-const ONE: SessionId = SessionId(0x1_0000_4b2_3f3_0000);
-const OTHER: SessionId = SessionId(0x1_0000_4b2_3f3_0001);
+const ONE: SessionId = SessionId(0x0100_004b_23f3_0000);
+const OTHER: SessionId = SessionId(0x0100_004b_23f3_0001);
 
 fn peer(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
