@@ -10,6 +10,7 @@
 //!   mistake with the server under test would hide it;
 //! - [`zkcli`]: scripts for the official command line client, with golden transcripts;
 //! - [`differential`]: random request sequences to two servers in lockstep;
+//! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
 //! - [`suite`]: progress lines and the closing count.
 #![allow(
     clippy::indexing_slicing,
@@ -23,6 +24,7 @@
     reason = "a test harness without a runtime: a broken expectation must stop the run"
 )]
 
+pub mod chaos;
 pub mod client;
 pub mod differential;
 pub mod server;

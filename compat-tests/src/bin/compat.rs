@@ -11,7 +11,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{settings, zkcli};
+use compat_tests::{chaos, settings, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -30,6 +30,8 @@ enum Suite {
     },
     /// Random request sequences, in lockstep with the genuine server.
     Differential(Differential),
+    /// Crashes under load: kill -9 and SIGTERM at random moments.
+    Chaos(Chaos),
     /// Prints the deliberate differences.
     Differences,
 }
@@ -56,6 +58,25 @@ struct Differential {
     replay: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct Chaos {
+    /// How many crashes.
+    #[arg(long, default_value_t = 30)]
+    cycles: u64,
+    /// Number of the first.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// How many clients write.
+    #[arg(long, default_value_t = 6)]
+    workers: usize,
+    /// Each so-many-th crash is a SIGTERM; 0: never.
+    #[arg(long, default_value_t = 5)]
+    sigterm_every: u64,
+    /// Directory for the history of a failed cycle.
+    #[arg(long, default_value = "/tmp/chaos")]
+    history: PathBuf,
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse().suite) {
         Ok(true) => ExitCode::SUCCESS,
@@ -71,6 +92,15 @@ fn run(suite: &Suite) -> Result<bool> {
     match suite {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
         Suite::Differential(arguments) => differential(arguments),
+        Suite::Chaos(arguments) => chaos::run(&chaos::Plan {
+            kind: settings::server_kind()?,
+            cycles: arguments.cycles,
+            workers: arguments.workers,
+            sigterm_every: arguments.sigterm_every,
+            seed: settings::seed(1)?,
+            first: arguments.first,
+            history: arguments.history.clone(),
+        }),
         Suite::Differences => {
             for difference in DIFFERENCES {
                 say(format_args!(
