@@ -11,6 +11,7 @@
 //! - [`zkcli`]: scripts for the official command line client, with golden transcripts;
 //! - [`differential`]: random request sequences to two servers in lockstep;
 //! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
+//! - [`hostile`]: hostile bytes and load, while others are served;
 //! - [`suite`]: progress lines and the closing count.
 #![allow(
     clippy::indexing_slicing,
@@ -27,6 +28,7 @@
 pub mod chaos;
 pub mod client;
 pub mod differential;
+pub mod hostile;
 pub mod server;
 pub mod settings;
 pub mod suite;

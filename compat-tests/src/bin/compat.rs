@@ -11,7 +11,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, settings, zkcli};
+use compat_tests::{chaos, hostile, settings, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -32,6 +32,8 @@ enum Suite {
     Differential(Differential),
     /// Crashes under load: kill -9 and SIGTERM at random moments.
     Chaos(Chaos),
+    /// Hostile bytes and load, while others are served.
+    Hostile(Hostile),
     /// Prints the deliberate differences.
     Differences,
 }
@@ -77,6 +79,22 @@ struct Chaos {
     history: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct Hostile {
+    /// Only attacks whose name contains this.
+    #[arg(default_value = "")]
+    only: String,
+    /// Connections that never speak.
+    #[arg(long, default_value_t = 2000)]
+    silent: usize,
+    /// Watches of one client.
+    #[arg(long, default_value_t = 200_000)]
+    watches: usize,
+    /// Sessions that expire at once.
+    #[arg(long, default_value_t = 5000)]
+    sessions: usize,
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse().suite) {
         Ok(true) => ExitCode::SUCCESS,
@@ -92,6 +110,16 @@ fn run(suite: &Suite) -> Result<bool> {
     match suite {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
         Suite::Differential(arguments) => differential(arguments),
+        Suite::Hostile(arguments) => {
+            let plan = hostile::Plan {
+                kind: settings::server_kind()?,
+                silent: arguments.silent,
+                watches: arguments.watches,
+                sessions: arguments.sessions,
+                seed: settings::seed(1)?,
+            };
+            hostile::run(&plan, &arguments.only)
+        }
         Suite::Chaos(arguments) => chaos::run(&chaos::Plan {
             kind: settings::server_kind()?,
             cycles: arguments.cycles,

@@ -27,6 +27,8 @@ pub struct Checker {
     sessions: BTreeSet<i64>,
     /// For each worker: which session did its last request close? More than one answer: any is right.
     closed: Vec<BTreeSet<Option<i64>>>,
+    /// For each worker: which prefixes of its unanswered requests gave the tree.
+    kept: Vec<String>,
     /// How much was judged.
     pub tally: Tally,
 }
@@ -49,6 +51,7 @@ impl Checker {
                 .collect(),
             highest: dump.zxid,
             closed: vec![BTreeSet::from([None]); workers],
+            kept: vec![String::new(); workers],
             shared_number: -1,
             ..Self::default()
         };
@@ -78,7 +81,10 @@ impl Checker {
         let fits = |closed: &Option<i64>| (*closed == Some(session)) != accepted;
         (!self.closed[worker].iter().any(fits)).then(|| {
             let word = if accepted { "taken back" } else { "refused" };
-            format!("worker {worker}: its session was {word}, against what the history says")
+            let (known, last) = (&self.closed[worker], &self.kept[worker]);
+            format!(
+                "worker {worker}: its session {session} was {word}, but closed: {known:?} ({last})"
+            )
         })
     }
 
@@ -214,6 +220,8 @@ impl Checker {
             ));
         }
         self.models[worker] = found;
+        let lengths: Vec<usize> = matching.iter().map(|it| it.0).collect();
+        self.kept[worker] = format!("kept: {lengths:?} of {}", tail.len());
         self.closed[worker] = matching.iter().map(|it| it.3).collect();
         let least = matching.first().map_or(most, |it| it.2);
         (least, most)

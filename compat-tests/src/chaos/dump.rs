@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
 
 use super::history::Stat;
 use crate::client::{Connection, REPLY_TIME_MAX, Received, request};
 use crate::wire::{Reader, Writer};
 
 /// One znode.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
     /// Its data.
     pub data: String,

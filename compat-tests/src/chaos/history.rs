@@ -185,7 +185,7 @@ impl Op {
 }
 
 /// A Stat without its times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the fields are those of the record")]
 pub struct Stat {
     pub czxid: i64,

@@ -94,7 +94,8 @@ pub fn run(plan: &Plan) -> Result<bool> {
         let mut random = Random::new(plan.seed, cycle);
         let gently = plan.sigterm_every > 0 && cycle % plan.sigterm_every == plan.sigterm_every - 1;
         let before = run.checker.tally;
-        let how = run.crash(&mut random, gently)?;
+        let again = random.below(8) / 5;
+        let how = run.crash(&mut random, gently, again)?;
         let problems = run.restart_and_judge(cycle)?;
         let tally = run.checker.tally;
         let name = format!(
@@ -195,8 +196,9 @@ impl Run {
         })
     }
 
-    /// Load until the server ends; says how it ended.
-    fn crash(&mut self, random: &mut Random, gently: bool) -> Result<String> {
+    /// Load until the server ends; then starts and kills it `again` times in its recovery. Says how it
+    /// went.
+    fn crash(&mut self, random: &mut Random, gently: bool, again: usize) -> Result<String> {
         let address = self.server.address();
         // 1 ms to 2 s, short ones as often as long ones.
         let delay =
@@ -261,7 +263,7 @@ impl Run {
             "{} after {delay:.0?}",
             if gently { "SIGTERM" } else { "kill -9" }
         );
-        for _ in 0..random.below(8) / 5 {
+        for _ in 0..again {
             let into = Duration::from_millis(random.below(400) as u64);
             self.server.spawn()?;
             sleep(into);
@@ -371,7 +373,8 @@ impl Run {
             .history
             .join(format!("chaos-{}-{}-{cycle}.json", plan.kind, plan.seed));
         fs::create_dir_all(&plan.history).context("make the directory of histories")?;
-        let text = serde_json::to_vec(&self.history).context("encode the history")?;
+        let text =
+            serde_json::to_vec(&(&self.history, &self.dump.nodes)).context("encode the history")?;
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         Ok(file)
     }
@@ -407,7 +410,8 @@ impl Control {
         run.watcher.come_back(run.server.address(), &run.dump)?;
         // A cut must meet answered writes that nothing else tells of.
         loop {
-            run.crash(&mut random, false)?;
+            // The recovery makes a new log, so there must be none before the cut.
+            run.crash(&mut random, false, 0)?;
             if run.history.iter().map(Vec::len).sum::<usize>() > 500 {
                 break;
             }
