@@ -12,6 +12,7 @@
 //! - [`differential`]: random request sequences to two servers in lockstep;
 //! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
 //! - [`hostile`]: hostile bytes and load, while others are served;
+//! - [`damage`]: damaged files, full and failing disks;
 //! - [`suite`]: progress lines and the closing count.
 #![allow(
     clippy::indexing_slicing,
@@ -27,6 +28,7 @@
 
 pub mod chaos;
 pub mod client;
+pub mod damage;
 pub mod differential;
 pub mod hostile;
 pub mod server;

@@ -11,7 +11,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, hostile, settings, zkcli};
+use compat_tests::{chaos, damage, hostile, settings, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -32,6 +32,8 @@ enum Suite {
     Differential(Differential),
     /// Crashes under load: kill -9 and SIGTERM at random moments.
     Chaos(Chaos),
+    /// Damaged files, full and failing disks: our server refuses and says where.
+    Damage,
     /// Hostile bytes and load, while others are served.
     Hostile(Hostile),
     /// Prints the deliberate differences.
@@ -110,6 +112,7 @@ fn run(suite: &Suite) -> Result<bool> {
     match suite {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
         Suite::Differential(arguments) => differential(arguments),
+        Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Hostile(arguments) => {
             let plan = hostile::Plan {
                 kind: settings::server_kind()?,
