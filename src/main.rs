@@ -58,7 +58,11 @@ fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
                 error.downcast_ref::<ServerError>(),
                 Some(ServerError::Storage(_))
             );
-            ExitCode::from(if of_storage { EXIT_DATA_DIR } else { EXIT_UNEXPECTED })
+            ExitCode::from(if of_storage {
+                EXIT_DATA_DIR
+            } else {
+                EXIT_UNEXPECTED
+            })
         }
     }
 }
@@ -80,7 +84,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let server = Server::start(settings, Arc::new(SystemClock)).await?;
     match server.client_addr() {
         Some(addr) => tracing::info!(%addr, version = env!("CARGO_PKG_VERSION"), "serving"),
-        None => tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving nobody: no client port"),
+        None => tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            "serving nobody: no client port"
+        ),
     }
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),

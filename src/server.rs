@@ -106,7 +106,10 @@ impl Server {
         };
         let opening = Instant::now();
         let stores = Arc::new(storage::open(&settings.storage)?);
-        let replica = Arc::new(Replica::open(Arc::clone(&stores.tree), settings.state.clone())?);
+        let replica = Arc::new(Replica::open(
+            Arc::clone(&stores.tree),
+            settings.state.clone(),
+        )?);
         metrics::database_opened(opening.elapsed());
         let shared = Arc::new(Shared::new(
             u64::from(settings.session.tick_ms),

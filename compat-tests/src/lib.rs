@@ -11,6 +11,9 @@
 //! - [`zkcli`]: scripts for the official command line client, with golden transcripts;
 //! - [`words`]: the four-letter words, with goldens;
 //! - [`differential`]: random request sequences to two servers in lockstep;
+//! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
+//! - [`hostile`]: hostile bytes and load, while others are served;
+//! - [`damage`]: damaged files, full and failing disks;
 //! - [`suite`]: progress lines and the closing count.
 #![allow(
     clippy::indexing_slicing,
@@ -24,8 +27,11 @@
     reason = "a test harness without a runtime: a broken expectation must stop the run"
 )]
 
+pub mod chaos;
 pub mod client;
+pub mod damage;
 pub mod differential;
+pub mod hostile;
 pub mod server;
 pub mod settings;
 pub mod suite;

@@ -237,7 +237,16 @@ impl Server {
         self.launch()
     }
 
-    fn launch(&mut self) -> Result<()> {
+    /// Where it keeps its data; an external server's is unknown.
+    pub fn data_dir(&self) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.path().join("data"))
+    }
+
+    /// Starts a stopped one and does not wait until it serves.
+    ///
+    /// # Errors
+    /// The process could not be started.
+    pub fn spawn(&mut self) -> Result<()> {
         let dir = self
             .dir
             .as_ref()
@@ -266,6 +275,11 @@ impl Server {
                 .spawn()
                 .with_context(|| format!("start {}", self.kind))?,
         );
+        Ok(())
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        self.spawn()?;
         self.wait_until_serving()
     }
 

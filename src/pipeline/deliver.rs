@@ -107,7 +107,9 @@ impl Deliver {
                     replies::put_outcome(out, header, &txn.outcome);
                     self.shared.stats.replied(out.len() - before);
                 });
-                connection.stats.replied(*op, *xid, txn.zxid, pending.since.elapsed());
+                connection
+                    .stats
+                    .replied(*op, *xid, txn.zxid, pending.since.elapsed());
                 self.shared.stats.sent(1);
                 self.shared.stats.answered(1, pending.since.elapsed());
             }
@@ -118,7 +120,9 @@ impl Deliver {
                 if txn.outcome == Outcome::SessionOpened {
                     let touch = self.shared.touches.of(granted.session);
                     connection.bind(granted.session, touch);
-                    self.shared.registry.bind(granted.session, connection, |_| {});
+                    self.shared
+                        .registry
+                        .bind(granted.session, connection, |_| {});
                     connection.outbox.push(|out| {
                         put_connect_response(out, Some(granted), *read_only_asked);
                     });

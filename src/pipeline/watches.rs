@@ -76,7 +76,12 @@ impl Client {
     }
 
     /// Serves addWatch, checkWatches, removeWatches, setWatches and setWatches2.
-    pub(super) fn serve_watch(&mut self, state: &State, request: &Request, from: Catchup) -> Watched {
+    pub(super) fn serve_watch(
+        &mut self,
+        state: &State,
+        request: &Request,
+        from: Catchup,
+    ) -> Watched {
         match request {
             Request::AddWatch(add) => {
                 let registration = match add.mode {

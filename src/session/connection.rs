@@ -200,7 +200,8 @@ impl ConnectionStats {
 
     /// Its session has been opened or renewed.
     pub fn opened(&self, zxid: Zxid, took: Duration) {
-        self.last_op.store(OpCode::CREATE_SESSION.0, Ordering::Relaxed);
+        self.last_op
+            .store(OpCode::CREATE_SESSION.0, Ordering::Relaxed);
         self.last_cxid.store(0, Ordering::Relaxed);
         self.last_zxid.store(zxid.0, Ordering::Relaxed);
         self.took(took);
@@ -224,7 +225,8 @@ impl ConnectionStats {
         self.last_cxid.store(-1, Ordering::Relaxed);
         self.last_zxid.store(-1, Ordering::Relaxed);
         self.last_latency_ms.store(0, Ordering::Relaxed);
-        self.min_latency_ms.store(fresh.min_latency_ms.into_inner(), Ordering::Relaxed);
+        self.min_latency_ms
+            .store(fresh.min_latency_ms.into_inner(), Ordering::Relaxed);
         self.max_latency_ms.store(0, Ordering::Relaxed);
         self.sum_latency_ms.store(0, Ordering::Relaxed);
     }

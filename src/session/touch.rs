@@ -104,7 +104,9 @@ impl Touches {
     pub fn deadline_ms(&self, touch: &Touch) -> u64 {
         let timeout_ms = u64::try_from(touch.timeout_ms()).unwrap_or(0);
         let due = touch.heard_ms().saturating_add(timeout_ms);
-        (due / self.tick_ms).saturating_add(1).saturating_mul(self.tick_ms)
+        (due / self.tick_ms)
+            .saturating_add(1)
+            .saturating_mul(self.tick_ms)
     }
 
     /// Marks every session whose time is over as closing and returns them, in order.
@@ -137,7 +139,10 @@ impl Touches {
     pub fn buckets(&self) -> BTreeMap<u64, Vec<SessionId>> {
         let mut buckets: BTreeMap<u64, Vec<SessionId>> = BTreeMap::new();
         for (id, touch) in self.sessions.read().iter() {
-            buckets.entry(self.deadline_ms(touch)).or_default().push(*id);
+            buckets
+                .entry(self.deadline_ms(touch))
+                .or_default()
+                .push(*id);
         }
         buckets
     }

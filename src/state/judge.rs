@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jute::{Acl, ErrorCode, Request};
 
 use super::acl::{closed_list, open_list, permits};
+use super::config::Config;
 use super::identity::Identity;
 use super::ids::{AclId, ServerId, SessionId, Zxid};
 use super::path;
@@ -48,6 +49,8 @@ pub(super) struct Judge<'a> {
     pub(super) work: &'a mut Work,
     pub(super) zxid: Zxid,
     pub(super) time_ms: i64,
+    /// The batch's, not this server's.
+    pub(super) rules: Config,
     pub(super) server: ServerId,
     pub(super) session: SessionId,
     pub(super) identities: &'a [Identity],
@@ -103,7 +106,7 @@ impl Judge<'_> {
             Request::Check(check) => self.check(check).map(|()| Outcome::Done),
             Request::Multi(multi) => self.multi(multi),
             // zk: PrepRequestProcessor, reconfig: enabled, session, not standalone, in this order.
-            Request::Reconfig(_) if !self.state.config().reconfig_enabled => {
+            Request::Reconfig(_) if !self.rules.reconfig_enabled => {
                 Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED))
             }
             Request::Reconfig(_) => {
@@ -212,7 +215,7 @@ impl Judge<'_> {
 
     /// What kind of node this owner makes.
     pub(super) fn kind(&self, owner: Owner) -> Kind {
-        owner.kind(self.state.config().extended_types)
+        owner.kind(self.rules.extended_types)
     }
 
     /// The list behind an id.
@@ -283,7 +286,7 @@ impl Judge<'_> {
             return Ok(());
         }
         let list = self.acl_list(acl);
-        if permits(&list, self.identities, perms, self.state.config().skip_acl) {
+        if permits(&list, self.identities, perms, self.rules.skip_acl) {
             return Ok(());
         }
         Err(Stop::Refused(ErrorCode::NO_AUTH))

@@ -126,7 +126,7 @@ impl Judge<'_> {
         data_bytes: usize,
         before: Option<&Znode>,
     ) -> Result<(), Stop> {
-        if !self.state.config().enforce_quota {
+        if !self.rules.enforce_quota {
             return Ok(());
         }
         let committed = [self.work.committed()];

@@ -11,7 +11,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{settings, words, zkcli};
+use compat_tests::{chaos, damage, hostile, settings, words, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -32,6 +32,12 @@ enum Suite {
     Words,
     /// Random request sequences, in lockstep with the genuine server.
     Differential(Differential),
+    /// Crashes under load: kill -9 and SIGTERM at random moments.
+    Chaos(Chaos),
+    /// Damaged files, full and failing disks: our server refuses and says where.
+    Damage,
+    /// Hostile bytes and load, while others are served.
+    Hostile(Hostile),
     /// Prints the deliberate differences.
     Differences,
 }
@@ -58,6 +64,41 @@ struct Differential {
     replay: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct Chaos {
+    /// How many crashes.
+    #[arg(long, default_value_t = 30)]
+    cycles: u64,
+    /// Number of the first.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// How many clients write.
+    #[arg(long, default_value_t = 6)]
+    workers: usize,
+    /// Each so-many-th crash is a SIGTERM; 0: never.
+    #[arg(long, default_value_t = 5)]
+    sigterm_every: u64,
+    /// Directory for the history of a failed cycle.
+    #[arg(long, default_value = "/tmp/chaos")]
+    history: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Hostile {
+    /// Only attacks whose name contains this.
+    #[arg(default_value = "")]
+    only: String,
+    /// Connections that never speak.
+    #[arg(long, default_value_t = 2000)]
+    silent: usize,
+    /// Watches of one client.
+    #[arg(long, default_value_t = 200_000)]
+    watches: usize,
+    /// Sessions that expire at once.
+    #[arg(long, default_value_t = 5000)]
+    sessions: usize,
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse().suite) {
         Ok(true) => ExitCode::SUCCESS,
@@ -74,6 +115,26 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
         Suite::Words => words::run(settings::server_kind()?),
         Suite::Differential(arguments) => differential(arguments),
+        Suite::Damage => damage::run(settings::seed(1)?),
+        Suite::Hostile(arguments) => {
+            let plan = hostile::Plan {
+                kind: settings::server_kind()?,
+                silent: arguments.silent,
+                watches: arguments.watches,
+                sessions: arguments.sessions,
+                seed: settings::seed(1)?,
+            };
+            hostile::run(&plan, &arguments.only)
+        }
+        Suite::Chaos(arguments) => chaos::run(&chaos::Plan {
+            kind: settings::server_kind()?,
+            cycles: arguments.cycles,
+            workers: arguments.workers,
+            sigterm_every: arguments.sigterm_every,
+            seed: settings::seed(1)?,
+            first: arguments.first,
+            history: arguments.history.clone(),
+        }),
         Suite::Differences => {
             for difference in DIFFERENCES {
                 say(format_args!(

@@ -101,7 +101,16 @@ fn joined_surrogates(bytes: &[u8]) -> Vec<u8> {
     let mut joined = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((first, behind)) = rest.split_first() {
-        if let [0xed, a @ 0xa0..=0xaf, b, 0xed, c @ 0xb0..=0xbf, d, after @ ..] = rest {
+        if let [
+            0xed,
+            a @ 0xa0..=0xaf,
+            b,
+            0xed,
+            c @ 0xb0..=0xbf,
+            d,
+            after @ ..,
+        ] = rest
+        {
             let high = (u32::from(*a & 0xf) << 6) | u32::from(*b & 0x3f);
             let low = (u32::from(*c & 0xf) << 6) | u32::from(*d & 0x3f);
             if let Some(character) = char::from_u32(0x1_0000 + (high << 10) + low) {
@@ -371,7 +380,10 @@ mod tests {
 
     #[test]
     fn surrogates_of_java_are_the_character_they_stand_for() {
-        assert_eq!(printable(Some(b"/\xed\xa0\xbd\xed\xb8\x80")), "\"/\u{1f600}\"");
+        assert_eq!(
+            printable(Some(b"/\xed\xa0\xbd\xed\xb8\x80")),
+            "\"/\u{1f600}\""
+        );
     }
 
     #[test]
