@@ -23,7 +23,7 @@ use bench::table::{self, Pairs};
 #[derive(Debug, Parser)]
 #[command(about = "Our server beside the genuine ZooKeeper; OXKEEPER_BIN names our binary")]
 struct Arguments {
-    /// Only scenarios whose name contains one of these.
+    /// Only these scenarios, or those whose names contain these words.
     only: Vec<String>,
     /// Everything shorter and smaller: about two minutes.
     #[arg(long)]
@@ -59,16 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let chosen: Vec<Scenario> = SCENARIOS
-        .into_iter()
-        .filter(|scenario| {
-            arguments.only.is_empty()
-                || arguments
-                    .only
-                    .iter()
-                    .any(|word| scenario.name.contains(word))
-        })
-        .collect();
+    let chosen = chosen(&arguments.only);
     if arguments.list {
         chosen.iter().for_each(|scenario| say(scenario.name));
         return Ok(());
@@ -116,6 +107,20 @@ fn run(arguments: &Arguments) -> Result<()> {
         begin.elapsed().as_secs_f64()
     ));
     Ok(())
+}
+
+/// The scenarios that a word names, or, where it names none, those whose names contain it.
+fn chosen(words: &[String]) -> Vec<Scenario> {
+    let wanted = |name: &str| {
+        words.iter().any(|word| {
+            let exact = SCENARIOS.iter().any(|scenario| scenario.name == word);
+            name == word || (!exact && name.contains(word))
+        })
+    };
+    SCENARIOS
+        .into_iter()
+        .filter(|scenario| words.is_empty() || wanted(scenario.name))
+        .collect()
 }
 
 fn scale(arguments: &Arguments) -> Scale {
