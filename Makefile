@@ -67,9 +67,10 @@ fuzz:  ## Fuzz every decoder entry point (needs the nightly toolchain and cargo-
 	@compat-tests/tools/deps fuzz
 	@compat-tests/tools/fuzz
 
-bench: build  ## Throughput beside the genuine ZooKeeper
+bench: build  ## Our server beside the genuine ZooKeeper; BENCH="--quick", names of scenarios: bench --help
 	@compat-tests/tools/deps test
-	@compat-tests/tools/suites bench
+	@mkdir -p "$(CACHE)/bench"
+	@$(CARGO) run --release --locked --quiet -p bench -- --out "$(CACHE)/bench/results.json" $(BENCH)
 
 differences:  ## Every deliberate difference from ZooKeeper, as the code marks it
 	@grep -rn --include='*.rs' -A3 'zk-differs:' src jute/src | sed -E 's/^([^:-]+)[:-]([0-9]+)[:-] *\/\/[\/!]? ?/\1:\2 /'

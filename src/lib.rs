@@ -24,8 +24,10 @@ pub mod storage;
 
 pub mod watch;
 
-pub mod state;
 pub mod clock;
+pub mod io;
+pub mod metrics;
+pub mod state;
 pub mod telemetry;
 
 #[cfg(test)]

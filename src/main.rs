@@ -8,7 +8,7 @@ use anyhow::Context;
 use oxkeeper::clock::SystemClock;
 use oxkeeper::config::{self, Action, Failure, Settings, Warning};
 use oxkeeper::server::{Server, ServerError};
-use oxkeeper::telemetry;
+use oxkeeper::{metrics, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// zk: ExitCode.UNABLE_TO_ACCESS_DATADIR.
@@ -41,6 +41,7 @@ fn say(out: &mut dyn Write, text: &dyn std::fmt::Display) {
 fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
     telemetry::start(config::environment("OXKEEPER_LOG").as_deref());
     end_on_panic();
+    metrics::install();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -57,7 +58,11 @@ fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
                 error.downcast_ref::<ServerError>(),
                 Some(ServerError::Storage(_))
             );
-            ExitCode::from(if of_storage { EXIT_DATA_DIR } else { EXIT_UNEXPECTED })
+            ExitCode::from(if of_storage {
+                EXIT_DATA_DIR
+            } else {
+                EXIT_UNEXPECTED
+            })
         }
     }
 }
@@ -79,7 +84,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let server = Server::start(settings, Arc::new(SystemClock)).await?;
     match server.client_addr() {
         Some(addr) => tracing::info!(%addr, version = env!("CARGO_PKG_VERSION"), "serving"),
-        None => tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving nobody: no client port"),
+        None => tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            "serving nobody: no client port"
+        ),
     }
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),

@@ -6,20 +6,22 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::Inspector;
+use crate::admin::{Inspector, MetricsProvider, Sources};
 use crate::auth::Schemes;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ensemble::{Ensemble, StartError};
+use crate::io::{HttpError, HttpListener};
 use crate::net::{Front, ListenError, Listener};
 use crate::pipeline::{Deliver, Pipeline, Shared};
 use crate::session::Greeter;
 use crate::state::{Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError};
-use crate::{ensemble, leader};
+use crate::{ensemble, leader, metrics};
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,9 @@ pub enum ServerError {
     /// The client port.
     #[error("open the client port")]
     Listen(#[from] ListenError),
+    /// The port of the metrics.
+    #[error("open the metrics' port")]
+    Metrics(#[from] HttpError),
     /// The system does not say where we listen.
     #[error("ask for the client port's address")]
     Address(#[source] io::Error),
@@ -49,6 +54,8 @@ pub struct Server {
     stop_clients: CancellationToken,
     stop_chores: CancellationToken,
     listener: Option<JoinHandle<()>>,
+    metrics_addr: Option<SocketAddr>,
+    scraped: Option<JoinHandle<()>>,
     chores: TaskTracker,
     failure: watch::Receiver<Option<Arc<StoreError>>>,
 }
@@ -93,8 +100,17 @@ impl Server {
             Some(listener) => Some(listener.local_addr().map_err(ServerError::Address)?),
             None => None,
         };
-        let stores = storage::open(&settings.storage)?;
-        let replica = Arc::new(Replica::open(Arc::clone(&stores.tree), settings.state.clone())?);
+        let scraped = match settings.admin.metrics_provider {
+            MetricsProvider::Prometheus { addr, .. } => Some(HttpListener::open(addr)?),
+            MetricsProvider::Default | MetricsProvider::Null => None,
+        };
+        let opening = Instant::now();
+        let stores = Arc::new(storage::open(&settings.storage)?);
+        let replica = Arc::new(Replica::open(
+            Arc::clone(&stores.tree),
+            settings.state.clone(),
+        )?);
+        metrics::database_opened(opening.elapsed());
         let shared = Arc::new(Shared::new(
             u64::from(settings.session.tick_ms),
             settings.state.skip_acl,
@@ -104,8 +120,8 @@ impl Server {
         }
         let ensemble = Ensemble::start(
             ensemble_config(&settings),
-            stores.log,
-            stores.snapshots,
+            Arc::clone(&stores.log),
+            Arc::clone(&stores.snapshots),
             Arc::clone(&replica),
             Arc::new(Deliver::new(Arc::clone(&shared))),
             Arc::clone(&clock),
@@ -129,20 +145,47 @@ impl Server {
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
+            metrics_addr: scraped.as_ref().map(HttpListener::local_addr),
+            scraped: None,
             chores: TaskTracker::new(),
             failure,
         };
         server.start_chores(settings.session.tick_ms, settings.leader, &clock);
+        let sources = Sources {
+            pipeline,
+            stores,
+            clock: Arc::clone(&clock),
+            client_addr,
+            standalone: true,
+            started: Instant::now(),
+        };
+        let inspector = Arc::new(Inspector::new(settings.admin, sources));
+        server.open_doors(listener, scraped, inspector, clock);
+        Ok(server)
+    }
+
+    /// From here on clients and scrapers are accepted.
+    fn open_doors(
+        &mut self,
+        listener: Option<Listener>,
+        scraped: Option<HttpListener>,
+        inspector: Arc<Inspector>,
+        clock: Arc<dyn Clock>,
+    ) {
+        if let Some(scraped) = scraped {
+            let answer = Arc::clone(&inspector) as Arc<_>;
+            let serving = scraped.run(answer, self.stop_clients.clone());
+            self.scraped = Some(tokio::spawn(serving));
+        }
         if let Some(listener) = listener {
             let front = Arc::new(Front {
-                inspector: Arc::new(Inspector::new(settings.admin, Arc::clone(&pipeline))),
-                pipeline,
+                inspector,
+                pipeline: Arc::clone(&self.pipeline),
                 clock,
             });
-            server.listener =
-                Some(tokio::spawn(listener.run(front, server.stop_clients.clone())));
+            let serving = listener.run(front, self.stop_clients.clone());
+            self.listener = Some(tokio::spawn(serving));
         }
-        Ok(server)
     }
 
     fn start_chores(&self, tick_ms: u32, config: leader::Config, clock: &Arc<dyn Clock>) {
@@ -173,6 +216,11 @@ impl Server {
         self.client_addr
     }
 
+    /// Where `/metrics` is served; `None` without Prometheus' provider.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
+    }
+
     /// Resolves with the reason when a store or the consensus has failed: the process must end.
     pub async fn failed(&self) -> RunError {
         let mut failure = self.failure.clone();
@@ -192,10 +240,10 @@ impl Server {
     /// Stops in reverse order of the start: clients, chores, ensemble and stores.
     pub async fn stop(self) {
         self.stop_clients.cancel();
-        if let Some(listener) = self.listener
-            && let Err(error) = listener.await
-        {
-            tracing::warn!(%error, "listener ended badly");
+        for listener in [self.listener, self.scraped].into_iter().flatten() {
+            if let Err(error) = listener.await {
+                tracing::warn!(%error, "listener ended badly");
+            }
         }
         self.stop_chores.cancel();
         self.chores.wait().await;

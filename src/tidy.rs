@@ -82,7 +82,10 @@ fn rooms_use_only_rooms_to_their_right() {
         };
         for (at, _) in code(source).match_indices("crate::") {
             let rest = &source.text[at + "crate::".len()..];
-            let used: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let used: String = rest
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             let allowed = ALLOWED
                 .iter()
                 .any(|(from, to, _)| *from == source.room && *to == used);

@@ -9,6 +9,7 @@
 //! - [`wire`], [`client`]: a raw client. It does *not* use the `jute` crate: an encoder that shares a
 //!   mistake with the server under test would hide it;
 //! - [`zkcli`]: scripts for the official command line client, with golden transcripts;
+//! - [`words`]: the four-letter words, with goldens;
 //! - [`differential`]: random request sequences to two servers in lockstep;
 //! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
 //! - [`hostile`]: hostile bytes and load, while others are served;
@@ -35,4 +36,5 @@ pub mod server;
 pub mod settings;
 pub mod suite;
 pub mod wire;
+pub mod words;
 pub mod zkcli;

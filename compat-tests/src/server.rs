@@ -48,6 +48,8 @@ pub struct Options {
     pub config: Vec<(String, String)>,
     /// `-D` words (name, value): for java on its command line, for ours in JVMFLAGS.
     pub properties: Vec<(String, String)>,
+    /// Words for the JVM of the genuine server, in place of [`QUICK_JVM`] and its small heap.
+    pub java: Vec<String>,
 }
 
 impl Options {
@@ -64,6 +66,13 @@ impl Options {
     pub fn property(mut self, key: &str, value: &str) -> Self {
         self.properties.retain(|(k, _)| k != key);
         self.properties.push((key.into(), value.into()));
+        self
+    }
+
+    /// The same options with these words for the JVM of the genuine server.
+    #[must_use]
+    pub fn java<const N: usize>(mut self, words: [&str; N]) -> Self {
+        self.java = words.map(str::to_owned).to_vec();
         self
     }
 }
@@ -323,9 +332,13 @@ impl Server {
 
     fn java(&self, class_path: &str) -> Command {
         let mut command = Command::new("java");
+        if self.options.java.is_empty() {
+            command.args(QUICK_JVM).arg("-Xmx512m");
+        } else {
+            command.args(&self.options.java);
+        }
         command
-            .args(QUICK_JVM)
-            .args(["-Xmx512m", "-Dzookeeper.jmx.log4j.disable=true"])
+            .arg("-Dzookeeper.jmx.log4j.disable=true")
             .args(self.words())
             .args([
                 "-cp",

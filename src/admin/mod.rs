@@ -1,9 +1,26 @@
-//! What operators see: typed reports, and their rendering as four-letter words.
+//! What operators see: typed reports, and their rendering as four-letter words and as Prometheus'
+//! text.
 //!
-//! This room reads everything to its right and changes nothing but counters.
+//! ```text
+//!   net: a word ──────▶ Inspector ─┬─▶ report: reads the server ─▶ four_letter: text
+//!   io: GET /metrics ─▶ Inspector ─┘                           ─▶ prometheus: text
+//! ```
+//!
+//! This room reads everything to its right and changes nothing but counters. Big tables are copied
+//! in parts, on a thread that may block: apply never waits for an operator.
+//!
+//! This room does not know: sockets (net, io), who may ask (everybody who reaches the port).
 
 mod config;
+mod four_letter;
 mod inspector;
+mod java;
+mod process;
+mod prometheus;
+mod report;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Commands, Conf, Config, MetricsProvider};
 pub use inspector::Inspector;
+pub use report::Sources;

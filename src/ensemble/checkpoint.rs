@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::raft::Raft;
+use super::progress::Progress;
+use super::raft::{Raft, position};
 
 /// How much log there is behind the last checkpoint.
 #[derive(Debug)]
@@ -69,7 +70,15 @@ impl Pressure {
 
 /// Takes a checkpoint whenever one is due, until `stopping`. openraft purges the log behind it,
 /// except for `Config::entries_kept`. A failure ends the core, and so this task.
-pub(super) async fn run(raft: Raft, pressure: Arc<Pressure>, stopping: CancellationToken) {
+///
+/// One that would hold nothing new is put off until something more is applied: openraft would not
+/// count it, and its end could not be told.
+pub(super) async fn run(
+    raft: Raft,
+    pressure: Arc<Pressure>,
+    progress: Arc<Progress>,
+    stopping: CancellationToken,
+) {
     let mut taken = raft.watch_snapshot_progress();
     loop {
         tokio::select! {
@@ -78,7 +87,9 @@ pub(super) async fn run(raft: Raft, pressure: Arc<Pressure>, stopping: Cancellat
         }
         pressure.begin();
         let before = taken.get();
+        let held = before.as_ref().map(position);
         let finished = async {
+            progress.until(|applied| *applied > held).await;
             raft.trigger().snapshot().await.ok()?;
             taken.wait_until(|now| *now > before).await.ok()
         };

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::state::Config as Rules;
 use crate::state::{ActionRef, BatchBuilder, LogPosition, Origin};
 
 use super::Submission;
@@ -72,6 +73,8 @@ pub(super) struct Queue {
     origin: Origin,
     limits: Limits,
     clock: Arc<dyn Clock>,
+    /// By which the proposals of this server's batches are judged, wherever they are applied.
+    rules: Rules,
     inner: Mutex<Inner>,
     work: Notify,
     room: Notify,
@@ -119,7 +122,12 @@ struct Inner {
 }
 
 impl Queue {
-    pub(super) fn new(origin: Origin, config: &Config, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        origin: Origin,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        rules: Rules,
+    ) -> Self {
         Self {
             origin,
             limits: Limits {
@@ -130,6 +138,7 @@ impl Queue {
                 queue_bytes: config.queue_bytes_max,
             },
             clock,
+            rules,
             inner: Mutex::default(),
             work: Notify::new(),
             room: Notify::new(),
@@ -151,7 +160,7 @@ impl Queue {
         let wakes = !inner.waits() && inner.has_window(&self.limits);
         let before = inner.open.len_bytes();
         if before > 0 && before + body_bytes(submission.action) > self.limits.batch_bytes {
-            inner.close_open(&*self.clock);
+            inner.close_open(&*self.clock, self.rules);
         }
         let before = inner.open.len_bytes();
         inner.last += 1;
@@ -168,7 +177,7 @@ impl Queue {
         let is_full = inner.open.count() >= self.limits.batch_ops
             || inner.open.len_bytes() >= self.limits.batch_bytes;
         if is_full {
-            inner.close_open(&*self.clock);
+            inner.close_open(&*self.clock, self.rules);
         }
         drop(inner);
         if wakes {
@@ -214,7 +223,7 @@ impl Queue {
                 return Next::Idle;
             }
             if inner.ready.is_empty() {
-                inner.close_open(&*self.clock);
+                inner.close_open(&*self.clock, self.rules);
             }
             let Some(cut) = inner.ready.pop_front() else {
                 return Next::Idle;
@@ -362,12 +371,12 @@ impl Inner {
         self.unsent = self.flight.len();
     }
 
-    /// Stamps the open batch with the wall clock and makes it ready.
-    fn close_open(&mut self, clock: &dyn Clock) {
+    /// Stamps the open batch with the wall clock and the rules, and makes it ready.
+    fn close_open(&mut self, clock: &dyn Clock, rules: Rules) {
         if self.open.count() == 0 {
             return;
         }
-        let bytes = self.open.finish(clock.wall_ms());
+        let bytes = self.open.finish(clock.wall_ms(), rules);
         self.batches += 1;
         self.ready.push_back(Cut {
             bytes,

@@ -7,8 +7,10 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::metrics::RaftServerMetrics;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics;
 use crate::state::ServerId;
 
 use super::error::Failure;
@@ -54,6 +56,15 @@ impl Role {
         }
     }
 
+    /// Whether a leader is known.
+    fn has_leader(self) -> bool {
+        match self {
+            Self::Leader { .. } => true,
+            Self::Follower { leader } | Self::Observer { leader } => leader.is_some(),
+            Self::Candidate | Self::Stopped => false,
+        }
+    }
+
     /// The term that this server leads.
     pub(super) fn leads(self) -> Option<u64> {
         match self {
@@ -84,17 +95,27 @@ pub(super) async fn watch(
     progress: Arc<Progress>,
     stopping: CancellationToken,
 ) {
-    let mut metrics = raft.server_metrics();
+    let mut server = raft.server_metrics();
+    // Since when this server knows no leader.
+    let mut leaderless = Some(Instant::now());
     loop {
-        let role = Role::of(&metrics.borrow_watched());
+        let role = Role::of(&server.borrow_watched());
         queue.lead(role.leads());
         let changed = roles.send_if_modified(|now| std::mem::replace(now, role) != role);
         if changed {
             tracing::info!(%role, "role");
+            if role == Role::Candidate {
+                metrics::looking();
+            }
+            if !role.has_leader() {
+                leaderless.get_or_insert_with(Instant::now);
+            } else if let Some(since) = leaderless.take() {
+                metrics::election_took(since.elapsed());
+            }
         }
         tokio::select! {
             () = stopping.cancelled() => break,
-            more = metrics.changed() => if more.is_err() { break },
+            more = server.changed() => if more.is_err() { break },
         }
     }
     queue.lead(None);

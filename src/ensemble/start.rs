@@ -39,7 +39,8 @@ pub(super) async fn start(
     let raft_config = Arc::new(config.raft()?);
     let origin = origin(&config, &log, &*clock).await?;
     let progress = Arc::new(Progress::new(replica.read().applied()));
-    let queue = Arc::new(Queue::new(origin, &config, clock));
+    let rules = *replica.read().config();
+    let queue = Arc::new(Queue::new(origin, &config, clock, rules));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
 
     let log_store = LogStore::new(
@@ -75,7 +76,12 @@ pub(super) async fn start(
         raft.clone(),
         stopping.clone(),
     ));
-    tasks.spawn(checkpoint::run(raft.clone(), pressure, stopping.clone()));
+    tasks.spawn(checkpoint::run(
+        raft.clone(),
+        pressure,
+        Arc::clone(&progress),
+        stopping.clone(),
+    ));
 
     let ensemble = Ensemble {
         origin,

@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::ensemble::{Ensemble, Role, Submission, SubmitError};
+use crate::metrics;
 use crate::session::Touches;
 use crate::state::{ActionRef, Identities};
 
@@ -42,6 +43,7 @@ pub async fn expire_sessions(
         }
         for session in touches.expire() {
             tracing::debug!(%session, "session expires");
+            metrics::session_expired();
             loop {
                 let submitted = ensemble.submit(Submission {
                     session,

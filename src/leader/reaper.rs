@@ -26,7 +26,9 @@ pub async fn reap(
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
     let nobody: Identities = Arc::from([]);
-    let mut rounds = interval(Duration::from_millis(config.container_check_interval_ms.max(1)));
+    let mut rounds = interval(Duration::from_millis(
+        config.container_check_interval_ms.max(1),
+    ));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick of an interval comes at once; ZooKeeper's first check comes after one.
     rounds.tick().await;

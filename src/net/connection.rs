@@ -17,6 +17,7 @@ use super::config::Config;
 use crate::admin::Inspector;
 use crate::auth::Schemes;
 use crate::clock::Clock;
+use crate::metrics;
 use crate::pipeline::{Client, Pipeline, Settle, Step, settle};
 use crate::session::{Connection, Outbox};
 
@@ -81,6 +82,7 @@ pub(super) async fn serve(
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection lost");
+        metrics::connection_dropped();
     }
     leave(&pipeline, &connection);
 }
@@ -165,6 +167,7 @@ impl Task {
             }
             () = sleep_until(self.deadline), if handshaking => {
                 tracing::debug!(peer = %connection.peer, "no session in time");
+                metrics::sessionless_connection_expired();
                 return Ok(Next::End);
             }
         }
@@ -184,8 +187,14 @@ impl Task {
         let inbox = &mut self.client.inbox;
         inbox.reserve(READ_BYTES);
         match self.stream.try_read_buf(inbox) {
-            Ok(0) => self.at_end = true,
-            Ok(_) => self.client.heard(),
+            Ok(0) => {
+                self.at_end = true;
+                metrics::connection_dropped();
+            }
+            Ok(bytes) => {
+                metrics::received(bytes);
+                self.client.heard();
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -197,7 +206,10 @@ impl Task {
         let wire = &mut self.client.wire;
         while !wire.is_empty() {
             match self.stream.try_write(wire) {
-                Ok(sent) => wire.advance(sent),
+                Ok(sent) => {
+                    metrics::sent(sent);
+                    wire.advance(sent);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -211,7 +223,7 @@ impl Task {
     async fn send_all(&mut self) -> io::Result<()> {
         let wire = &mut self.client.wire;
         while !wire.is_empty() {
-            self.stream.write_buf(wire).await?;
+            metrics::sent(self.stream.write_buf(wire).await?);
         }
         Ok(())
     }
@@ -256,8 +268,12 @@ impl Task {
                 self.stream.try_read_buf(inbox)
             };
             match tokio::time::timeout_at(self.deadline, read).await {
-                Ok(Ok(0)) | Err(_) => return Ok(false),
-                Ok(Ok(_)) => {}
+                Ok(Ok(0)) => return Ok(false),
+                Err(_elapsed) => {
+                    metrics::sessionless_connection_expired();
+                    return Ok(false);
+                }
+                Ok(Ok(bytes)) => metrics::received(bytes),
                 Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(Err(error)) => return Err(error),
             }
@@ -282,6 +298,7 @@ impl Task {
         connection.stats.received(1);
         self.front.pipeline.shared.stats.received(1);
         let text = inspector.command(word, argument, &connection).await;
+        self.front.pipeline.shared.stats.sent(1);
         self.client.wire.extend_from_slice(text.as_bytes());
         self.last_words().await
     }

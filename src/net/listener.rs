@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::Config;
 use super::connection::{Front, serve};
+use crate::metrics;
 
 /// Waiting connections that the system may hold. zk: clientPortListenBacklog, default 50 in Java;
 /// a reconnect storm is better served by a longer queue.
@@ -139,6 +140,7 @@ impl Listener {
         if !self.counts.enter(ip, &self.config) {
             // zk: NIOServerCnxnFactory: accepted and closed at once, without a word.
             tracing::debug!(%peer, "too many connections");
+            metrics::connection_rejected();
             return;
         }
         if let Err(error) = stream.set_nodelay(true) {

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use jute::{
-    ConnectRequest, DecodeError, DecodeErrorKind, ErrorCode, FrameCodec, OpCode, Reader, ReplyHeader, Request, RequestHeader,
-    reply,
+    ConnectRequest, DecodeError, DecodeErrorKind, ErrorCode, FrameCodec, OpCode, Reader,
+    ReplyHeader, Request, RequestHeader, reply,
 };
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
@@ -31,6 +31,7 @@ use super::shared::Awaits;
 use super::stop::{Settle, Step};
 use super::{Pipeline, watches::Catchup};
 use crate::ensemble::SubmitError;
+use crate::metrics;
 use crate::session::{Connection, End, Greeting, put_connect_response};
 use crate::state::{ActionRef, ReadStop, State, Zxid};
 
@@ -104,7 +105,11 @@ enum Served {
 impl Client {
     /// A client that has sent nothing yet. Its first frame may have at most
     /// `net::Config::HANDSHAKE_FRAME_BYTES_MAX` bytes.
-    pub fn new(pipeline: Arc<Pipeline>, connection: Arc<Connection>, first_frame_max: usize) -> Self {
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        connection: Arc<Connection>,
+        first_frame_max: usize,
+    ) -> Self {
         Self {
             pipeline,
             connection,
@@ -326,9 +331,13 @@ impl Client {
                 return Served::End;
             }
         };
+        metrics::session_asked();
         let read_only_asked = request.read_only.is_some();
         let pipeline = Arc::clone(&self.pipeline);
-        match pipeline.greeter.greet(state, &pipeline.shared.touches, &request) {
+        match pipeline
+            .greeter
+            .greet(state, &pipeline.shared.touches, &request)
+        {
             Greeting::Behind => Served::End,
             Greeting::Invalid => {
                 put_connect_response(&mut self.wire, None, read_only_asked);
@@ -343,7 +352,9 @@ impl Client {
                 pipeline.bind(granted.session, &self.connection);
                 put_connect_response(&mut self.wire, Some(&granted), read_only_asked);
                 self.pipeline.shared.stats.sent(1);
-                self.connection.stats.opened(state.last_zxid(), self.arrived.elapsed());
+                self.connection
+                    .stats
+                    .opened(state.last_zxid(), self.arrived.elapsed());
                 self.begin_serving();
                 Served::Done
             }
@@ -482,7 +493,14 @@ impl Client {
 
     /// The count was made without the lock: it is the answer if nothing has been applied since,
     /// or when three attempts were overtaken (then it is one that was true while it was asked).
-    fn answer_count(&mut self, state: &State, mut head: Head, at: Zxid, count: i32, tries: u32) -> Served {
+    fn answer_count(
+        &mut self,
+        state: &State,
+        mut head: Head,
+        at: Zxid,
+        count: i32,
+        tries: u32,
+    ) -> Served {
         const TRIES_MAX: u32 = 3;
         if at != state.last_zxid() && tries < TRIES_MAX {
             let path = match &head.request {
@@ -603,6 +621,7 @@ impl Client {
             }
             Err(refused) => {
                 tracing::debug!(peer = %self.connection.peer, %refused, "authentication refused");
+                metrics::auth_failed();
                 self.put_header(head, Zxid(0), ErrorCode::AUTH_FAILED);
                 Served::End
             }
@@ -635,7 +654,9 @@ impl Client {
     }
 
     fn is_admitted(&self) -> bool {
-        self.pipeline.schemes.admitted(&self.connection.identities())
+        self.pipeline
+            .schemes
+            .admitted(&self.connection.identities())
     }
 
     /// zk: AuthenticationHelper.enforceAuthentication: -124, zxid 0, then close.
@@ -671,9 +692,12 @@ impl Client {
 
     fn note_reply(&self, head: &Head, zxid: Zxid) {
         let took = self.arrived.elapsed();
-        self.connection.stats.replied(head.header.op, head.header.xid, zxid, took);
+        self.connection
+            .stats
+            .replied(head.header.op, head.header.xid, zxid, took);
         self.pipeline.shared.stats.sent(1);
         self.pipeline.shared.stats.answered(1, took);
+        metrics::read_answered(took);
     }
 }
 

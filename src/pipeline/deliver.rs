@@ -11,6 +11,7 @@ use jute::{ErrorCode, ReplyHeader, perms, reply};
 
 use super::replies;
 use super::shared::{Awaits, Pending, Shared};
+use crate::metrics::{self, Fired};
 use crate::session::{Connection, ConnectionId, End, put_connect_response};
 use crate::state::{Change, Event, Outcome, SessionId, Sink, State, Txn, permits};
 use crate::watch::{Notice, WatchTable, WatcherId};
@@ -43,6 +44,7 @@ impl Deliver {
     /// One event: its frame is encoded once for each kind and path and copied to all who watch.
     fn trigger(&self, watches: &mut WatchTable, txn: &Txn, event: &Event) {
         let mut frame = EventFrame::default();
+        let mut fired = Fired::default();
         watches.trigger(event, &mut |notice: Notice<'_>| {
             let WatcherId(number) = notice.watcher;
             let Some(connection) = self.shared.registry.of_id(ConnectionId(number)) else {
@@ -52,9 +54,11 @@ impl Deliver {
                 return;
             }
             let bytes = frame.encoded(txn.zxid.0, &notice);
+            fired.note(notice.kind.wire_type(), bytes.len());
             connection.outbox.push(|out| out.extend_from_slice(bytes));
             self.shared.tell(&connection);
         });
+        fired.record();
     }
 
     /// zk: WatchManager.triggerWatch with ServerWatcher.process: no READ, no event (9.6).
@@ -103,7 +107,9 @@ impl Deliver {
                     replies::put_outcome(out, header, &txn.outcome);
                     self.shared.stats.replied(out.len() - before);
                 });
-                connection.stats.replied(*op, *xid, txn.zxid, pending.since.elapsed());
+                connection
+                    .stats
+                    .replied(*op, *xid, txn.zxid, pending.since.elapsed());
                 self.shared.stats.sent(1);
                 self.shared.stats.answered(1, pending.since.elapsed());
             }
@@ -114,7 +120,9 @@ impl Deliver {
                 if txn.outcome == Outcome::SessionOpened {
                     let touch = self.shared.touches.of(granted.session);
                     connection.bind(granted.session, touch);
-                    self.shared.registry.bind(granted.session, connection, |_| {});
+                    self.shared
+                        .registry
+                        .bind(granted.session, connection, |_| {});
                     connection.outbox.push(|out| {
                         put_connect_response(out, Some(granted), *read_only_asked);
                     });
@@ -126,6 +134,7 @@ impl Deliver {
                 }
             }
         }
+        metrics::update_answered(pending.since.elapsed());
         connection.write_answered();
         self.shared.tell(connection);
     }
@@ -156,6 +165,14 @@ impl Deliver {
 
 impl Sink for Deliver {
     fn applied(&self, _state: &State, txn: &Txn) {
+        tracing::trace!(
+            zxid = %txn.zxid,
+            session = %txn.session,
+            cxid = txn.cxid,
+            outcome = ?txn.outcome,
+            "applied"
+        );
+        metrics::committed();
         self.note_sessions(txn);
         self.tell_watchers(txn);
         if let Some(pending) = self.take_pending(txn) {

@@ -37,6 +37,7 @@ pub use stop::{Settle, Step, settle};
 
 use crate::auth::Schemes;
 use crate::ensemble::{Ensemble, Submission, SubmitError};
+use crate::metrics;
 use crate::session::{Connection, Greeter};
 use crate::state::{ActionRef, Replica, SessionId, StoreError};
 use shared::{Awaits, Pending};
@@ -88,6 +89,7 @@ impl Pipeline {
             identities: &identities,
             action,
         })?;
+        metrics::proposed();
         pending.push_back(Pending {
             sequence,
             connection: Arc::clone(connection),

@@ -30,10 +30,7 @@ pub(super) fn put_outcome(out: &mut BytesMut, header: ReplyHeader, outcome: &Out
         }
         Outcome::Stat(stat) => put_stat(out, stat),
         Outcome::Multi(results) => put_results(out, results),
-        Outcome::Refused(_)
-        | Outcome::Done
-        | Outcome::SessionOpened
-        | Outcome::SessionClosed => {}
+        Outcome::Refused(_) | Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => {}
     }
     finish(out, mark);
 }

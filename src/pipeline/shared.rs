@@ -1,13 +1,13 @@
 //! What the connections' clients and delivery share: who waits for which proposal, who watches.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use jute::OpCode;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::session::{Connection, Granted, Registry, ServerStats, Touches};
+use crate::session::{Connection, ConnectionId, Granted, Registry, ServerStats, Touches};
 use crate::state::Origin;
 use crate::watch::WatchTable;
 
@@ -83,6 +83,15 @@ impl Shared {
     /// Requests of clients that wait for their proposals.
     pub fn outstanding(&self) -> usize {
         self.pending.lock().len()
+    }
+
+    /// Requests that wait for their proposals, by connection.
+    pub fn outstanding_by_connection(&self) -> HashMap<ConnectionId, u64> {
+        let mut counts = HashMap::new();
+        for pending in self.pending.lock().iter() {
+            *counts.entry(pending.connection.id).or_default() += 1;
+        }
+        counts
     }
 
     /// Remembers that a connection must be woken after the slice.

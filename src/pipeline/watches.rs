@@ -76,7 +76,12 @@ impl Client {
     }
 
     /// Serves addWatch, checkWatches, removeWatches, setWatches and setWatches2.
-    pub(super) fn serve_watch(&mut self, state: &State, request: &Request, from: Catchup) -> Watched {
+    pub(super) fn serve_watch(
+        &mut self,
+        state: &State,
+        request: &Request,
+        from: Catchup,
+    ) -> Watched {
         match request {
             Request::AddWatch(add) => {
                 let registration = match add.mode {
@@ -84,10 +89,10 @@ impl Client {
                     1 => Registration::PersistentRecursive,
                     _ => return Watched::Reply(ErrorCode::MARSHALLING_ERROR),
                 };
-                let Some(path) = &add.path else {
-                    return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
-                };
-                self.add(path, registration);
+                // A null path is accepted, and nothing ever happens to it.
+                if let Some(path) = &add.path {
+                    self.add(path, registration);
+                }
                 Watched::Added
             }
             Request::CheckWatches(check) => {
@@ -126,8 +131,11 @@ impl Client {
     }
 
     fn look(&self, path: Option<&Text>, kind: i32, remove: bool) -> ErrorCode {
-        let (Some(path), Ok(kind)) = (path, RemoveKind::try_from(kind)) else {
+        let Ok(kind) = RemoveKind::try_from(kind) else {
             return ErrorCode::MARSHALLING_ERROR;
+        };
+        let Some(path) = path else {
+            return ErrorCode::NO_WATCHER;
         };
         let mut watches = self.pipeline.shared.watches.lock();
         let found = if remove {
@@ -158,6 +166,10 @@ impl Client {
             let paths = paths.as_deref().unwrap_or_default();
             for path in paths.iter().skip(at.done) {
                 let Some(path) = path else {
+                    if matches!(list, List::Persistent | List::PersistentRecursive) {
+                        at.done += 1;
+                        continue;
+                    }
                     return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
                 };
                 if let Err(missing) = self.catch_up_path(state, relative_zxid, *list, path) {

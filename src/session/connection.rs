@@ -122,7 +122,6 @@ pub struct ConnectionStats {
     last_op: AtomicI32,
     last_cxid: AtomicI64,
     last_zxid: AtomicI64,
-    last_response: AtomicU64,
     last_latency_ms: AtomicU64,
     min_latency_ms: AtomicU64,
     max_latency_ms: AtomicU64,
@@ -144,8 +143,6 @@ pub struct ConnectionFigures {
     pub last_cxid: i64,
     /// Zxid of the last reply; -1 before the first.
     pub last_zxid: i64,
-    /// Number of the last reply among all of this connection.
-    pub last_response: u64,
     /// Latency of the last request, milliseconds.
     pub last_latency_ms: u64,
     /// Smallest latency, milliseconds, 0 before the first.
@@ -167,7 +164,6 @@ impl Default for ConnectionStats {
             last_op: AtomicI32::new(NO_OP),
             last_cxid: AtomicI64::new(-1),
             last_zxid: AtomicI64::new(-1),
-            last_response: AtomicU64::new(0),
             last_latency_ms: AtomicU64::new(0),
             min_latency_ms: AtomicU64::new(u64::MAX),
             max_latency_ms: AtomicU64::new(0),
@@ -188,16 +184,25 @@ impl ConnectionStats {
     }
 
     /// A request has been answered.
+    ///
+    /// zk: ServerCnxn.updateStatsForResponse: the xids of pings and the like are not the client's
+    /// last; ZooKeeperServer.processPacket: auth and sasl never come to the counters.
     pub fn replied(&self, op: OpCode, xid: i32, zxid: Zxid, took: Duration) {
-        self.last_op.store(op.0, Ordering::Relaxed);
-        self.last_cxid.store(i64::from(xid), Ordering::Relaxed);
+        if !matches!(op, OpCode::AUTH | OpCode::SASL) {
+            self.last_op.store(op.0, Ordering::Relaxed);
+        }
+        if xid >= 0 {
+            self.last_cxid.store(i64::from(xid), Ordering::Relaxed);
+        }
         self.last_zxid.store(zxid.0, Ordering::Relaxed);
         self.took(took);
     }
 
     /// Its session has been opened or renewed.
     pub fn opened(&self, zxid: Zxid, took: Duration) {
-        self.last_op.store(OpCode::CREATE_SESSION.0, Ordering::Relaxed);
+        self.last_op
+            .store(OpCode::CREATE_SESSION.0, Ordering::Relaxed);
+        self.last_cxid.store(0, Ordering::Relaxed);
         self.last_zxid.store(zxid.0, Ordering::Relaxed);
         self.took(took);
     }
@@ -205,7 +210,6 @@ impl ConnectionStats {
     fn took(&self, took: Duration) {
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.sent.fetch_add(1, Ordering::Relaxed);
-        self.last_response.fetch_add(1, Ordering::Relaxed);
         self.last_latency_ms.store(ms, Ordering::Relaxed);
         self.min_latency_ms.fetch_min(ms, Ordering::Relaxed);
         self.max_latency_ms.fetch_max(ms, Ordering::Relaxed);
@@ -221,7 +225,8 @@ impl ConnectionStats {
         self.last_cxid.store(-1, Ordering::Relaxed);
         self.last_zxid.store(-1, Ordering::Relaxed);
         self.last_latency_ms.store(0, Ordering::Relaxed);
-        self.min_latency_ms.store(fresh.min_latency_ms.into_inner(), Ordering::Relaxed);
+        self.min_latency_ms
+            .store(fresh.min_latency_ms.into_inner(), Ordering::Relaxed);
         self.max_latency_ms.store(0, Ordering::Relaxed);
         self.sum_latency_ms.store(0, Ordering::Relaxed);
     }
@@ -240,7 +245,6 @@ impl ConnectionStats {
             },
             last_cxid: self.last_cxid.load(Ordering::Relaxed),
             last_zxid: self.last_zxid.load(Ordering::Relaxed),
-            last_response: self.last_response.load(Ordering::Relaxed),
             last_latency_ms: self.last_latency_ms.load(Ordering::Relaxed),
             min_latency_ms: match self.min_latency_ms.load(Ordering::Relaxed) {
                 u64::MAX => 0,

@@ -34,7 +34,10 @@ impl Registry {
     ) -> Arc<Connection> {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
         let connection = Arc::new(Connection::new(id, peer, identities, outbox));
-        self.tables.write().by_id.insert(id, Arc::clone(&connection));
+        self.tables
+            .write()
+            .by_id
+            .insert(id, Arc::clone(&connection));
         connection
     }
 
@@ -43,7 +46,11 @@ impl Registry {
         let mut tables = self.tables.write();
         tables.by_id.remove(&connection.id);
         let session = connection.session();
-        if tables.by_session.get(&session).is_some_and(|bound| bound.id == connection.id) {
+        if tables
+            .by_session
+            .get(&session)
+            .is_some_and(|bound| bound.id == connection.id)
+        {
             tables.by_session.remove(&session);
         }
     }
@@ -52,7 +59,12 @@ impl Registry {
     ///
     /// `fence` runs before the old connection is told, so that what it still wants to propose can
     /// be refused from then on (protocol.md 10.9).
-    pub fn bind(&self, session: SessionId, connection: &Arc<Connection>, fence: impl FnOnce(&Connection)) {
+    pub fn bind(
+        &self,
+        session: SessionId,
+        connection: &Arc<Connection>,
+        fence: impl FnOnce(&Connection),
+    ) {
         let mut tables = self.tables.write();
         if !tables.by_id.contains_key(&connection.id) {
             // It has left while its session was being opened.

@@ -67,7 +67,8 @@ impl ServerStats {
     pub fn answered(&self, requests: u64, took: Duration) {
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.latency_count.fetch_add(requests, Ordering::Relaxed);
-        self.latency_sum_ms.fetch_add(ms.saturating_mul(requests), Ordering::Relaxed);
+        self.latency_sum_ms
+            .fetch_add(ms.saturating_mul(requests), Ordering::Relaxed);
         self.latency_min_ms.fetch_min(ms, Ordering::Relaxed);
         self.latency_max_ms.fetch_max(ms, Ordering::Relaxed);
     }
@@ -97,7 +98,10 @@ impl ServerStats {
     }
 
     /// All numbers as they are now.
-    #[expect(clippy::cast_precision_loss, reason = "a mean with four decimals needs no more")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a mean with four decimals needs no more"
+    )]
     pub fn figures(&self) -> ServerFigures {
         let count = self.latency_count.load(Ordering::Relaxed);
         let sum = self.latency_sum_ms.load(Ordering::Relaxed);
@@ -109,7 +113,11 @@ impl ServerStats {
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
             latency_min_ms,
-            latency_avg_ms: if count == 0 { 0.0 } else { sum as f64 / count as f64 },
+            latency_avg_ms: if count == 0 {
+                0.0
+            } else {
+                sum as f64 / count as f64
+            },
             latency_max_ms: self.latency_max_ms.load(Ordering::Relaxed),
             reply_bytes: [
                 self.reply_last_bytes.load(Ordering::Relaxed),

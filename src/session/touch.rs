@@ -104,12 +104,17 @@ impl Touches {
     pub fn deadline_ms(&self, touch: &Touch) -> u64 {
         let timeout_ms = u64::try_from(touch.timeout_ms()).unwrap_or(0);
         let due = touch.heard_ms().saturating_add(timeout_ms);
-        (due / self.tick_ms).saturating_add(1).saturating_mul(self.tick_ms)
+        (due / self.tick_ms)
+            .saturating_add(1)
+            .saturating_mul(self.tick_ms)
     }
 
     /// Marks every session whose time is over as closing and returns them, in order.
     pub fn expire(&self) -> Vec<SessionId> {
-        let now_ms = self.now_ms();
+        self.expire_by(self.now_ms())
+    }
+
+    fn expire_by(&self, now_ms: u64) -> Vec<SessionId> {
         let sessions = self.sessions.read();
         sessions
             .iter()
@@ -134,7 +139,10 @@ impl Touches {
     pub fn buckets(&self) -> BTreeMap<u64, Vec<SessionId>> {
         let mut buckets: BTreeMap<u64, Vec<SessionId>> = BTreeMap::new();
         for (id, touch) in self.sessions.read().iter() {
-            buckets.entry(self.deadline_ms(touch)).or_default().push(*id);
+            buckets
+                .entry(self.deadline_ms(touch))
+                .or_default()
+                .push(*id);
         }
         buckets
     }
@@ -147,31 +155,53 @@ impl Touches {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_session_lives_between_its_timeout_and_a_tick_more() {
-        let touches = Touches::new(2000);
-        touches.start(SessionId(7), 5000);
-        tokio::time::advance(Duration::from_millis(5999)).await;
-        assert_eq!(touches.expire(), Vec::new());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(touches.expire(), vec![SessionId(7)]);
-        assert_eq!(touches.expire(), Vec::new(), "expired once only");
+    /// A session that was heard of at `heard_ms` and has this timeout.
+    fn session(touches: &Touches, heard_ms: u64, timeout_ms: i32) -> SessionId {
+        let id = SessionId(7);
+        touches.start(id, timeout_ms);
+        let touch = touches.of(id).expect("started");
+        touch.heard_ms.store(heard_ms, Ordering::Relaxed);
+        id
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_touch_starts_the_timeout_again_with_what_the_handshake_granted() {
+    #[test]
+    fn a_session_lives_between_its_timeout_and_a_tick_more() {
+        let touches = Touches::new(2000);
+        let id = session(&touches, 100, 5000);
+        assert_eq!(touches.expire_by(5999), Vec::new());
+        assert_eq!(touches.expire_by(6000), vec![id]);
+        assert_eq!(touches.expire_by(6000), Vec::new(), "expired once only");
+    }
+
+    #[test]
+    fn a_deadline_on_a_tick_is_rounded_up_to_the_next() {
         let touches = Touches::new(1000);
-        touches.start(SessionId(7), 5000);
-        tokio::time::advance(Duration::from_millis(4000)).await;
-        let touch = touches.of(SessionId(7)).expect("started");
+        let id = session(&touches, 1000, 5000);
+        assert_eq!(touches.expire_by(6999), Vec::new());
+        assert_eq!(touches.expire_by(7000), vec![id]);
+    }
+
+    #[test]
+    fn the_timeout_of_the_last_handshake_counts() {
+        let touches = Touches::new(1000);
+        let id = session(&touches, 0, 5000);
+        let touch = touches.of(id).expect("started");
         touches.renew(&touch, 10_000);
-        tokio::time::advance(Duration::from_millis(10_000)).await;
-        assert_eq!(touches.expire(), Vec::new());
-        tokio::time::advance(Duration::from_millis(1000)).await;
-        assert_eq!(touches.expire(), vec![SessionId(7)]);
+        touch.heard_ms.store(0, Ordering::Relaxed);
+        assert_eq!(touches.expire_by(10_999), Vec::new());
+        assert_eq!(touches.expire_by(11_000), vec![id]);
+    }
+
+    #[test]
+    fn a_new_leader_gives_every_session_its_whole_timeout() {
+        let touches = Touches::new(1000);
+        let id = session(&touches, 0, 5000);
+        assert_eq!(touches.expire_by(6000), vec![id]);
+        touches.restart_all();
+        let touch = touches.of(id).expect("still there");
+        assert!(!touch.closing());
+        assert!(touches.deadline_ms(&touch) >= 6000);
     }
 }

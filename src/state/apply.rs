@@ -15,6 +15,7 @@
 
 use parking_lot::RwLockUpgradableReadGuard;
 
+use super::config::Config;
 use super::ids::{LogPosition, Origin};
 use super::judge::Judge;
 use super::proposal::{Batch, Proposal};
@@ -78,7 +79,12 @@ impl Replica {
             check_order(&state, position)?;
             let time_ms = batch.time_ms.max(state.meta.last_time_ms);
             let first = txns.len();
-            let counters = judge_slice(&state, work, position, time_ms, slice, &mut txns)?;
+            let stamp = Stamp {
+                position,
+                time_ms,
+                rules: batch.rules,
+            };
+            let counters = judge_slice(&state, work, stamp, slice, &mut txns)?;
             let mut state = RwLockUpgradableReadGuard::upgrade(state);
             for (txn, counters) in txns.iter().skip(first).zip(counters) {
                 state.install(txn, counters);
@@ -110,12 +116,19 @@ fn check_order(state: &State, position: LogPosition) -> Result<(), ApplyError> {
     }
 }
 
+/// What an entry says of all its proposals.
+#[derive(Clone, Copy)]
+struct Stamp {
+    position: LogPosition,
+    time_ms: i64,
+    rules: Config,
+}
+
 /// Judges a slice. Adds its txns to `txns`; for each, the counters after it.
 fn judge_slice(
     state: &State,
     work: &mut Work,
-    position: LogPosition,
-    time_ms: i64,
+    stamp: Stamp,
     slice: &[Proposal],
     txns: &mut Vec<Txn>,
 ) -> Result<Vec<Counters>, StoreError> {
@@ -126,12 +139,13 @@ fn judge_slice(
         if !take_turn(state, work, proposal) {
             continue;
         }
-        let zxid = last_zxid.next(position.term);
+        let zxid = last_zxid.next(stamp.position.term);
         let mut judge = Judge {
             state,
             work,
             zxid,
-            time_ms,
+            time_ms: stamp.time_ms,
+            rules: stamp.rules,
             server: proposal.origin.server,
             session: proposal.session,
             identities: &proposal.identities,
@@ -147,7 +161,7 @@ fn judge_slice(
             session: proposal.session,
             cxid: proposal.cxid,
             zxid,
-            time_ms,
+            time_ms: stamp.time_ms,
             outcome,
             changes: std::mem::take(&mut work.changes),
             events: std::mem::take(&mut work.events),

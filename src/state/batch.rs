@@ -20,6 +20,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use jute::OpCode;
 
+use super::config::Config;
 use super::identity::{Identities, Identity};
 use super::ids::{Origin, ServerId, SessionId};
 use super::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
@@ -34,9 +35,10 @@ mod tag {
     pub(super) const REAP: u8 = 20;
 }
 
-/// Version, time, count.
-const HEADER_BYTES: usize = 1 + 8 + 4;
-const COUNT_OFFSET: usize = 1 + 8;
+/// Version, time, rules, count.
+const HEADER_BYTES: usize = 1 + 8 + 1 + 4;
+const RULES_OFFSET: usize = 1 + 8;
+const COUNT_OFFSET: usize = RULES_OFFSET + 1;
 /// The shortest action: tag, gap, session, cxid.
 const ACTION_BYTES_MIN: usize = 1 + 1 + 8 + 1;
 
@@ -128,13 +130,16 @@ impl BatchBuilder {
 
     /// Stamps the batch and gives it away; the builder is empty then and keeps its memory as far
     /// as the buffer is not shared any more.
-    pub fn finish(&mut self, time_ms: i64) -> Bytes {
+    pub fn finish(&mut self, time_ms: i64, rules: Config) -> Bytes {
         if self.out.is_empty() {
             self.out.put_u8(BatchFormat::V1 as u8);
             self.out.put_bytes(0, HEADER_BYTES - 1);
         }
-        if let Some(place) = self.out.get_mut(1..COUNT_OFFSET) {
+        if let Some(place) = self.out.get_mut(1..RULES_OFFSET) {
             place.copy_from_slice(&time_ms.to_be_bytes());
+        }
+        if let Some(place) = self.out.get_mut(RULES_OFFSET) {
+            *place = rules.bits();
         }
         if let Some(place) = self.out.get_mut(COUNT_OFFSET..HEADER_BYTES) {
             place.copy_from_slice(&self.count.to_be_bytes());
@@ -166,7 +171,7 @@ impl Batch {
                 proposal.action.borrowed(),
             );
         }
-        builder.finish(self.time_ms)
+        builder.finish(self.time_ms, self.rules)
     }
 
     /// Reads a batch. Bodies are slices of `bytes`; everything else is owned.
@@ -180,6 +185,8 @@ impl Batch {
             return Err(FormatError::Version { found: version });
         }
         let time_ms = i64::from_be_bytes(reader.array("time")?);
+        let rules = Config::from_bits(reader.u8("rules")?)
+            .ok_or(FormatError::Impossible { field: "rules" })?;
         let count = u32::from_be_bytes(reader.array("count")?) as usize;
         if count > reader.remaining() / ACTION_BYTES_MIN {
             return Err(FormatError::Truncated { field: "proposals" });
@@ -204,7 +211,11 @@ impl Batch {
         if reader.remaining() > 0 {
             return Err(FormatError::Impossible { field: "count" });
         }
-        Ok(Self { time_ms, proposals })
+        Ok(Self {
+            time_ms,
+            rules,
+            proposals,
+        })
     }
 }
 
@@ -456,8 +467,16 @@ mod tests {
                     action,
                 },
             );
-        (any::<i64>(), proptest::collection::vec(proposal, 0..8))
-            .prop_map(|(time_ms, proposals)| Batch { time_ms, proposals })
+        (
+            any::<i64>(),
+            0..0b10_0000_u8,
+            proptest::collection::vec(proposal, 0..8),
+        )
+            .prop_map(|(time_ms, bits, proposals)| Batch {
+                time_ms,
+                rules: Config::from_bits(bits).unwrap(),
+                proposals,
+            })
     }
 
     proptest! {
@@ -512,7 +531,10 @@ mod tests {
         assert_eq!(builder.len_bytes() - first, ACTION_BYTES_MIN);
         assert_eq!(builder.count(), 2);
         assert_eq!(
-            Batch::decode(builder.finish(9)).unwrap().proposals[1].sequence,
+            Batch::decode(builder.finish(9, Config::default()))
+                .unwrap()
+                .proposals[1]
+                .sequence,
             2
         );
         assert_eq!((builder.len_bytes(), builder.count()), (0, 0));

@@ -1,7 +1,8 @@
 //! The settings that change how a request is judged. `config/` fills this in; the room only reads it.
 //!
-//! They are part of what every replica must agree on: two servers that differ here would judge the
-//! same proposal differently. Credentials are not here: whoever is `super` is known from the auth ids
+//! The leader stamps them on each batch, and whoever applies the batch judges by the stamp: servers
+//! that differ here, or one that is restarted with other settings, still make the same state of the
+//! same log. Reads go by the server's own. Credentials are not here: whoever is `super` is known from the auth ids
 //! in the proposal, so the super digest belongs to `auth/`.
 
 /// What judging needs to know of the operator's wishes.
@@ -28,5 +29,33 @@ impl Default for Config {
             reconfig_enabled: false,
             digest_enabled: true,
         }
+    }
+}
+
+impl Config {
+    /// As a batch holds them: one bit each, in the order of the fields.
+    pub(super) fn bits(self) -> u8 {
+        let flags = [
+            self.skip_acl,
+            self.enforce_quota,
+            self.extended_types,
+            self.reconfig_enabled,
+            self.digest_enabled,
+        ];
+        let bit = |(place, flag): (usize, bool)| u8::from(flag) << place;
+        flags.into_iter().enumerate().map(bit).sum()
+    }
+
+    /// The reverse of [`Self::bits`]; `None` if a bit is set that this program does not know.
+    pub(super) fn from_bits(bits: u8) -> Option<Self> {
+        const KNOWN: u8 = 0b1_1111;
+        let flag = |place: u8| bits & (1 << place) != 0;
+        (bits & !KNOWN == 0).then(|| Self {
+            skip_acl: flag(0),
+            enforce_quota: flag(1),
+            extended_types: flag(2),
+            reconfig_enabled: flag(3),
+            digest_enabled: flag(4),
+        })
     }
 }

@@ -71,6 +71,12 @@ pub struct LogPosition {
     pub index: u64,
 }
 
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.term, self.index)
+    }
+}
+
 /// Interned ACL list. 0 is the list that everybody uses: `world:anyone`, all permissions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct AclId(pub u32);

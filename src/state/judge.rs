@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jute::{Acl, ErrorCode, Request};
 
 use super::acl::{closed_list, open_list, permits};
+use super::config::Config;
 use super::identity::Identity;
 use super::ids::{AclId, ServerId, SessionId, Zxid};
 use super::path;
@@ -17,7 +18,7 @@ use super::replica::State;
 use super::store::StoreError;
 use super::tree::{Form, NewZnode};
 use super::txn::{Change, Outcome};
-use super::work::{Held, Work};
+use super::work::{Held, Layer, Work};
 use super::znode::{Kind, Owner, Znode};
 
 /// Why judging went no further.
@@ -48,6 +49,8 @@ pub(super) struct Judge<'a> {
     pub(super) work: &'a mut Work,
     pub(super) zxid: Zxid,
     pub(super) time_ms: i64,
+    /// The batch's, not this server's.
+    pub(super) rules: Config,
     pub(super) server: ServerId,
     pub(super) session: SessionId,
     pub(super) identities: &'a [Identity],
@@ -102,12 +105,14 @@ impl Judge<'_> {
             Request::SetAcl(set_acl) => self.set_acl(set_acl).map(Outcome::Stat),
             Request::Check(check) => self.check(check).map(|()| Outcome::Done),
             Request::Multi(multi) => self.multi(multi),
-            // zk: PrepRequestProcessor, reconfig: reconfigEnabled is asked before all else.
-            // zk: PrepRequestProcessor, case reconfig: enabled first, then "not standalone".
-            Request::Reconfig(_) if self.state.config().reconfig_enabled => {
+            // zk: PrepRequestProcessor, reconfig: enabled, session, not standalone, in this order.
+            Request::Reconfig(_) if !self.rules.reconfig_enabled => {
+                Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED))
+            }
+            Request::Reconfig(_) => {
+                self.session_alive()?;
                 Err(Stop::Refused(ErrorCode::UNIMPLEMENTED))
             }
-            Request::Reconfig(_) => Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED)),
             Request::Exists(_)
             | Request::GetData(_)
             | Request::GetAcl(_)
@@ -137,8 +142,17 @@ impl Judge<'_> {
 
     /// A znode as it is for this proposal. `path`: anything.
     pub(super) fn znode(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError> {
+        self.znode_under(&self.work.layers(), path)
+    }
+
+    /// A znode as `layers`, topmost first, over the state say.
+    pub(super) fn znode_under(
+        &self,
+        layers: &[&Layer],
+        path: &str,
+    ) -> Result<Option<Arc<Znode>>, StoreError> {
         let path = path::resolve(path);
-        for layer in self.work.layers() {
+        for layer in layers {
             if let Some(held) = layer.znodes.get(path) {
                 return Ok(held.znode.clone());
             }
@@ -201,7 +215,7 @@ impl Judge<'_> {
 
     /// What kind of node this owner makes.
     pub(super) fn kind(&self, owner: Owner) -> Kind {
-        owner.kind(self.state.config().extended_types)
+        owner.kind(self.rules.extended_types)
     }
 
     /// The list behind an id.
@@ -272,7 +286,7 @@ impl Judge<'_> {
             return Ok(());
         }
         let list = self.acl_list(acl);
-        if permits(&list, self.identities, perms, self.state.config().skip_acl) {
+        if permits(&list, self.identities, perms, self.rules.skip_acl) {
             return Ok(());
         }
         Err(Stop::Refused(ErrorCode::NO_AUTH))

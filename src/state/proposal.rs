@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jute::OpCode;
 
+use super::config::Config;
 use super::identity::Identities;
 use super::ids::{Origin, SessionId};
 
@@ -71,6 +72,10 @@ pub enum BatchFormat {
 pub struct Batch {
     /// The leader's wall clock, milliseconds since 1970.
     pub time_ms: i64,
+    /// The leader's settings that judging depends on. They come from the log, not from the server
+    /// that applies: a log that is applied again after a restart with other settings, or on another
+    /// server, must give the same state.
+    pub rules: Config,
     /// In the order in which they are judged.
     pub proposals: Vec<Proposal>,
 }

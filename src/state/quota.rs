@@ -19,6 +19,7 @@ use super::judge::{Judge, Stop};
 use super::path;
 use super::store::StoreError;
 use super::txn::Change;
+use super::work::Layer;
 use super::znode::Znode;
 
 const LIMITS: &str = "zookeeper_limits";
@@ -117,20 +118,22 @@ fn difference(after: usize, before: usize) -> i64 {
 impl Judge<'_> {
     /// Refuses with -125 what a hard limit forbids; `before`: the node that setData replaces.
     ///
-    /// zk: ZooKeeperServer.checkQuota: text that cannot be parsed makes it fail, hence -5.
+    /// zk: ZooKeeperServer.checkQuota: text that cannot be parsed makes it fail, hence -5. Limits
+    /// and stats are those before the whole multi: its ops together may exceed a limit.
     pub(super) fn quota_permits(
         &self,
         path: &str,
         data_bytes: usize,
         before: Option<&Znode>,
     ) -> Result<(), Stop> {
-        if !self.state.config().enforce_quota {
+        if !self.rules.enforce_quota {
             return Ok(());
         }
-        let Some(root) = self.quota_root(path) else {
+        let committed = [self.work.committed()];
+        let Some(root) = self.quota_root(&committed, path) else {
             return Ok(());
         };
-        let Some(limits) = self.znode(&limits_path(root))? else {
+        let Some(limits) = self.znode_under(&committed, &limits_path(root))? else {
             return Ok(());
         };
         let unreadable = Stop::Refused(ErrorCode::MARSHALLING_ERROR);
@@ -145,7 +148,7 @@ impl Judge<'_> {
         if !count_asked && !bytes_asked {
             return Ok(());
         }
-        let Some(used) = self.znode(&stats_path(root))? else {
+        let Some(used) = self.znode_under(&committed, &stats_path(root))? else {
             return Ok(());
         };
         let Some(used) = Track::parse(used.data.as_deref()) else {
@@ -213,11 +216,11 @@ impl Judge<'_> {
         self.use_quota(path, difference(after_bytes, before_bytes), 0)
     }
 
-    /// The deepest of the path and its ancestors that is under quota.
+    /// The deepest of the path and its ancestors that is under quota, as `layers` over the state
+    /// say.
     ///
     /// zk: DataTree.getMaxPrefixWithQuota.
-    fn quota_root<'p>(&self, path: &'p str) -> Option<&'p str> {
-        let layers = self.work.layers();
+    fn quota_root<'p>(&self, layers: &[&Layer], path: &'p str) -> Option<&'p str> {
         if !self.state.has_quotas() && layers.iter().all(|layer| layer.quotas.is_empty()) {
             return None;
         }
@@ -235,7 +238,7 @@ impl Judge<'_> {
 
     /// zk: DataTree.updateQuotaStat.
     fn use_quota(&mut self, path: &str, bytes: i64, count: i64) -> Result<(), StoreError> {
-        let Some(root) = self.quota_root(path) else {
+        let Some(root) = self.quota_root(&self.work.layers(), path) else {
             return Ok(());
         };
         let stats_path = stats_path(root);

@@ -146,6 +146,11 @@ impl Work {
         }
     }
 
+    /// What the txns before this one have changed.
+    pub(super) fn committed(&self) -> &Layer {
+        &self.slice
+    }
+
     /// The layers, topmost first.
     pub(super) fn layers(&self) -> [&Layer; 2] {
         [&self.multi, &self.slice]

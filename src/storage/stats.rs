@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::metrics;
+
 /// Counters of the log's writer; written by its thread, read by anybody.
 #[derive(Debug, Default)]
 pub(super) struct LogCounters {
@@ -19,6 +21,7 @@ impl LogCounters {
     /// One synced group of `jobs` appends and votes took `took`.
     pub(super) fn synced(&self, jobs: usize, took: Duration, slow: bool) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        metrics::fsync_took(took, jobs);
         self.syncs.fetch_add(1, Relaxed);
         self.sync_us_sum.fetch_add(us, Relaxed);
         self.sync_us_max.fetch_max(us, Relaxed);

@@ -105,6 +105,15 @@ impl Paths {
         self.slab.iter()
     }
 
+    /// Those in `count` slots from `from` on; `None` behind the last.
+    pub(super) fn part(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> Option<impl Iterator<Item = &WatchedPath>> {
+        self.slab.part(from, count)
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let indexed = self.index.iter().map(HashTable::len).sum();

@@ -3,6 +3,8 @@
 //! zk-differs: ZooKeeper goes on counting, and listing with no paths, a connection whose watches
 //! have all been triggered, since it forgets to take it off its table. Here it is gone.
 
+use std::sync::Arc;
+
 use super::modes::Modes;
 use super::table::{WatchTable, WatcherId};
 
@@ -84,5 +86,28 @@ impl WatchTable {
             watchers.sort_unstable();
             (&*watched.text, watchers)
         })
+    }
+
+    /// Copies a part of the data table to `found`: each pair of a path and one of its watchers, in
+    /// no meaningful order. For `wchc` and `wchp` of tables that are too large to be copied under
+    /// one lock: begin with `from` 0, go on at the answer, in as many steps as it takes. What comes
+    /// and goes between the steps may be missed.
+    pub fn copy_part(
+        &self,
+        from: usize,
+        slots: usize,
+        found: &mut Vec<(Arc<str>, WatcherId)>,
+    ) -> Option<usize> {
+        for watched in self.paths.part(from, slots)? {
+            if !watched.entries.any_data() {
+                continue;
+            }
+            let path: Arc<str> = Arc::from(&*watched.text);
+            let entries = watched.entries.as_slice().iter();
+            let in_data = entries.filter(|entry| entry.modes.meets(Modes::DATA_TABLE));
+            let watchers = in_data.filter_map(|entry| self.watchers.get(entry.watcher));
+            found.extend(watchers.map(|watcher| (Arc::clone(&path), watcher.id)));
+        }
+        Some(from.saturating_add(slots))
     }
 }

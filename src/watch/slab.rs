@@ -88,6 +88,19 @@ impl<T> Slab<T> {
         })
     }
 
+    /// The values in `count` slots from `from` on; `None` behind the last slot.
+    pub(super) fn part(&self, from: usize, count: usize) -> Option<impl Iterator<Item = &T>> {
+        let end = from.saturating_add(count).min(self.slots.len());
+        let slots = self
+            .slots
+            .get(from..end)
+            .filter(|slots| !slots.is_empty())?;
+        Some(slots.iter().filter_map(|slot| match slot {
+            Slot::Used(value) => Some(value),
+            Slot::Free(_) => None,
+        }))
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.used

@@ -89,11 +89,40 @@ fn now_ms() -> i64 {
 pub fn printable(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(
         || "null".into(),
-        |bytes| match std::str::from_utf8(bytes) {
+        |bytes| match String::from_utf8(joined_surrogates(bytes)) {
             Ok(text) => format!("{text:?}"),
             Err(_) => format!("x{}", hex(bytes)),
         },
     )
+}
+
+/// Characters above U+FFFF as UTF-8 has them, where Java's encoder wrote two surrogates.
+fn joined_surrogates(bytes: &[u8]) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, behind)) = rest.split_first() {
+        if let [
+            0xed,
+            a @ 0xa0..=0xaf,
+            b,
+            0xed,
+            c @ 0xb0..=0xbf,
+            d,
+            after @ ..,
+        ] = rest
+        {
+            let high = (u32::from(*a & 0xf) << 6) | u32::from(*b & 0x3f);
+            let low = (u32::from(*c & 0xf) << 6) | u32::from(*d & 0x3f);
+            if let Some(character) = char::from_u32(0x1_0000 + (high << 10) + low) {
+                joined.extend(character.to_string().bytes());
+                rest = after;
+                continue;
+            }
+        }
+        joined.push(*first);
+        rest = behind;
+    }
+    joined
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -250,6 +279,7 @@ pub fn word(symbols: &mut Symbols, word: &str, answer: &[u8]) -> String {
             !line.contains("Size=") && !line.contains("ort=") && !line.contains("Dir=")
         }),
         "envi" | "dirs" => {
+            lines.retain(|line| !line.starts_with("oxkeeper."));
             for line in &mut lines {
                 *line = line.split(['=', ' ']).next().unwrap_or_default().to_owned();
             }
@@ -265,7 +295,27 @@ pub fn word(symbols: &mut Symbols, word: &str, answer: &[u8]) -> String {
             lines.retain(|line| SAME.iter().any(|key| line.split('\t').next() == Some(key)));
             lines.sort();
         }
-        "wchc" | "wchp" => return watch_groups(symbols, lines),
+        // The genuine server goes on counting connections whose watches have all fired.
+        "wchs" => {
+            for line in &mut lines {
+                if let Some((_, paths)) = line.split_once(" connections ") {
+                    *line = format!("N connections {paths}");
+                }
+            }
+        }
+        "wchc" => {
+            let next_is_item = |index: usize| {
+                lines
+                    .get(index + 1)
+                    .is_some_and(|line| line.starts_with('\t'))
+            };
+            let kept: Vec<String> = (0..lines.len())
+                .filter(|index| !lines[*index].starts_with("0x") || next_is_item(*index))
+                .map(|index| lines[index].clone())
+                .collect();
+            return watch_groups(symbols, kept);
+        }
+        "wchp" => return watch_groups(symbols, lines),
         "dump" => {
             // The buckets hold times; what remains is who has which ephemerals.
             let from = lines
@@ -327,6 +377,14 @@ fn session_number(symbols: &mut Symbols, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn surrogates_of_java_are_the_character_they_stand_for() {
+        assert_eq!(
+            printable(Some(b"/\xed\xa0\xbd\xed\xb8\x80")),
+            "\"/\u{1f600}\""
+        );
+    }
 
     #[test]
     fn symbols_follow_appearance_and_order_follows_numbers() {

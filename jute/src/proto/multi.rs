@@ -16,6 +16,8 @@ use crate::{DecodeError, DecodeErrorKind, OpCode, Reader};
 const CONTAINER: i32 = 4;
 /// Create flags that mean a time to live, plain and sequential.
 const WITH_TTL: std::ops::RangeInclusive<i32> = 5..=6;
+/// The last of the modes.
+const FLAGS_MAX: i32 = 6;
 
 /// Several writes, all or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +150,9 @@ impl MultiOp {
     /// zk: MultiOperationRecord.deserialize (CreateMode.fromFlag, CreateOptions.newBuilder
     /// demands an ACL, build demands a TTL for the TTL modes) and Op.Create.getOpcode.
     fn from_create(op: OpCode, create: Create) -> Result<Self, (&'static str, DecodeErrorKind)> {
+        if !(0..=FLAGS_MAX).contains(&create.flags) {
+            return Err(("flags", DecodeErrorKind::BadCreateFlags(create.flags)));
+        }
         if create.acl.is_none() {
             return Err(("acl", DecodeErrorKind::Null));
         }
@@ -156,12 +161,11 @@ impl MultiOp {
             flags if WITH_TTL.contains(&flags) => {
                 Err(("flags", DecodeErrorKind::TtlMissing(flags)))
             }
-            0..CONTAINER => Ok(match op {
+            _ => Ok(match op {
                 OpCode::CREATE2 => Self::Create2(create),
                 OpCode::CREATE_CONTAINER => Self::CreateContainer(create),
                 _ => Self::Create(create),
             }),
-            flags => Err(("flags", DecodeErrorKind::BadCreateFlags(flags))),
         }
     }
 

@@ -163,7 +163,7 @@ pub(super) static KEYS: &[Key] = &[
         |d, on| d.settings.ensemble.standalone_enabled = on,
         "`false`: one server is an ensemble too",
     ),
-    strict_flag("reconfigEnabled", "false", |d, on| d.settings.state.reconfig_enabled = on, "the reconfig operation").later("the membership cannot be changed at run time"),
+    strict_flag("reconfigEnabled", "false", |d, on| d.settings.state.reconfig_enabled = on, "the reconfig operation; a lone server answers that it has nothing to change"),
     text(
         "dynamicConfigFile",
         "",

@@ -2,7 +2,7 @@
 
 use super::super::queue::{Next, Queue, Send};
 use super::*;
-use crate::state::{Batch, LogPosition, Origin};
+use crate::state::{Batch, Config as Rules, LogPosition, Origin};
 
 const AT: fn(u64, u64) -> LogPosition = |term, index| LogPosition { term, index };
 
@@ -16,7 +16,12 @@ fn queue() -> Queue {
         batch_ops_max: 2,
         ..alone()
     };
-    Queue::new(origin, &config, Arc::new(Ticks(AtomicI64::new(1))))
+    Queue::new(
+        origin,
+        &config,
+        Arc::new(Ticks(AtomicI64::new(1))),
+        Rules::default(),
+    )
 }
 
 fn submit(queue: &Queue, count: usize) {

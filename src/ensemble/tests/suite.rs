@@ -30,7 +30,12 @@ fn adapters(
     };
     let replica = Arc::new(Replica::open(tree, Config::default()).unwrap());
     let progress = Arc::new(Progress::new(None));
-    let queue = Arc::new(Queue::new(origin, &alone(), Arc::new(SystemClock)));
+    let queue = Arc::new(Queue::new(
+        origin,
+        &alone(),
+        Arc::new(SystemClock),
+        Config::default(),
+    ));
     let pressure = Arc::new(Pressure::new(u64::MAX, u64::MAX, 0, 0));
     let log_store = LogStore::new(log, Arc::clone(&progress), pressure);
     let sink = Arc::new(Silence);

@@ -517,6 +517,7 @@ fn an_entry_comes_once() {
     world.position.index -= 1;
     let batch = crate::state::Batch {
         time_ms: 1,
+        rules: Config::default(),
         proposals: Vec::new(),
     };
     let position = world.position;
@@ -553,4 +554,58 @@ fn an_opened_session_is_remembered() {
     };
     let world = world.restarted();
     assert_eq!(world.replica.read().session(SessionId(5)), Some(&expected));
+}
+
+#[test]
+fn the_rules_of_the_log_count_and_not_those_of_the_server_that_applies() {
+    let strict = Config {
+        extended_types: true,
+        ..Config::default()
+    };
+    let mut world = World::new(Config::default());
+    let open = Action::OpenSession {
+        timeout_ms: 1,
+        password: [1; 16],
+    };
+    let create = jute::CreateTtl {
+        path: Some("/t".into()),
+        data: None,
+        acl: Some(vec![jute::Acl {
+            perms: 31,
+            id: jute::Id {
+                scheme: Some("world".into()),
+                id: Some("anyone".into()),
+            },
+        }]),
+        flags: 5,
+        ttl_ms: 1000,
+    };
+    let mut body = bytes::BytesMut::new();
+    Request::CreateTtl(create).encode_body(&mut body);
+    let write = Action::Client {
+        op: jute::OpCode::CREATE_TTL,
+        body: body.freeze(),
+    };
+    let proposals = vec![
+        world.proposal(SessionId(5), &localhost(), open),
+        world.proposal(SessionId(5), &localhost(), write),
+    ];
+    let batch = crate::state::Batch {
+        time_ms: 1,
+        rules: strict,
+        proposals,
+    };
+    let batch = crate::state::Batch::decode(batch.encode()).unwrap();
+    assert_eq!(batch.rules, strict);
+    let mut position = world.position;
+    position.index += 1;
+    world
+        .replica
+        .apply(position, &batch, &crate::state::Silence)
+        .unwrap();
+    assert_eq!(world.replica.read().meta().znodes, {
+        let fresh = World::new(Config::default());
+        let znodes = fresh.replica.read().meta().znodes;
+        znodes + 1
+    });
 }

@@ -471,6 +471,7 @@ impl Runner for Script {
                     skip_acl: on("skip_acl"),
                     enforce_quota: on("enforce_quota"),
                     extended_types: on("extended_types"),
+                    reconfig_enabled: on("reconfig_enabled"),
                     digest_enabled: words.key("digest_enabled") != Some("no"),
                 };
                 self.world = World::new(self.config);

@@ -117,6 +117,7 @@ impl World {
     pub(super) fn apply(&mut self, proposals: Vec<Proposal>) -> Vec<Txn> {
         let batch = Batch {
             time_ms: self.time_ms,
+            rules: *self.replica.read().config(),
             proposals,
         };
         let decoded = Batch::decode(batch.encode()).unwrap();

@@ -63,7 +63,7 @@ impl Judge<'_> {
         let acl = self.acl_list(node.acl);
         self.work.events.push(Event::DataChanged { path: key, acl });
         self.quota_set(path, node.data_bytes(), data_bytes)?;
-        Ok(after.stat(self.state.config().extended_types))
+        Ok(after.stat(self.rules.extended_types))
     }
 
     /// The stat right after. Nothing else of it moves but aversion.
@@ -72,7 +72,7 @@ impl Judge<'_> {
     pub(in crate::state) fn set_acl(&mut self, set_acl: &SetAcl) -> Result<Stat, Stop> {
         self.session_alive()?;
         let path = valid_path(&set_acl.path)?;
-        let acl = fix(set_acl.acl.as_deref(), self.identities, self.state.config())?;
+        let acl = fix(set_acl.acl.as_deref(), self.identities, &self.rules)?;
         let node = self.existing(path)?;
         self.permitted(node.acl, perms::ADMIN)?;
         expect_version(set_acl.version, node.aversion)?;
@@ -86,7 +86,7 @@ impl Judge<'_> {
             aversion,
             ..Znode::clone(&node)
         };
-        let stat = after.stat(self.state.config().extended_types);
+        let stat = after.stat(self.rules.extended_types);
         self.put(key, Some(Arc::new(after)), false);
         Ok(stat)
     }

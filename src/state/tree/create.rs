@@ -115,7 +115,7 @@ impl Judge<'_> {
         let Some((parent_path, _)) = path::split(asked) else {
             return refused(ErrorCode::BAD_ARGUMENTS);
         };
-        let acl = fix(new.acl, self.identities, self.state.config())?;
+        let acl = fix(new.acl, self.identities, &self.rules)?;
         let parent = self.existing(parent_path)?;
         self.permitted(parent.acl, perms::CREATE)?;
         let path: Arc<str> = if mode.sequential {
@@ -152,7 +152,7 @@ impl Judge<'_> {
     /// zk-differs: flags 4 make a container in create and create2 too, not only in a multi; a
     /// createTTL without TTL flags and with a negative TTL is refused instead of ending the server.
     fn new_owner(&self, mode: Mode, form: Form) -> Result<Owner, Stop> {
-        if mode.made == Made::Ttl && !self.state.config().extended_types {
+        if mode.made == Made::Ttl && !self.rules.extended_types {
             return refused(ErrorCode::UNIMPLEMENTED);
         }
         match (mode.made, form) {

@@ -54,7 +54,7 @@ impl Judge<'_> {
             data,
             ..Znode::default()
         };
-        let stat = node.stat(self.state.config().extended_types);
+        let stat = node.stat(self.rules.extended_types);
         self.put(Arc::clone(&path), Some(Arc::new(node)), true);
         self.put_parent(&path, &parent, 1);
         match self.kind(owner) {

@@ -82,7 +82,8 @@ impl Cache {
         let names = {
             let shard = self.shard(hash).read();
             let Some(slot) = shard.slot(hash, path) else {
-                return false;
+                drop(shard);
+                return self.absent_by_parent(path);
             };
             slot.touch();
             if slot.node.as_ref().is_none_or(|node| node.children == 0) {
@@ -159,9 +160,11 @@ impl Cache {
         let hash = self.hash(path);
         let shard = self.shard(hash).read();
         let childless = |slot: &Slot| slot.node.as_ref().is_none_or(|node| node.children == 0);
-        shard
-            .slot(hash, path)
-            .is_some_and(|slot| childless(slot) || slot.names.is_some())
+        if let Some(slot) = shard.slot(hash, path) {
+            return childless(slot) || slot.names.is_some();
+        }
+        drop(shard);
+        self.absent_by_parent(path)
     }
 
     /// Takes in the names of all children of `parent`.
@@ -443,3 +446,6 @@ impl Hasher for Hashed {
         self.0 = value;
     }
 }
+
+#[cfg(test)]
+mod tests;

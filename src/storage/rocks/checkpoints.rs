@@ -14,11 +14,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::db::Database;
 use super::options;
 use super::tree::read_meta;
+use crate::metrics;
 use crate::state::{LogPosition, Meta};
 use crate::storage::{Checkpoint, Snapshots, StorageError};
 
@@ -27,7 +29,8 @@ use crate::storage::{Checkpoint, Snapshots, StorageError};
 pub(in crate::storage) struct RocksSnapshots {
     db: Arc<Database>,
     dir: PathBuf,
-    /// Also makes `take` one at a time.
+    /// Makes `take` one at a time.
+    taking: Mutex<()>,
     newest: Mutex<Option<Checkpoint>>,
 }
 
@@ -70,6 +73,7 @@ impl RocksSnapshots {
         Ok(Self {
             db,
             dir,
+            taking: Mutex::new(()),
             newest: Mutex::new(newest),
         })
     }
@@ -97,9 +101,12 @@ impl RocksSnapshots {
 
 impl Snapshots for RocksSnapshots {
     fn take(&self) -> Result<Checkpoint, StorageError> {
-        let mut newest = self.newest.lock();
+        let begun = Instant::now();
+        let _one_at_a_time = self.taking.lock();
         let taken = self.build()?;
-        if let Some(old) = newest.replace(taken.clone())
+        metrics::snapshot_took(begun.elapsed());
+        let old = self.newest.lock().replace(taken.clone());
+        if let Some(old) = old
             && old.dir != taken.dir
         {
             remove(&old.dir)?;
@@ -113,7 +120,7 @@ impl Snapshots for RocksSnapshots {
 }
 
 fn read_checkpoint(dir: &Path) -> Result<Meta, StorageError> {
-    let (options, families) = options::checkpoint(dir);
+    let (options, families) = options::checkpoint();
     read_meta(&Database::open_read_only(dir, &options, families)?)
 }
 

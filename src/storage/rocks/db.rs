@@ -11,6 +11,9 @@ use rocksdb::{
 use crate::storage::StorageError;
 use crate::storage::varint::Malformed;
 
+/// Is told key and value of a scan; false to stop.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StorageError>;
+
 /// An open database.
 pub(super) struct Database {
     db: DB,
@@ -122,7 +125,7 @@ impl Database {
         &self,
         family: &'static str,
         options: ReadOptions,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
+        visit: Visit<'_>,
     ) -> Result<(), StorageError> {
         for item in self
             .db

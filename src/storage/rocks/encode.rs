@@ -252,3 +252,6 @@ fn versioned(value: &[u8]) -> Result<Cursor<'_>, Malformed> {
     }
     Ok(cursor)
 }
+
+#[cfg(test)]
+mod tests;

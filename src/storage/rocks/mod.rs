@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::WriteBatch;
+use tracing::warn;
 
 use self::checkpoints::{RocksSnapshots, io_error, sync_dir};
 use self::db::Database;
@@ -32,7 +33,7 @@ use self::tree::{RocksTree, read_meta};
 use super::format::{Format, refuse_foreign};
 use super::stats::bytes_below;
 use super::varint::Cursor;
-use super::{Config, Log, StorageError, StorageStats};
+use super::{Config, Log, LogEnds, StorageError, StorageStats};
 use crate::state::LogPosition;
 
 /// The three doors on RocksDB, and what they count.
@@ -96,7 +97,7 @@ impl RocksStores {
             });
         }
         let log = RocksLog::start(log, config, split)?;
-        check_positions(&layout, tree_meta.applied, &log)?;
+        check_positions(config, &layout, tree_meta.applied, &log)?;
         let tree = Arc::new(tree);
         let snapshots = RocksSnapshots::open(Arc::clone(&tree), layout.snapshots.clone())?;
         Ok(Self {
@@ -194,34 +195,48 @@ fn unidentified(db: &Database) -> StorageError {
 }
 
 /// The log must reach at least to what the tree holds, and begin there at the latest.
+///
+/// Without syncs a power failure may leave a log that is shorter than the flushed tree: then what
+/// the tree holds was applied, and going on from there loses nothing more.
 fn check_positions(
+    config: &Config,
     layout: &Layout,
     applied: Option<LogPosition>,
     log: &RocksLog,
 ) -> Result<(), StorageError> {
-    let ends = log.ends();
-    if ends
-        .purged
-        .is_some_and(|purged| applied.is_none_or(|at| at.index < purged.index))
+    let LogEnds { purged, last } = log.ends();
+    if let Some(purged) = purged
+        && applied.is_none_or(|at| at.index < purged.index)
     {
         return Err(StorageError::Lost {
             path: layout.tree.clone(),
             why: format!(
-                "the tree ends at {applied:?}, but the log begins behind {:?}",
-                ends.purged
+                "the log begins behind {purged}, but the tree ends at {}",
+                shown(applied)
             ),
         });
     }
-    if applied.is_some_and(|at| ends.last.is_none_or(|last| last.index < at.index)) {
-        return Err(StorageError::Lost {
-            path: layout.log.clone(),
-            why: format!(
-                "the log ends at {:?}, but the tree holds {applied:?}",
-                ends.last
-            ),
-        });
+    let Some(applied) = applied else {
+        return Ok(());
+    };
+    if last.is_some_and(|last| last.index >= applied.index) {
+        return Ok(());
     }
-    Ok(())
+    if !config.force_sync && last.is_some() {
+        warn!(log = %shown(last), tree = %applied, "the log has lost its end: it was not synced");
+        return Ok(());
+    }
+    Err(StorageError::Lost {
+        path: layout.log.clone(),
+        why: format!(
+            "the tree holds {applied}, but the log ends at {}",
+            shown(last)
+        ),
+    })
+}
+
+fn shown(position: Option<LogPosition>) -> String {
+    position.map_or_else(|| "nothing".to_owned(), |at| at.to_string())
 }
 
 fn lost_tree(layout: &Layout) -> StorageError {
@@ -235,7 +250,7 @@ fn lost_log(layout: &Layout, applied: LogPosition) -> StorageError {
     StorageError::Lost {
         path: layout.log.clone(),
         why: format!(
-            "there is no log, but {} holds a tree up to {applied:?}",
+            "there is no log, but {} holds a tree up to {applied}",
             layout.tree.display()
         ),
     }

@@ -72,19 +72,17 @@ impl RocksTree {
         }
     }
 
-    /// What memory knows of a path without looking at the database's own.
-    fn known(&self, path: &str) -> Option<Known> {
-        self.cache.get(path).or_else(|| self.recent.get(path))
-    }
-
-    /// A znode from wherever it is; in the cache afterwards unless memory knew it.
+    /// A znode from wherever it is. Afterwards the cache holds it, or knows that there is none.
     fn fetch(&self, path: &str) -> Result<Known, StorageError> {
         loop {
             let generation = self.cache.generation(path);
-            if let Some(known) = self.known(path) {
+            if let Some(known) = self.cache.get(path) {
                 return Ok(known);
             }
-            let node = self.read(path)?.map(Arc::new);
+            let node = match self.recent.get(path) {
+                Some(known) => known,
+                None => self.read(path)?.map(Arc::new),
+            };
             if self.cache.offer(&Arc::from(path), generation, &node) {
                 return Ok(node);
             }
@@ -113,8 +111,8 @@ impl RocksTree {
                 continue;
             };
             let mut found = self.scan_names(parent)?;
-            loop {
-                self.fetch(parent)?;
+            // The parent may have been evicted meanwhile; if it is gone there is nothing to list.
+            while self.fetch(parent)?.is_some() {
                 let insert = |names| self.cache.insert_names(parent, names);
                 match load.try_finish(found, insert) {
                     Ok(()) => return Ok(()),
@@ -297,7 +295,8 @@ pub(super) fn read_meta(db: &Database) -> Result<Meta, StorageError> {
 
 impl Store for RocksTree {
     fn peek(&self, path: &str) -> Peek<Option<Arc<Znode>>> {
-        self.known(path).map_or(Peek::NotInMemory, Peek::Known)
+        let known = self.cache.get(path).or_else(|| self.recent.get(path));
+        known.map_or(Peek::NotInMemory, Peek::Known)
     }
 
     fn peek_children(&self, path: &str, visit: &mut dyn FnMut(&str)) -> Peek<()> {

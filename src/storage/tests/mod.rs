@@ -1,6 +1,7 @@
 //! One suite for both kinds of stores, and what only RocksDB can be asked.
 
 mod crash;
+mod kill;
 mod log_suite;
 mod refusals;
 mod store_suite;
@@ -24,7 +25,7 @@ struct Doors {
     log: Arc<dyn Log>,
     tree: Arc<dyn Store>,
     snapshots: Arc<dyn Snapshots>,
-    _open: Option<Stores>,
+    stores: Option<Stores>,
 }
 
 /// Something that keeps what is written to it. Opening again needs the doors dropped.
@@ -49,7 +50,7 @@ impl Disk for MemoryDisk {
             log: Arc::clone(&log) as Arc<dyn Log>,
             tree: Arc::clone(&tree) as Arc<dyn Store>,
             snapshots: Arc::new(snapshots),
-            _open: None,
+            stores: None,
         }
     }
 }
@@ -101,7 +102,7 @@ impl Disk for RocksDisk {
             log: Arc::clone(&stores.log),
             tree: Arc::clone(&stores.tree),
             snapshots: Arc::clone(&stores.snapshots),
-            _open: Some(stores),
+            stores: Some(stores),
         }
     }
 }
@@ -109,8 +110,13 @@ impl Disk for RocksDisk {
 /// Copies a directory as it is at this moment. Files may vanish meanwhile.
 fn copy_all(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    let mut all: Vec<_> = std::fs::read_dir(from)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    // First what says how far the others must reach: they grow while they are copied.
+    all.sort_by_key(|entry| !entry.file_name().to_string_lossy().contains("high-water"));
+    for entry in all {
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             copy_all(&entry.path(), &target);

@@ -1,1 +1,140 @@
-//! x
+//! What is refused at the door.
+
+use std::fs;
+
+use rocksdb::{DB, Options};
+
+use super::*;
+use crate::storage::Format;
+
+#[test]
+fn zookeepers_data_is_not_overlooked() {
+    for (name, refused) in [
+        ("snapshot.0", true),
+        ("log.1", true),
+        ("acceptedEpoch", false),
+    ] {
+        let disk = RocksDisk::new();
+        let dir = disk.dir.path().join("data/version-2");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(name), "x").unwrap();
+        let opened = disk.try_open();
+        assert_eq!(
+            matches!(opened, Err(StorageError::ForeignData { .. })),
+            refused,
+            "{name}"
+        );
+        assert_eq!(opened.is_ok(), !refused, "{name}");
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let disk = RocksDisk::new();
+    let _open = disk.open();
+    let refused = disk.try_open().unwrap_err();
+    assert!(matches!(refused, StorageError::InUse { .. }), "{refused}");
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    for below in ["tree", "log"] {
+        let disk = RocksDisk::new();
+        drop(disk.open());
+        let path = disk.path(below);
+        let families = DB::list_cf(&Options::default(), &path).unwrap();
+        let db = DB::open_cf(&Options::default(), &path, families).unwrap();
+        let newer = u64::from(Format::NEWEST.number()) + 1;
+        db.put_cf(db.cf_handle("meta").unwrap(), "format", newer.to_be_bytes())
+            .unwrap();
+        drop(db);
+        let refused = disk.try_open().unwrap_err();
+        let StorageError::NewerFormat { path, found, known } = &refused else {
+            panic!("{refused}");
+        };
+        assert!(path.ends_with(below));
+        assert_eq!((*found, *known), (2, 1));
+    }
+}
+
+#[test]
+fn half_of_a_store_is_refused() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    apply(&*doors.tree, 5, vec![came("/", &parent(0))]);
+    drop(doors);
+    for below in ["tree", "log"] {
+        let copy = disk.copy();
+        fs::remove_dir_all(copy.path(below)).unwrap();
+        let refused = copy.try_open().unwrap_err();
+        assert!(
+            matches!(refused, StorageError::Lost { .. }),
+            "{below}: {refused}"
+        );
+    }
+    // A log of another store.
+    let other = RocksDisk::new();
+    let doors = other.open();
+    append(&*doors.log, entries(1, 0..10));
+    drop(doors);
+    fs::remove_dir_all(disk.path("log")).unwrap();
+    copy_all(&other.path("log"), &disk.path("log"));
+    let refused = disk.try_open().unwrap_err();
+    assert!(matches!(refused, StorageError::Lost { .. }), "{refused}");
+}
+
+#[test]
+fn a_creation_that_was_cut_short_is_finished() {
+    let disk = RocksDisk::new();
+    drop(disk.open());
+    fs::remove_dir_all(disk.path("log")).unwrap();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+}
+
+#[test]
+fn positions_that_do_not_fit_are_refused() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    let early = disk.copy();
+    apply(&*doors.tree, 20, vec![came("/", &parent(0))]);
+    drop(doors);
+    let refused = disk.try_open().unwrap_err();
+    assert!(
+        matches!(&refused, StorageError::Lost { path, .. } if path.ends_with("log")),
+        "{refused}"
+    );
+    let doors = early.open();
+    doors.log.purge(at(1, 4)).unwrap();
+    drop(doors);
+    let refused = early.try_open().unwrap_err();
+    assert!(
+        matches!(&refused, StorageError::Lost { path, .. } if path.ends_with("tree")),
+        "{refused}"
+    );
+}
+
+#[test]
+fn directories_are_made_only_if_wanted() {
+    let mut disk = RocksDisk::new();
+    disk.config.create_dirs = false;
+    assert!(matches!(disk.try_open(), Err(StorageError::Io { .. })));
+    fs::create_dir(&disk.config.data_dir).unwrap();
+    assert!(disk.try_open().is_ok());
+}
+
+#[test]
+fn figures_are_told() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    apply(&*doors.tree, 1, vec![came("/", &parent(0))]);
+    let stats = doors.stores.as_ref().unwrap().stats();
+    assert_eq!(stats.syncs, 1);
+    assert_eq!(stats.grouped_writes, 1);
+    assert_eq!(stats.cache_entries, 1);
+    assert!(stats.appended_bytes > 0 && stats.cache_bytes > 0 && stats.log_memtable_bytes > 0);
+    assert!(stats.data_dir_bytes > stats.log_dir_bytes && stats.log_dir_bytes > 0);
+}

@@ -213,6 +213,17 @@ fn compare(table: &WatchTable, model: &Model) {
         table.by_watcher().collect::<Vec<_>>(),
         Vec::from_iter(model.by_watcher())
     );
+    let (mut copied, mut from) = (Vec::new(), Some(0));
+    while let Some(next) = from {
+        from = table.copy_part(next, 3, &mut copied);
+    }
+    let copied: BTreeSet<_> = copied
+        .iter()
+        .map(|(path, watcher)| (&**path, *watcher))
+        .collect();
+    let pairs = model.by_path().into_iter();
+    let pairs = pairs.flat_map(|(path, all)| all.into_iter().map(move |watcher| (path, watcher)));
+    assert_eq!(copied, pairs.collect(), "copied in parts");
     let paths: BTreeSet<_> = model
         .data
         .0

@@ -226,7 +226,7 @@ impl RocksLog {
                 let end = state.ends.last.map_or(0, |at| at.index + 1).min(range.end);
                 let stored_to = state.tail.first().unwrap_or(end).min(end);
                 if taken.full || taken.next >= stored_to {
-                    taken.from_tail(&state.tail, end);
+                    taken.take_tail(&state.tail, end);
                     return Ok(Some(taken.entries));
                 }
                 stored_to
@@ -261,7 +261,7 @@ impl Taken {
         true
     }
 
-    fn from_tail(&mut self, tail: &Tail, end: u64) {
+    fn take_tail(&mut self, tail: &Tail, end: u64) {
         for entry in tail.from(self.next) {
             if entry.position.index >= end || !self.take(entry.clone()) {
                 break;

@@ -1,0 +1,163 @@
+//! Ways to send: as fast as the answers come, by a schedule, or a fixed list.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::fleet::{Came, Fleet};
+use crate::histogram::Histogram;
+
+/// What a run of requests took.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Requests answered.
+    pub requests: u64,
+    /// From the first request to the last reply.
+    pub took: Duration,
+    /// Of each request.
+    pub latency: Histogram,
+}
+
+/// Encodes the next request of a link: link, xid, buffer.
+pub trait Load: FnMut(usize, i32, &mut Vec<u8>) {}
+impl<F: FnMut(usize, i32, &mut Vec<u8>)> Load for F {}
+
+/// Keeps `depth` requests of each session in flight for `time`, or until `most` were sent.
+///
+/// # Errors
+/// A connection broke or a reply was an error; so with all of this module.
+pub fn closed_loop(
+    fleet: &mut Fleet,
+    depth: usize,
+    time: Duration,
+    most: u64,
+    mut load: impl Load,
+) -> Result<Run> {
+    let mut latency = Histogram::default();
+    let mut left = most;
+    let begin = Instant::now();
+    for link in 0..fleet.sessions() {
+        for _ in 0..depth {
+            if left > 0 {
+                left -= 1;
+                fleet.push(link, Instant::now(), |xid, out| load(link, xid, out));
+            }
+        }
+        fleet.flush(link)?;
+    }
+    let end = begin + time;
+    let sent_first = most - left;
+    let mut in_flight = sent_first;
+    while in_flight > 0 {
+        let mut now = None;
+        let mut answered = 0;
+        fleet.turn_by_link(None, |fleet, link, came| {
+            match came {
+                Some(Came::Reply { since }) => {
+                    let now = *now.get_or_insert_with(Instant::now);
+                    latency.record(now.saturating_duration_since(since).as_nanos() as u64);
+                    answered += 1;
+                    in_flight -= 1;
+                }
+                Some(Came::Event | Came::Session) => {}
+                None => {
+                    let at = now.take().unwrap_or_else(Instant::now);
+                    if at < end {
+                        for _ in 0..answered.min(left) {
+                            fleet.push(link, at, |xid, out| load(link, xid, out));
+                            in_flight += 1;
+                            left -= 1;
+                        }
+                    }
+                    answered = 0;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(Run {
+        requests: latency.count(),
+        took: begin.elapsed(),
+        latency,
+    })
+}
+
+/// Sends `per_second` requests for `time`, evenly spaced and round robin over the sessions, whether
+/// answers come or not. Latency counts from when a request should have been sent.
+///
+/// # Errors
+/// As [`closed_loop`].
+pub fn open_loop(
+    fleet: &mut Fleet,
+    per_second: u32,
+    time: Duration,
+    mut load: impl Load,
+) -> Result<Run> {
+    // The kernel wakes a sleeper up to 50 us late unless told otherwise.
+    drop(std::fs::write("/proc/self/timerslack_ns", "1"));
+    let mut latency = Histogram::default();
+    let gap = Duration::from_secs(1) / per_second;
+    let begin = Instant::now();
+    let end = begin + time;
+    let mut due = begin;
+    let mut link = 0;
+    while due < end {
+        let now = Instant::now();
+        while due <= now && due < end {
+            fleet.push(link, due, |xid, out| load(link, xid, out));
+            fleet.flush(link)?;
+            link = (link + 1) % fleet.sessions();
+            due += gap;
+        }
+        fleet.turn(Some(due), |_, came| count(&mut latency, came))?;
+    }
+    while fleet.in_flight() > 0 {
+        fleet.turn(None, |_, came| count(&mut latency, came))?;
+    }
+    Ok(Run {
+        requests: latency.count(),
+        took: begin.elapsed(),
+        latency,
+    })
+}
+
+fn count(latency: &mut Histogram, came: Came) -> Result<()> {
+    if let Came::Reply { since } = came {
+        latency.record(since.elapsed().as_nanos() as u64);
+    }
+    Ok(())
+}
+
+/// Sends one request per path of `paths`, spread over the sessions, `depth` in flight each.
+///
+/// # Errors
+/// As [`closed_loop`].
+pub fn fill(
+    fleet: &mut Fleet,
+    depth: usize,
+    paths: impl Iterator<Item = String>,
+    encode: fn(&mut Vec<u8>, i32, &str),
+) -> Result<()> {
+    let mut paths = paths.peekable();
+    for link in 0..fleet.sessions() {
+        for path in paths.by_ref().take(depth) {
+            fleet.push(link, Instant::now(), |xid, out| encode(out, xid, &path));
+        }
+        fleet.flush(link)?;
+    }
+    while paths.peek().is_some() {
+        let mut answered = 0;
+        fleet.turn_by_link(None, |fleet, link, came| {
+            if came.is_some() {
+                answered += 1;
+                return Ok(());
+            }
+            for path in paths.by_ref().take(answered) {
+                fleet.push(link, Instant::now(), |xid, out| encode(out, xid, &path));
+            }
+            answered = 0;
+            Ok(())
+        })?;
+    }
+    fleet.drain()
+}

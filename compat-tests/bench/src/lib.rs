@@ -1,0 +1,31 @@
+//! Our server beside the genuine ZooKeeper 3.9.5, in one run.
+//!
+//! The program speaks the protocol itself, on one thread, as cheaply as it can, since client and
+//! server share the machine. Both servers run side by side, one idle while the other works, and take
+//! turns (ours first, then theirs first); what is reported is the ratio of two figures that were
+//! taken within seconds of each other, with the least and the greatest over the alternations. It is
+//! a measurement, not a test: a slow day fails nothing.
+//!
+//! - [`scenario`]: what is measured;
+//! - [`contestant`]: a server, its warm-up and its counters ([`process`]);
+//! - [`fleet`], [`drive`], [`wire`], [`histogram`]: the client;
+//! - [`measure`], [`table`]: figures, and the table with the targets.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::disallowed_types,
+    reason = "a measuring tool without a runtime: a broken expectation must stop the run"
+)]
+
+pub mod contestant;
+pub mod drive;
+pub mod fleet;
+pub mod histogram;
+pub mod measure;
+pub mod process;
+pub mod scenario;
+pub mod table;
+pub mod wire;

@@ -1,0 +1,143 @@
+//! Request frames, appended to a buffer that is sent with one write.
+
+/// Opcodes that the scenarios use.
+mod opcode {
+    pub(super) const CREATE: i32 = 1;
+    pub(super) const GET_DATA: i32 = 4;
+    pub(super) const SET_DATA: i32 = 5;
+    pub(super) const PING: i32 = 11;
+    pub(super) const MULTI: i32 = 14;
+    pub(super) const ADD_WATCH: i32 = 106;
+    pub(super) const CLOSE: i32 = -11;
+}
+
+/// The xid of a watch event.
+pub const EVENT_XID: i32 = -1;
+/// The xid of a ping.
+pub const PING_XID: i32 = -2;
+
+/// The value that every znode of the benchmark holds.
+pub const VALUE: [u8; 100] = [b'v'; 100];
+
+/// A ConnectRequest for a new session.
+pub fn connect(out: &mut Vec<u8>, timeout_ms: i32) {
+    framed(out, |out| {
+        out.extend(0i32.to_be_bytes());
+        out.extend(0i64.to_be_bytes());
+        out.extend(timeout_ms.to_be_bytes());
+        out.extend(0i64.to_be_bytes());
+        text(out, &[0; 16]);
+        out.push(0);
+    });
+}
+
+/// create: persistent, open to all, with [`VALUE`].
+pub fn create(out: &mut Vec<u8>, xid: i32, path: &str) {
+    request(out, xid, opcode::CREATE, |out| create_body(out, path));
+}
+
+/// getData.
+pub fn get(out: &mut Vec<u8>, xid: i32, path: &str, watch: bool) {
+    request(out, xid, opcode::GET_DATA, |out| {
+        text(out, path.as_bytes());
+        out.push(u8::from(watch));
+    });
+}
+
+/// setData with [`VALUE`], at any version.
+pub fn set(out: &mut Vec<u8>, xid: i32, path: &str) {
+    request(out, xid, opcode::SET_DATA, |out| {
+        text(out, path.as_bytes());
+        text(out, &VALUE);
+        out.extend((-1i32).to_be_bytes());
+    });
+}
+
+/// addWatch, persistent (not recursive).
+pub fn add_watch(out: &mut Vec<u8>, xid: i32, path: &str) {
+    request(out, xid, opcode::ADD_WATCH, |out| {
+        text(out, path.as_bytes());
+        out.extend(0i32.to_be_bytes());
+    });
+}
+
+/// A multi that creates every path of `paths`.
+pub fn multi_create<'a>(out: &mut Vec<u8>, xid: i32, paths: impl Iterator<Item = &'a str>) {
+    request(out, xid, opcode::MULTI, |out| {
+        for path in paths {
+            multi_header(out, opcode::CREATE, false);
+            create_body(out, path);
+        }
+        multi_header(out, -1, true);
+    });
+}
+
+/// A ping.
+pub fn ping(out: &mut Vec<u8>) {
+    request(out, PING_XID, opcode::PING, |_| ());
+}
+
+/// closeSession.
+pub fn close(out: &mut Vec<u8>, xid: i32) {
+    request(out, xid, opcode::CLOSE, |_| ());
+}
+
+fn create_body(out: &mut Vec<u8>, path: &str) {
+    text(out, path.as_bytes());
+    text(out, &VALUE);
+    out.extend(1i32.to_be_bytes());
+    out.extend(31i32.to_be_bytes());
+    text(out, b"world");
+    text(out, b"anyone");
+    out.extend(0i32.to_be_bytes());
+}
+
+fn multi_header(out: &mut Vec<u8>, kind: i32, done: bool) {
+    out.extend(kind.to_be_bytes());
+    out.push(u8::from(done));
+    out.extend((-1i32).to_be_bytes());
+}
+
+fn text(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as i32).to_be_bytes());
+    out.extend(bytes);
+}
+
+fn request(out: &mut Vec<u8>, xid: i32, opcode: i32, body: impl FnOnce(&mut Vec<u8>)) {
+    framed(out, |out| {
+        out.extend(xid.to_be_bytes());
+        out.extend(opcode.to_be_bytes());
+        body(out);
+    });
+}
+
+fn framed(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend([0; 4]);
+    body(out);
+    let length = (out.len() - start - 4) as i32;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_carry_their_length() {
+        let mut out = Vec::new();
+        ping(&mut out);
+        assert_eq!(out, [0, 0, 0, 8, 255, 255, 255, 254, 0, 0, 0, 11]);
+        let first = out.len();
+        get(&mut out, 7, "/a", true);
+        assert_eq!(
+            out[first..],
+            [
+                0, 0, 0, 15, 0, 0, 0, 7, 0, 0, 0, 4, 0, 0, 0, 2, b'/', b'a', 1
+            ]
+        );
+        let mut hello = Vec::new();
+        connect(&mut hello, 1);
+        assert_eq!(hello.len(), 4 + 45);
+    }
+}

@@ -1,0 +1,324 @@
+//! What operators are shown, as types: read off the server here, rendered elsewhere.
+//!
+//! Nothing holds a lock for longer than a copy of a bounded part takes: apply must not wait for a
+//! dump of a million watches.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::ensemble::Role;
+use crate::pipeline::Pipeline;
+use crate::session::{Connection, ConnectionFigures, ConnectionId, ServerFigures};
+use crate::state::{SessionId, Zxid};
+use crate::storage::{StorageStats, Stores};
+use crate::watch::{Summary, WatcherId};
+
+/// How long ZooKeeper lets a connection live that has no session; its connections are dumped in
+/// buckets of this width. zk: NIOServerCnxnFactory.ZOOKEEPER_NIO_SESSIONLESS_CNXN_TIMEOUT.
+const SESSIONLESS_MS: u64 = 10_000;
+/// Watched paths that are looked at under one lock.
+const PATHS_PER_LOCK: usize = 4096;
+/// Ephemerals that are copied under one lock, the last session's rest included.
+const EPHEMERALS_PER_LOCK: usize = 4096;
+
+/// What there is to look at. Made by `server.rs`.
+#[derive(Debug)]
+pub struct Sources {
+    /// Sessions, connections, watches, the state, the ensemble.
+    pub pipeline: Arc<Pipeline>,
+    /// The disk.
+    pub stores: Arc<Stores>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Where clients are served.
+    pub client_addr: Option<SocketAddr>,
+    /// One voter that never was meant to have peers: the only difference is what it is called.
+    pub standalone: bool,
+    /// Since when clients are served.
+    pub started: Instant,
+}
+
+/// What this server is, in ZooKeeper's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mode {
+    Standalone,
+    Leader,
+    Follower,
+    Observer,
+}
+
+impl Mode {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Mode::Standalone => "standalone",
+            Mode::Leader => "leader",
+            Mode::Follower => "follower",
+            Mode::Observer => "observer",
+        }
+    }
+}
+
+/// The figures of `srvr`.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Overview {
+    pub(super) mode: Mode,
+    pub(super) figures: ServerFigures,
+    pub(super) connections: usize,
+    pub(super) outstanding: usize,
+    pub(super) zxid: Zxid,
+    /// As ZooKeeper counts: the root twice.
+    pub(super) znodes: u64,
+}
+
+/// A line of `cons`.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct ConnectionLine {
+    pub(super) peer: SocketAddr,
+    /// Requests that wait for their proposals.
+    pub(super) queued: u64,
+    pub(super) figures: ConnectionFigures,
+    /// False for the connection that asks for this list.
+    pub(super) reads: bool,
+    pub(super) session: Option<SessionPart>,
+}
+
+/// The part of a line that a connection with a session has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SessionPart {
+    pub(super) id: SessionId,
+    pub(super) timeout_ms: i32,
+    /// When its last request was answered, milliseconds on a clock that never goes back; 0 before
+    /// the first one and after `crst`.
+    pub(super) last_response_ms: u64,
+}
+
+/// Things that expire together, by the wall clock of that moment in milliseconds since 1970.
+pub(super) type Buckets<T> = Vec<(i64, Vec<T>)>;
+
+/// The three lists of `dump`.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Dump {
+    pub(super) sessions: Sessions,
+    pub(super) ephemerals: Vec<(SessionId, Vec<Arc<str>>)>,
+    /// Each peer with its session, 0 for none.
+    pub(super) connections: Buckets<(SocketAddr, SessionId)>,
+}
+
+/// All sessions: only the leader knows when they expire.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Sessions {
+    Expiring(Buckets<SessionId>),
+    Known(Vec<(SessionId, i32)>),
+}
+
+/// Pairs of a watched path and the session that watches it.
+pub(super) type Watches = Vec<(Arc<str>, SessionId)>;
+
+impl Sources {
+    /// What this server is; `None` while it knows no leader and does not serve.
+    pub(super) fn mode(&self) -> Option<Mode> {
+        let known = match self.pipeline.ensemble.role() {
+            Role::Leader { .. } => Some(Mode::Leader),
+            Role::Follower { leader: Some(_) } => Some(Mode::Follower),
+            Role::Observer { leader: Some(_) } => Some(Mode::Observer),
+            Role::Follower { leader: None }
+            | Role::Observer { leader: None }
+            | Role::Candidate
+            | Role::Stopped => None,
+        };
+        if self.standalone {
+            known.map(|_| Mode::Standalone)
+        } else {
+            known
+        }
+    }
+
+    pub(super) fn overview(&self, mode: Mode) -> Overview {
+        let shared = &self.pipeline.shared;
+        let (zxid, znodes) = {
+            let state = self.pipeline.replica.read();
+            (state.last_zxid(), state.meta().znodes)
+        };
+        Overview {
+            mode,
+            figures: shared.stats.figures(),
+            connections: shared.registry.count(),
+            outstanding: shared.outstanding(),
+            zxid,
+            znodes: znodes_as_zookeeper(znodes),
+        }
+    }
+
+    /// Walks the directories.
+    pub(super) fn storage(&self) -> StorageStats {
+        self.stores.stats()
+    }
+
+    /// All connections, oldest first.
+    pub(super) fn connections(&self, asking: ConnectionId) -> Vec<ConnectionLine> {
+        let shared = &self.pipeline.shared;
+        let queued = shared.outstanding_by_connection();
+        let connections = shared.registry.all();
+        let lines = connections.iter().map(|connection| {
+            let figures = connection.stats.figures();
+            ConnectionLine {
+                peer: connection.peer,
+                queued: queued.get(&connection.id).copied().unwrap_or(0),
+                figures,
+                reads: connection.id != asking,
+                session: session_part(connection, &figures),
+            }
+        });
+        lines.collect()
+    }
+
+    pub(super) fn reset_connections(&self) {
+        for connection in self.pipeline.shared.registry.all() {
+            connection.stats.reset();
+        }
+    }
+
+    pub(super) fn dump(&self, mode: Mode) -> Dump {
+        let sessions = match mode {
+            Mode::Standalone | Mode::Leader => Sessions::Expiring(self.expiring()),
+            Mode::Follower | Mode::Observer => Sessions::Known(self.known()),
+        };
+        Dump {
+            sessions,
+            ephemerals: self.ephemerals(),
+            connections: self.connection_buckets(),
+        }
+    }
+
+    fn known(&self) -> Vec<(SessionId, i32)> {
+        let state = self.pipeline.replica.read();
+        state
+            .sessions()
+            .map(|(id, record)| (id, record.timeout_ms))
+            .collect()
+    }
+
+    fn expiring(&self) -> Buckets<SessionId> {
+        let buckets = self.pipeline.shared.touches.buckets();
+        buckets
+            .into_iter()
+            .map(|(deadline_ms, sessions)| (self.wall_ms(deadline_ms), sessions))
+            .collect()
+    }
+
+    /// What the clock of `Touches` calls `at_ms`, as wall time.
+    fn wall_ms(&self, at_ms: u64) -> i64 {
+        let now_ms = self.pipeline.shared.touches.now_ms();
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        self.clock.wall_ms() - signed(now_ms) + signed(at_ms)
+    }
+
+    fn ephemerals(&self) -> Vec<(SessionId, Vec<Arc<str>>)> {
+        let replica = &self.pipeline.replica;
+        let owners: Vec<SessionId> = replica.read().owners().map(|(owner, _)| owner).collect();
+        let mut found = Vec::with_capacity(owners.len());
+        let mut rest = owners.into_iter().peekable();
+        while rest.peek().is_some() {
+            let state = replica.read();
+            let mut copied = 0;
+            while copied < EPHEMERALS_PER_LOCK
+                && let Some(owner) = rest.next()
+            {
+                let paths: Vec<Arc<str>> = state.ephemerals(owner).cloned().collect();
+                copied += paths.len() + 1;
+                if !paths.is_empty() {
+                    found.push((owner, paths));
+                }
+            }
+        }
+        found
+    }
+
+    fn connection_buckets(&self) -> Buckets<(SocketAddr, SessionId)> {
+        let touches = &self.pipeline.shared.touches;
+        let now_ms = touches.now_ms();
+        let mut buckets: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+        for connection in self.pipeline.shared.registry.all() {
+            let due_ms = match connection.touch() {
+                Some(touch) => {
+                    let timeout_ms = u64::try_from(touch.timeout_ms()).unwrap_or(0);
+                    touch.heard_ms().saturating_add(timeout_ms)
+                }
+                None => now_ms.saturating_add(SESSIONLESS_MS),
+            };
+            let bucket = (due_ms / SESSIONLESS_MS + 1).saturating_mul(SESSIONLESS_MS);
+            let line = (connection.peer, connection.session());
+            buckets.entry(bucket).or_default().push(line);
+        }
+        buckets
+            .into_iter()
+            .map(|(at_ms, lines)| (self.wall_ms(at_ms), lines))
+            .collect()
+    }
+
+    pub(super) fn watch_summary(&self) -> Summary {
+        self.pipeline.shared.watches.lock().summary()
+    }
+
+    /// All watches of ZooKeeper's data table, at most about `bytes_max` bytes of them: what was
+    /// left out then is logged. Copied in parts; what comes and goes meanwhile may be missed.
+    pub(super) fn watches(&self, bytes_max: usize) -> Watches {
+        let shared = &self.pipeline.shared;
+        let mut pairs: Vec<(Arc<str>, WatcherId)> = Vec::new();
+        let mut from = Some(0);
+        let (mut bytes, mut counted) = (0_usize, 0);
+        while let Some(next) = from {
+            from = shared
+                .watches
+                .lock()
+                .copy_part(next, PATHS_PER_LOCK, &mut pairs);
+            let new = pairs.get(counted..).unwrap_or_default();
+            bytes += new.iter().map(|(path, _)| path.len() + 24).sum::<usize>();
+            counted = pairs.len();
+            if bytes > bytes_max {
+                tracing::warn!(
+                    watches = counted,
+                    "too many watches for one answer: it is cut"
+                );
+                break;
+            }
+        }
+        let mut sessions = BTreeMap::new();
+        let found = pairs.into_iter().filter_map(|(path, watcher)| {
+            let session = *sessions.entry(watcher).or_insert_with(|| {
+                let connection = shared.registry.of_id(ConnectionId(watcher.0));
+                connection.map(|connection| connection.session())
+            });
+            Some((path, session?))
+        });
+        found.collect()
+    }
+}
+
+/// zk: DataTree: its table has the root under "/" and under the empty name.
+pub(super) fn znodes_as_zookeeper(znodes: u64) -> u64 {
+    znodes.saturating_add(2)
+}
+
+fn session_part(connection: &Connection, figures: &ConnectionFigures) -> Option<SessionPart> {
+    let id = connection.session();
+    if id == SessionId::NONE {
+        return None;
+    }
+    let touch = connection.touch();
+    // A reply goes out so long after its request was heard. Kept as two numbers that the requests
+    // have written anyway.
+    let last_response_ms = match (&touch, figures.last_op) {
+        (Some(touch), Some(_)) => touch.heard_ms().saturating_add(figures.last_latency_ms),
+        (_, _) => 0,
+    };
+    Some(SessionPart {
+        id,
+        timeout_ms: touch.map_or(0, |touch| touch.timeout_ms()),
+        last_response_ms,
+    })
+}

@@ -1,0 +1,219 @@
+//! A whole server in this process, asked as operators ask it.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Commands, MetricsProvider};
+use crate::clock::SystemClock;
+use crate::config::Settings;
+use crate::server::{Server, ServerError};
+
+struct Running {
+    server: Server,
+    _dir: tempfile::TempDir,
+}
+
+fn settings(dir: &tempfile::TempDir, commands: &str) -> Settings {
+    let local = "127.0.0.1:0".parse().expect("an address");
+    let mut settings = Settings::default();
+    settings.net.client_addr = Some(local);
+    settings.storage.data_dir = dir.path().to_owned();
+    settings.storage.log_dir = dir.path().to_owned();
+    settings.admin.commands = Commands::parse(commands);
+    settings.admin.metrics_provider = MetricsProvider::Prometheus {
+        addr: local,
+        export_process: true,
+    };
+    settings
+}
+
+async fn start(commands: &str) -> Running {
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = settings(&dir, commands);
+    let server = Server::start(settings, Arc::new(SystemClock))
+        .await
+        .expect("starts");
+    Running { server, _dir: dir }
+}
+
+impl Running {
+    /// Sends the pieces one after the other and reads to the end.
+    async fn ask(&self, pieces: &[&[u8]]) -> String {
+        let addr = self.server.client_addr().expect("a client port");
+        let mut stream = TcpStream::connect(addr).await.expect("connects");
+        stream.set_nodelay(true).expect("a TCP socket");
+        for piece in pieces {
+            stream.write_all(piece).await.expect("sends");
+            tokio::task::yield_now().await;
+        }
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("reads");
+        text
+    }
+
+    async fn get(&self, request: &str) -> (String, String) {
+        let addr = self.server.metrics_addr().expect("a metrics port");
+        let mut stream = TcpStream::connect(addr).await.expect("connects");
+        let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sends");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("reads");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        (head.to_ascii_lowercase(), body.to_owned())
+    }
+}
+
+/// Telegraf's `^zk_(\w[\w.\-]*)\s+([\w.\-]+)`.
+fn telegraf_takes(line: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let more = |c: char| word(c) || c == '.' || c == '-';
+    let Some(rest) = line.strip_prefix("zk_") else {
+        return false;
+    };
+    let name: String = rest.chars().take_while(|c| more(*c)).collect();
+    let behind = &rest[name.len()..];
+    let value = behind.trim_start();
+    name.starts_with(word) && value.len() < behind.len() && value.starts_with(more)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_word_answers_and_splits_do_not_matter() {
+    let running = start("*").await;
+    for (pieces, answer) in [
+        (&[b"ruok".as_slice()][..], "imok"),
+        (&[b"r", b"uo", b"k"], "imok"),
+        (&[b"ruok\r\n"], "imok"),
+        (&[b"isro"], "rw"),
+        (&[b"gtmk"], "306"),
+        (&[b"stmk", &[0, 0, 0, 0], &[0, 0, 1, 44]], "300"),
+        (&[b"gtmk"], "300"),
+        (&[b"hash"], ""),
+        (&[&[0xff, 0xf4, 0xff, 0xfd]], ""),
+        (&[b"crst"], "Connection stats reset.\n"),
+        (&[b"srst"], "Server stats reset.\n"),
+        (
+            &[b"wchs"],
+            "0 connections watching 0 paths\nTotal watches:0\n",
+        ),
+        (&[b"wchc"], "\n"),
+        (&[b"wchp"], "\n"),
+        (&[b"lead"], ""),
+        (&[b"RUOK"], ""),
+    ] {
+        assert_eq!(running.ask(pieces).await, answer, "{pieces:?}");
+    }
+    assert!(
+        running
+            .ask(&[b"srvr"])
+            .await
+            .ends_with("Mode: standalone\nNode count: 5\n")
+    );
+    let port = running.server.client_addr().expect("a client port").port();
+    assert!(
+        running
+            .ask(&[b"dump"])
+            .await
+            .starts_with("SessionTracker dump:\nSession Sets (0)/(0):\n")
+    );
+    assert!(running.ask(&[b"cons"]).await.starts_with(" /127.0.0.1:"));
+    assert!(
+        running
+            .ask(&[b"stat"])
+            .await
+            .contains("\nClients:\n /127.0.0.1:")
+    );
+    assert!(
+        running
+            .ask(&[b"envi"])
+            .await
+            .starts_with("Environment:\nzookeeper.version=3.9.")
+    );
+    assert!(running.ask(&[b"dirs"]).await.starts_with("datadir_size: "));
+    let conf = running.ask(&[b"conf"]).await;
+    assert!(
+        conf.starts_with(&format!("clientPort={port}\n")) || conf.starts_with("clientPort=-1\n")
+    );
+    running.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telegraf_takes_every_line_of_mntr() {
+    let running = start("mntr").await;
+    let text = running.ask(&[b"mntr\n"]).await;
+    assert!(text.lines().count() > 300, "{text}");
+    for line in text.lines() {
+        assert!(telegraf_takes(line), "{line}");
+        assert_eq!(line.split('\t').count(), 2, "{line}");
+    }
+    assert!(!telegraf_takes("zk_x{a=\"b\"}\t1") && !telegraf_takes("zk_x\t"));
+    running.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_words_of_the_whitelist_are_answered() {
+    let running = start("").await;
+    assert_eq!(
+        running.ask(&[b"ruok"]).await,
+        "ruok is not executed because it is not in the whitelist.\n"
+    );
+    assert!(
+        running
+            .ask(&[b"srvr"])
+            .await
+            .starts_with("Zookeeper version: ")
+    );
+    assert_eq!(
+        running.ask(&[&[0xff, 0xf4, 0xff, 0xfd]]).await,
+        "telnet close is not executed because it is not in the whitelist.\n"
+    );
+    running.server.stop().await;
+    let running = start("nosuch, ruok ,isro").await;
+    assert_eq!(running.ask(&[b"ruok"]).await, "imok");
+    assert_eq!(running.ask(&[b"isro"]).await, "rw");
+    assert_eq!(
+        running.ask(&[b"stmk", &7_i64.to_be_bytes()]).await,
+        "stmk is not executed because it is not in the whitelist.\n"
+    );
+    running.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_served_at_one_path() {
+    let running = start("").await;
+    let (head, body) = running.get("GET /metrics").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
+        "{head}"
+    );
+    assert!(
+        body.contains("\nznode_count 5.0\n") && body.contains("\nprocess_open_fds "),
+        "{body}"
+    );
+    let (_, body) = running.get("GET /metrics?name%5B%5D=znode_count").await;
+    assert_eq!(body.lines().count(), 3, "{body}");
+    for (request, status) in [
+        ("GET /", "404"),
+        ("GET /metrics/", "404"),
+        ("POST /metrics", "405"),
+        ("TRACE /metrics", "405"),
+    ] {
+        let (head, _) = running.get(request).await;
+        assert!(
+            head.starts_with(&format!("http/1.1 {status}")),
+            "{request}: {head}"
+        );
+    }
+    let taken = running.server.metrics_addr().expect("a metrics port");
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut settings = settings(&dir, "");
+    settings.admin.metrics_provider = MetricsProvider::Prometheus {
+        addr: taken,
+        export_process: false,
+    };
+    let refused = Server::start(settings, Arc::new(SystemClock)).await;
+    assert!(matches!(refused, Err(ServerError::Metrics(_))));
+    running.server.stop().await;
+}

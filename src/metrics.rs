@@ -1,0 +1,354 @@
+//! What the server counts and measures: one verb for each thing that happens, called where it does.
+//!
+//! ```text
+//!   a room ─▶ metrics::fsync_took(..) ─▶ a handle of the `metrics` crate ─▶ a cell of ours
+//!                                                                             │
+//!   admin: mntr, /metrics ◀─ each(..): the table's rows with what their cells hold ◀─┘
+//! ```
+//!
+//! [`TABLE`] is the one list of names. ZooKeeper's names and units are kept (milliseconds without a
+//! suffix); new ones end in their unit. Cells are found once: recording is an atomic addition or
+//! two, without hashing or allocation. There is one set of cells in a process, as in ZooKeeper.
+//!
+//! A leaf: open to every room but the pure ones.
+
+mod cells;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use ::metrics::{Counter, Gauge, Histogram};
+use ::metrics::{Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+pub use cells::Distribution;
+use cells::{Count, Samples};
+pub use table::{Kind, Metric, Source, TABLE};
+
+/// What the table's rows hold.
+#[derive(Debug)]
+struct Cells {
+    rows: Vec<Cell>,
+}
+
+#[derive(Debug)]
+enum Cell {
+    Count(Arc<Count>),
+    Samples(Arc<Samples>),
+    /// Read off the server when somebody asks, or a set without members.
+    Elsewhere,
+}
+
+static CELLS: LazyLock<Cells> = LazyLock::new(|| {
+    let rows = TABLE
+        .iter()
+        .map(|metric| match (metric.source, metric.kind) {
+            (Source::Read, _) => Cell::Elsewhere,
+            (Source::Recorded, Kind::Gauge | Kind::Counter) => Cell::Count(Arc::default()),
+            (Source::Recorded, Kind::Summary | Kind::Advanced) => Cell::Samples(Arc::default()),
+            (
+                Source::Recorded,
+                Kind::GaugeSet | Kind::CounterSet | Kind::SummarySet | Kind::AdvancedSet,
+            ) => Cell::Elsewhere,
+        });
+    Cells {
+        rows: rows.collect(),
+    }
+});
+
+impl Cells {
+    fn find(&self, name: &str) -> Option<&Cell> {
+        let row = TABLE.iter().position(|metric| metric.name == name)?;
+        self.rows.get(row)
+    }
+
+    fn count(&self, name: &str) -> Option<Arc<Count>> {
+        match self.find(name)? {
+            Cell::Count(count) => Some(Arc::clone(count)),
+            Cell::Samples(_) | Cell::Elsewhere => None,
+        }
+    }
+
+    fn samples(&self, name: &str) -> Option<Arc<Samples>> {
+        match self.find(name)? {
+            Cell::Samples(samples) => Some(Arc::clone(samples)),
+            Cell::Count(_) | Cell::Elsewhere => None,
+        }
+    }
+}
+
+/// The recorder behind the `metrics` crate's macros, for libraries that use them: what is not in
+/// the table is not kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TableRecorder;
+
+impl Recorder for TableRecorder {
+    fn describe_counter(&self, _name: KeyName, _unit: Option<Unit>, _text: SharedString) {}
+    fn describe_gauge(&self, _name: KeyName, _unit: Option<Unit>, _text: SharedString) {}
+    fn describe_histogram(&self, _name: KeyName, _unit: Option<Unit>, _text: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _metadata: &Metadata<'_>) -> Counter {
+        counter(key.name())
+    }
+
+    fn register_gauge(&self, key: &Key, _metadata: &Metadata<'_>) -> Gauge {
+        let found = CELLS.count(key.name());
+        found.map_or_else(Gauge::noop, Gauge::from_arc)
+    }
+
+    fn register_histogram(&self, key: &Key, _metadata: &Metadata<'_>) -> Histogram {
+        histogram(key.name())
+    }
+}
+
+fn counter(name: &str) -> Counter {
+    let found = CELLS.count(name);
+    found.map_or_else(Counter::noop, Counter::from_arc)
+}
+
+fn histogram(name: &str) -> Histogram {
+    let found = CELLS.samples(name);
+    found.map_or_else(Histogram::noop, Histogram::from_arc)
+}
+
+/// Puts the table behind the macros of the `metrics` crate. Once more is once.
+pub fn install() {
+    if ::metrics::set_global_recorder(TableRecorder).is_err() {
+        tracing::trace!("a metrics recorder is installed already");
+    }
+}
+
+/// What a row of the table holds now.
+#[derive(Clone, Debug)]
+pub enum Reading {
+    /// A counter or a gauge.
+    Count(u64),
+    /// A summary.
+    Samples(Distribution),
+    /// The row's values come from the server itself, or its set has no members.
+    Elsewhere,
+}
+
+/// Every row of the table with what it holds, in order.
+pub fn each() -> impl Iterator<Item = (&'static Metric, Reading)> {
+    TABLE.iter().zip(&CELLS.rows).map(|(metric, cell)| {
+        let reading = match cell {
+            Cell::Count(count) => Reading::Count(count.value()),
+            Cell::Samples(samples) => Reading::Samples(samples.read()),
+            Cell::Elsewhere => Reading::Elsewhere,
+        };
+        (metric, reading)
+    })
+}
+
+/// `srst`: counters and summaries begin all over, gauges stay.
+///
+/// zk: DefaultMetricsProvider.resetAllValues.
+pub fn reset() {
+    for (metric, cell) in TABLE.iter().zip(&CELLS.rows) {
+        match cell {
+            Cell::Count(count) if metric.kind == Kind::Counter => count.reset(),
+            Cell::Samples(samples) => samples.reset(),
+            Cell::Count(_) | Cell::Elsewhere => {}
+        }
+    }
+}
+
+/// Declares the handles: each found once, by its name in the table.
+macro_rules! handles {
+    ($($name:ident: $kind:ident,)*) => {
+        struct Handles { $($name: handles!(@type $kind),)* }
+
+        static HANDLES: LazyLock<Handles> = LazyLock::new(|| Handles {
+            $($name: $kind(stringify!($name)),)*
+        });
+
+        /// Names and whether each is a counter, for the test that holds them against the table.
+        #[cfg(test)]
+        const HANDLE_NAMES: &[(&str, bool)] =
+            &[$((stringify!($name), handles!(@counts $kind)),)*];
+    };
+    (@type counter) => { Counter };
+    (@type histogram) => { Histogram };
+    (@counts counter) => { true };
+    (@counts histogram) => { false };
+}
+
+handles! {
+    auth_failed_count: counter,
+    bytes_received_count: counter,
+    commit_count: counter,
+    connection_drop_count: counter,
+    connection_rejected: counter,
+    connection_request_count: counter,
+    dbinittime: histogram,
+    election_time: histogram,
+    fsynctime: histogram,
+    looking_count: counter,
+    node_changed_watch_count: histogram,
+    node_children_watch_count: histogram,
+    node_created_watch_count: histogram,
+    node_deleted_watch_count: histogram,
+    proposal_count: counter,
+    readlatency: histogram,
+    response_bytes: counter,
+    sessionless_connections_expired: counter,
+    snapshottime: histogram,
+    stale_sessions_expired: counter,
+    startup_snap_load_time: histogram,
+    sync_process_time: histogram,
+    sync_processor_batch_size: histogram,
+    sync_processor_queue_flush_time_ms: histogram,
+    sync_processor_request_queued: counter,
+    updatelatency: histogram,
+    watch_bytes: counter,
+}
+
+/// Whole milliseconds, ZooKeeper's unit.
+fn ms(took: Duration) -> f64 {
+    whole(took.as_millis())
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact up to 2^53, which no sample reaches"
+)]
+fn whole(number: u128) -> f64 {
+    number as f64
+}
+
+/// A group of `writes` appends and votes was written and synced to the log.
+pub fn fsync_took(took: Duration, writes: usize) {
+    let ms = ms(took);
+    HANDLES.fsynctime.record(ms);
+    HANDLES.sync_process_time.record(ms);
+    HANDLES.sync_processor_queue_flush_time_ms.record(ms);
+    HANDLES
+        .sync_processor_batch_size
+        .record(whole(writes as u128));
+    HANDLES
+        .sync_processor_request_queued
+        .increment(writes as u64);
+}
+
+/// A checkpoint of the tree was taken.
+pub fn snapshot_took(took: Duration) {
+    HANDLES.snapshottime.record(ms(took));
+}
+
+/// The stores were opened and the state restored from them.
+pub fn database_opened(took: Duration) {
+    HANDLES.dbinittime.record(ms(took));
+    HANDLES.startup_snap_load_time.record(ms(took));
+}
+
+/// A request that changes nothing was answered so long after it came.
+pub fn read_answered(took: Duration) {
+    HANDLES.readlatency.record(ms(took));
+}
+
+/// A request that went through the log was answered so long after it came.
+pub fn update_answered(took: Duration) {
+    HANDLES.updatelatency.record(ms(took));
+}
+
+/// A proposal of a client went on its way.
+pub fn proposed() {
+    HANDLES.proposal_count.increment(1);
+}
+
+/// A txn was applied.
+pub fn committed() {
+    HANDLES.commit_count.increment(1);
+}
+
+/// A client asked for a session.
+pub fn session_asked() {
+    HANDLES.connection_request_count.increment(1);
+}
+
+/// A session's time was over.
+pub fn session_expired() {
+    HANDLES.stale_sessions_expired.increment(1);
+}
+
+/// A connection was over a limit.
+pub fn connection_rejected() {
+    HANDLES.connection_rejected.increment(1);
+}
+
+/// A connection broke, or its client ended it.
+pub fn connection_dropped() {
+    HANDLES.connection_drop_count.increment(1);
+}
+
+/// A connection did not ask for a session in time.
+pub fn sessionless_connection_expired() {
+    HANDLES.sessionless_connections_expired.increment(1);
+}
+
+/// Bytes came from clients.
+pub fn received(bytes: usize) {
+    HANDLES.bytes_received_count.increment(bytes as u64);
+}
+
+/// Bytes were sent to clients.
+pub fn sent(bytes: usize) {
+    HANDLES.response_bytes.increment(bytes as u64);
+}
+
+/// A client's credentials were refused.
+pub fn auth_failed() {
+    HANDLES.auth_failed_count.increment(1);
+}
+
+/// This server became a candidate.
+pub fn looking() {
+    HANDLES.looking_count.increment(1);
+}
+
+/// This server knew no leader for so long.
+pub fn election_took(took: Duration) {
+    HANDLES.election_time.record(ms(took));
+}
+
+/// How many watchers one trigger told, by what they were told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fired {
+    /// NodeCreated, NodeDeleted, NodeDataChanged, NodeChildrenChanged.
+    counts: [u32; 4],
+    bytes: usize,
+}
+
+impl Fired {
+    /// One watcher was told by an event of this wire type, in so many bytes.
+    pub fn note(&mut self, wire_type: i32, bytes: usize) {
+        let index = usize::try_from(wire_type).unwrap_or(0).wrapping_sub(1);
+        if let Some(count) = self.counts.get_mut(index) {
+            *count += 1;
+        }
+        self.bytes += bytes;
+    }
+
+    /// The trigger is over. zk: WatchManager.triggerWatch: kinds that told nobody are no sample.
+    pub fn record(self) {
+        if self.bytes == 0 {
+            return;
+        }
+        HANDLES.watch_bytes.increment(self.bytes as u64);
+        let [created, deleted, changed, children] = self.counts;
+        let summaries = [
+            (created, &HANDLES.node_created_watch_count),
+            (deleted, &HANDLES.node_deleted_watch_count),
+            (changed, &HANDLES.node_changed_watch_count),
+            (children, &HANDLES.node_children_watch_count),
+        ];
+        for (count, summary) in summaries {
+            if count > 0 {
+                summary.record(f64::from(count));
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Values come back as they were, and no bytes are trusted.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn znodes() -> impl Strategy<Value = Znode> {
+    let numbers = (
+        any::<i64>(),
+        any::<i64>(),
+        any::<i64>(),
+        any::<i64>(),
+        any::<i64>(),
+    );
+    let counts = (
+        any::<i32>(),
+        any::<i32>(),
+        any::<i32>(),
+        any::<u32>(),
+        any::<u32>(),
+    );
+    let owner = prop_oneof![Just(0), Just(i64::MIN), any::<i64>()];
+    let data = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..50));
+    (numbers, counts, owner, data).prop_map(|(numbers, counts, owner, data)| Znode {
+        czxid: Zxid(numbers.0),
+        mzxid: Zxid(numbers.1),
+        pzxid: Zxid(numbers.2),
+        ctime_ms: numbers.3,
+        mtime_ms: numbers.4,
+        version: counts.0,
+        creations: counts.1,
+        aversion: counts.2,
+        owner: Owner(owner),
+        acl: AclId(counts.3),
+        children: counts.4,
+        data: data.map(Arc::from),
+    })
+}
+
+proptest! {
+    #[test]
+    fn znodes_come_back(node in znodes()) {
+        let mut value = Vec::new();
+        put_znode(&node, &mut value);
+        prop_assert_eq!(read_znode(&value), Ok(node));
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        let mut with_version = vec![Version::V1 as u8];
+        with_version.extend_from_slice(&bytes);
+        for bytes in [&bytes, &with_version] {
+            drop((read_znode(bytes), read_meta(bytes), read_session(bytes), read_acl(bytes)));
+        }
+    }
+}
+
+#[test]
+fn a_small_znode_is_short() {
+    let node = Znode {
+        czxid: Zxid(1 << 32 | 7),
+        mzxid: Zxid(1 << 32 | 7),
+        pzxid: Zxid(1 << 32 | 7),
+        ctime_ms: 1_795_000_000_000,
+        mtime_ms: 1_795_000_000_000,
+        data: Some(Arc::from([0; 100])),
+        ..Znode::default()
+    };
+    let mut value = Vec::new();
+    put_znode(&node, &mut value);
+    assert_eq!(value.len(), 121);
+}
+
+#[test]
+fn a_null_buffer_is_not_an_empty_one() {
+    for data in [None, Some(Arc::from([]))] {
+        let node = Znode {
+            data,
+            ..Znode::default()
+        };
+        let mut value = Vec::new();
+        put_znode(&node, &mut value);
+        assert_eq!(read_znode(&value), Ok(node));
+    }
+}
+
+#[test]
+fn another_version_is_refused() {
+    for version in [0, 2, 255] {
+        let refused = read_znode(&[version, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(refused.map_err(|why| why.field), Err("version"));
+    }
+}
+
+#[test]
+fn cut_values_are_refused() {
+    let meta_value = meta(&Meta {
+        applied: Some(LogPosition { term: 1, index: 2 }),
+        membership: Some(Bytes::from_static(b"members")),
+        ..Meta::default()
+    });
+    assert!(read_meta(&meta_value).is_ok());
+    for end in 0..meta_value.len() {
+        assert!(read_meta(&meta_value[..end]).is_err(), "{end}");
+    }
+}
