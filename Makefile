@@ -12,7 +12,7 @@ BIN := $(CARGO_TARGET_DIR)/release/oxkeeper
 export OXKEEPER_BIN := $(BIN)
 SHELL := /bin/bash
 
-.PHONY: help deps build run test unit compat verify fix bench fuzz differences
+.PHONY: help deps build run test unit compat verify fix bench fuzz differences chaos hostile
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,15 @@ test: build unit  ## All tests: unit, then the suites with real clients
 compat: build  ## The suites with real clients on SERVER=oxkeeper|zookeeper|HOST:PORT
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" compat-tests/tools/suites compat
+
+chaos: build  ## 300 crashes under load, then damaged disks (SERVER=zookeeper: only the crashes)
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- chaos --cycles 300
+	@test "$(SERVER)" != oxkeeper || $(CARGO) run --release --locked --quiet -p compat-tests -- damage
+
+hostile: build  ## Hostile bytes and load, while others are served
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- hostile
 
 verify: deps  ## Format, lints, tests, docs, licences, spelling; writes nothing in the checkout
 	@compat-tests/tools/deps verify

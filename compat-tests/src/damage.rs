@@ -170,18 +170,22 @@ fn judge(server: &mut Server, damaged: &Path) -> Result<Verdict> {
         return Ok(Verdict::Harmless);
     }
     let log = server.log().split_off(before);
-    let name = damaged.file_name().unwrap_or_default().to_string_lossy();
     let parent = damaged.parent().context("a parent")?;
-    Ok(if log.contains(name.as_ref()) {
-        Verdict::NamesFile
-    } else if log.contains(&parent.display().to_string()) {
-        Verdict::NamesDirectory
-    } else {
-        Verdict::Wrong(format!(
-            "it ended without naming {}:\n{log}",
-            damaged.display()
-        ))
-    })
+    // RocksDB names some files without their directory.
+    let name = damaged.file_name().unwrap_or_default().to_string_lossy();
+    let named = name.contains(|it: char| it.is_ascii_digit() || it.is_ascii_uppercase());
+    Ok(
+        if log.contains(&damaged.display().to_string()) || (named && log.contains(name.as_ref())) {
+            Verdict::NamesFile
+        } else if log.contains(&parent.display().to_string()) {
+            Verdict::NamesDirectory
+        } else {
+            Verdict::Wrong(format!(
+                "it ended without naming {}:\n{log}",
+                damaged.display()
+            ))
+        },
+    )
 }
 
 fn files(suite: &mut Suite, seed: u64) -> Result<()> {

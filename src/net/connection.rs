@@ -243,8 +243,25 @@ impl Task {
     /// Waits for the first four bytes: a command word, or the length of a ConnectRequest. False if
     /// the connection is over.
     async fn first_bytes(&mut self) -> io::Result<bool> {
+        if !self.read_until(4).await? {
+            return Ok(false);
+        }
+        let inbox = &self.client.inbox;
+        let Some(word) = inbox.first_chunk::<4>().copied() else {
+            return Ok(false);
+        };
+        if !self.front.inspector.knows(word) {
+            return Ok(true);
+        }
+        self.command(word).await?;
+        Ok(false)
+    }
+
+    /// Reads until the inbox holds `count` bytes; false if the client ends, or the time for a session
+    /// is over, before that.
+    async fn read_until(&mut self, count: usize) -> io::Result<bool> {
         let inbox = &mut self.client.inbox;
-        while inbox.len() < 4 {
+        while inbox.len() < count {
             let read = async {
                 self.stream.readable().await?;
                 inbox.reserve(READ_BYTES);
@@ -261,29 +278,17 @@ impl Task {
                 Ok(Err(error)) => return Err(error),
             }
         }
-        let Some(word) = inbox.first_chunk::<4>().copied() else {
-            return Ok(false);
-        };
-        if !self.front.inspector.knows(word) {
-            return Ok(true);
-        }
-        self.command(word).await?;
-        Ok(false)
+        Ok(true)
     }
 
     /// A four-letter word: its text, then the end. zk: NIOServerCnxn.checkFourLetterWord.
     async fn command(&mut self, word: [u8; 4]) -> io::Result<()> {
         const ARGUMENT_BYTES: usize = 8;
-        let inbox = &mut self.client.inbox;
-        while self.front.inspector.takes_argument(word) && inbox.len() < 4 + ARGUMENT_BYTES {
-            self.stream.readable().await?;
-            match self.stream.try_read_buf(inbox) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+        // Without its argument, and the client silent or gone, there is nobody to answer.
+        if self.front.inspector.takes_argument(word) && !self.read_until(4 + ARGUMENT_BYTES).await? {
+            return Ok(());
         }
+        let inbox = &self.client.inbox;
         let argument = inbox
             .get(4..4 + ARGUMENT_BYTES)
             .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())

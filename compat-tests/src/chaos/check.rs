@@ -156,31 +156,26 @@ impl Checker {
         let (head, tail) = entries.split_at(answered);
         self.tally.answered += head.len();
         self.tally.unanswered += tail.len();
-        if tail.iter().any(|entry| entry.reply.is_some()) {
-            problems.push(format!(
-                "worker {worker}: a reply behind an unanswered request"
-            ));
-        }
-        let (mut created, mut last_zxid, mut closed) = (0, 0, None);
-        let model = &mut self.models[worker];
+        let (mut created, mut last_zxid, mut closed, model) =
+            (0, 0, None, &mut self.models[worker]);
         for entry in head {
             let Some(reply) = &entry.reply else { continue };
-            let expected = model.apply(entry.session, &entry.op, Some(reply.zxid));
+            last_zxid = reply.zxid;
+            let expected = model.apply(entry.session, &entry.op, Some(last_zxid));
             if expected.as_ref().is_some_and(|it| *it != reply.outcome) {
                 problems.push(format!("worker {worker}: expected {expected:?}: {entry:?}"));
             }
             if let (Op::Create { path, data, .. }, None) = (&entry.op, &expected) {
                 created += 1;
-                match &reply.outcome {
-                    Outcome::Created(name) if name.starts_with(path.as_str()) => {
-                        if let Some(shared) = model.shared.get_mut(data) {
-                            shared.path = Some(name.clone());
-                        }
-                    }
+                let name = match &reply.outcome {
+                    Outcome::Created(name) if name.starts_with(path.as_str()) => Some(name),
+                    _ => None,
+                };
+                match (name, model.shared.get_mut(data)) {
+                    (Some(name), Some(shared)) => shared.path = Some(name.clone()),
                     _ => problems.push(format!("worker {worker}: {entry:?}")),
                 }
             }
-            last_zxid = reply.zxid;
             closed = closes(entry);
             if closed.is_some() {
                 self.sessions.remove(&entry.session);
@@ -199,7 +194,7 @@ impl Checker {
             }
             match candidate.differs(worker, dump) {
                 None => matching.push((kept, candidate.clone(), created, closed)),
-                Some(why) => mismatch += &format!("\n  with {kept} of {}: {why}", tail.len()),
+                Some(why) => mismatch += &format!("\n  with {kept}: {why}"),
             }
         }
         let Some((kept, mut found, most, _)) = matching.last().cloned() else {

@@ -259,11 +259,17 @@ impl Run {
             }
         }
         self.watcher.drain()?;
-        let mut how = format!(
-            "{} after {delay:.0?}",
-            if gently { "SIGTERM" } else { "kill -9" }
-        );
-        for _ in 0..again {
+        let word = if gently { "SIGTERM" } else { "kill -9" };
+        Ok(format!(
+            "{word} after {delay:.0?}{}",
+            self.crash_again(random, again)?
+        ))
+    }
+
+    /// Starts the server and kills it in its recovery, so many times.
+    fn crash_again(&mut self, random: &mut Random, times: usize) -> Result<String> {
+        let mut how = String::new();
+        for _ in 0..times {
             let into = Duration::from_millis(random.below(400) as u64);
             self.server.spawn()?;
             sleep(into);
