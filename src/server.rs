@@ -71,6 +71,19 @@ pub enum RunError {
     Ensemble(#[source] Arc<ensemble::Failure>),
 }
 
+/// Opens the client port, so that a second server of the same port fails at once; nobody is accepted
+/// before there is something to serve.
+fn open_client_port(
+    settings: &Settings,
+) -> Result<(Option<Listener>, Option<SocketAddr>), ServerError> {
+    let Some(addr) = settings.net.client_addr else {
+        return Ok((None, None));
+    };
+    let listener = Listener::open(addr, settings.net.clone())?;
+    let bound = listener.local_addr().map_err(ServerError::Address)?;
+    Ok((Some(listener), Some(bound)))
+}
+
 /// What the ensemble is told: this server is its only voter.
 fn ensemble_config(settings: &Settings) -> ensemble::Config {
     let me = ServerId(u64::from(settings.session.server_id));
@@ -90,26 +103,14 @@ impl Server {
     /// # Errors
     /// As the rooms: nothing is left running.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
-        // The port is opened first, so that a second server of the same port fails at once, but
-        // nobody is accepted before there is something to serve.
-        let listener = match settings.net.client_addr {
-            Some(addr) => Some(Listener::open(addr, settings.net.clone())?),
-            None => None,
-        };
-        let client_addr = match &listener {
-            Some(listener) => Some(listener.local_addr().map_err(ServerError::Address)?),
-            None => None,
-        };
+        let (listener, client_addr) = open_client_port(&settings)?;
         let scraped = match settings.admin.metrics_provider {
             MetricsProvider::Prometheus { addr, .. } => Some(HttpListener::open(addr)?),
             MetricsProvider::Default | MetricsProvider::Null => None,
         };
         let opening = Instant::now();
         let stores = Arc::new(storage::open(&settings.storage)?);
-        let replica = Arc::new(Replica::open(
-            Arc::clone(&stores.tree),
-            settings.state.clone(),
-        )?);
+        let replica = Arc::new(Replica::open(Arc::clone(&stores.tree), settings.state)?);
         metrics::database_opened(opening.elapsed());
         let shared = Arc::new(Shared::new(
             u64::from(settings.session.tick_ms),

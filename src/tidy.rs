@@ -12,8 +12,8 @@ const ROOMS: [&str; 15] = [
 
 /// Crates that must stay in their rooms.
 const CONFINED: [(&str, &[&str]); 4] = [
-    ("openraft", &["ensemble"]),
-    ("rocksdb", &["storage"]),
+    ("openraft::", &["ensemble"]),
+    ("rocksdb::", &["storage"]),
     ("tokio::net", &["net", "io"]),
     ("nom::", &["jute", "config"]),
 ];

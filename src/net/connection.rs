@@ -285,7 +285,8 @@ impl Task {
     async fn command(&mut self, word: [u8; 4]) -> io::Result<()> {
         const ARGUMENT_BYTES: usize = 8;
         // Without its argument, and the client silent or gone, there is nobody to answer.
-        if self.front.inspector.takes_argument(word) && !self.read_until(4 + ARGUMENT_BYTES).await? {
+        if self.front.inspector.takes_argument(word) && !self.read_until(4 + ARGUMENT_BYTES).await?
+        {
             return Ok(());
         }
         let inbox = &self.client.inbox;

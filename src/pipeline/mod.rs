@@ -14,6 +14,7 @@
 //!
 //! This room does not know: sockets, Raft, the disk.
 
+mod answers;
 mod classify;
 mod client;
 mod config;

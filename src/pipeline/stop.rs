@@ -88,10 +88,7 @@ pub async fn settle(pipeline: Arc<Pipeline>, step: Step) -> Settle {
             let counted =
                 tokio::task::spawn_blocking(move || count_descendants(view.as_ref(), &path)).await;
             match counted {
-                Ok(Ok(count)) => Settle::Counted {
-                    at,
-                    count: i32::try_from(count).unwrap_or(i32::MAX),
-                },
+                Ok(Ok(count)) => Settle::Counted { at, count },
                 Ok(Err(error)) => {
                     pipeline.report_store_failure(error);
                     Settle::Failed

@@ -55,6 +55,10 @@ impl Client {
     /// Registers the watch that a read asked for, given the code it is answered with.
     ///
     /// exists on a missing node leaves a watch; no other failed read does (protocol.md 3.3).
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other request registers a watch"
+    )]
     pub(super) fn register(&self, request: &Request, code: ErrorCode) {
         let done = code == ErrorCode::OK;
         let (path, registration) = match request {
@@ -76,6 +80,10 @@ impl Client {
     }
 
     /// Serves addWatch, checkWatches, removeWatches, setWatches and setWatches2.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "classify sends no other request here"
+    )]
     pub(super) fn serve_watch(
         &mut self,
         state: &State,

@@ -303,18 +303,7 @@ pub fn word(symbols: &mut Symbols, word: &str, answer: &[u8]) -> String {
                 }
             }
         }
-        "wchc" => {
-            let next_is_item = |index: usize| {
-                lines
-                    .get(index + 1)
-                    .is_some_and(|line| line.starts_with('\t'))
-            };
-            let kept: Vec<String> = (0..lines.len())
-                .filter(|index| !lines[*index].starts_with("0x") || next_is_item(*index))
-                .map(|index| lines[index].clone())
-                .collect();
-            return watch_groups(symbols, kept);
-        }
+        "wchc" => return watch_groups(symbols, without_empty_heads(&lines)),
         "wchp" => return watch_groups(symbols, lines),
         "dump" => {
             // The buckets hold times; what remains is who has which ephemerals.
@@ -348,6 +337,20 @@ fn srvr_line(symbols: &mut Symbols, line: &str) -> String {
         ("Mode" | "Node count" | "Outstanding", _) => line.to_owned(),
         _ => name.to_owned(),
     }
+}
+
+/// The lines without sessions that have nothing below them: the genuine server goes on listing
+/// connections whose watches have all fired.
+fn without_empty_heads(lines: &[String]) -> Vec<String> {
+    let behind = lines.iter().skip(1).map(Some).chain([None]);
+    lines
+        .iter()
+        .zip(behind)
+        .filter(|(line, next)| {
+            !line.starts_with("0x") || next.is_some_and(|next| next.starts_with('\t'))
+        })
+        .map(|(line, _)| line.clone())
+        .collect()
 }
 
 /// Groups of a head line and indented lines, both in no order.

@@ -1,0 +1,273 @@
+//! Requests that are answered on the connection's own task: reads, watches, sync, ping, auth.
+//!
+//! Each function appends its reply to `wire` while the caller holds the state lock for reading.
+
+use jute::{ErrorCode, OpCode, ReplyHeader, Request, reply};
+
+use super::client::{Client, Head, Progress, Served};
+use super::replies;
+use super::stop::Step;
+use super::watches::{Catchup, Watched};
+use crate::metrics;
+use crate::state::{ReadStop, State, Zxid};
+
+impl Client {
+    pub(super) fn read(&mut self, state: &State, mut head: Head) -> Served {
+        self.parse(state, &mut head);
+        let Some(request) = &head.request else {
+            return Served::Done;
+        };
+        if let Progress::Counted { at, count, tries } = head.progress {
+            return self.answer_count(state, head, at, count, tries);
+        }
+        let zxid = state.last_zxid();
+        let header = ReplyHeader {
+            xid: head.header.xid,
+            zxid: zxid.0,
+            err: ErrorCode::OK,
+        };
+        let identities = self.connection.identities();
+        let session = self.connection.session();
+        let mark = reply::begin(&mut self.wire, header);
+        match state.read(request, session, &identities, &mut self.wire) {
+            Ok(()) => {
+                replies::finish(&mut self.wire, mark);
+                self.register(request, ErrorCode::OK);
+                self.note_reply(&head, zxid);
+                Served::Done
+            }
+            Err(ReadStop::Refused(code)) => {
+                reply::abandon(&mut self.wire, mark);
+                self.register(request, code);
+                self.put_header(&head, zxid, code);
+                Served::Done
+            }
+            Err(ReadStop::Missing(missing)) => {
+                reply::abandon(&mut self.wire, mark);
+                Served::Stays(head, Step::Warm(missing))
+            }
+            Err(ReadStop::NeedsScan) => {
+                reply::abandon(&mut self.wire, mark);
+                let step = if let Request::GetAllChildrenNumber(wanted) = request {
+                    Step::Count {
+                        view: self.pipeline.replica.store().view(),
+                        path: wanted.path.as_deref().unwrap_or_default().into(),
+                        at: zxid,
+                    }
+                } else {
+                    Step::End
+                };
+                Served::Stays(head, step)
+            }
+        }
+    }
+
+    /// The count was made without the lock: it is the answer if nothing has been applied since,
+    /// or when three attempts were overtaken (then it is one that was true while it was asked).
+    pub(super) fn answer_count(
+        &mut self,
+        state: &State,
+        mut head: Head,
+        at: Zxid,
+        count: i32,
+        tries: u32,
+    ) -> Served {
+        const TRIES_MAX: u32 = 3;
+        if at != state.last_zxid() && tries < TRIES_MAX {
+            let path = match &head.request {
+                Some(Request::GetAllChildrenNumber(wanted)) => {
+                    wanted.path.as_deref().unwrap_or_default().into()
+                }
+                _ => "".into(),
+            };
+            let step = Step::Count {
+                view: self.pipeline.replica.store().view(),
+                path,
+                at: state.last_zxid(),
+            };
+            head.progress = Progress::Counted { at, count, tries };
+            return Served::Stays(head, step);
+        }
+        let header = ReplyHeader {
+            xid: head.header.xid,
+            zxid: at.0,
+            err: ErrorCode::OK,
+        };
+        let mark = reply::begin(&mut self.wire, header);
+        bytes::BufMut::put_i32(&mut self.wire, count);
+        replies::finish(&mut self.wire, mark);
+        self.note_reply(&head, at);
+        Served::Done
+    }
+
+    pub(super) fn watch(&mut self, state: &State, mut head: Head) -> Served {
+        self.parse(state, &mut head);
+        let Some(request) = &head.request else {
+            return Served::Done;
+        };
+        let from = match &head.progress {
+            Progress::CatchingUp(catchup) => *catchup,
+            Progress::New | Progress::Synced | Progress::Counted { .. } => Catchup::default(),
+        };
+        match self.serve_watch(state, request, from) {
+            Watched::Reply(code) => {
+                self.put_header(&head, state.last_zxid(), code);
+                Served::Done
+            }
+            Watched::Added => {
+                let mark = reply::begin(
+                    &mut self.wire,
+                    ReplyHeader {
+                        xid: head.header.xid,
+                        zxid: state.last_zxid().0,
+                        err: ErrorCode::OK,
+                    },
+                );
+                bytes::BufMut::put_i32(&mut self.wire, 0);
+                replies::finish(&mut self.wire, mark);
+                self.note_reply(&head, state.last_zxid());
+                Served::Done
+            }
+            Watched::Missing(catchup, missing) => {
+                head.progress = Progress::CatchingUp(catchup);
+                Served::Stays(head, Step::Warm(missing))
+            }
+        }
+    }
+
+    pub(super) fn sync(&mut self, state: &State, mut head: Head) -> Served {
+        self.parse(state, &mut head);
+        let Some(request) = &head.request else {
+            return Served::Done;
+        };
+        if !matches!(head.progress, Progress::Synced) {
+            return Served::Stays(head, Step::Barrier);
+        }
+        let header = ReplyHeader {
+            xid: head.header.xid,
+            zxid: state.last_zxid().0,
+            err: ErrorCode::OK,
+        };
+        let mark = reply::begin(&mut self.wire, header);
+        if let Request::Sync(sync) = request {
+            jute::put_ustring(&mut self.wire, sync.path.as_deref());
+        }
+        replies::finish(&mut self.wire, mark);
+        self.note_reply(&head, state.last_zxid());
+        Served::Done
+    }
+
+    pub(super) fn ping(&mut self, state: &State, head: &Head) -> Served {
+        let header = ReplyHeader {
+            xid: reply::PING_XID,
+            zxid: state.last_zxid().0,
+            err: ErrorCode::OK,
+        };
+        reply::put_header_only(&mut self.wire, header);
+        self.note_reply(head, state.last_zxid());
+        Served::Done
+    }
+
+    /// zk: ZooKeeperServer.processPacket for auth: zxid 0; a refusal closes the connection, not
+    /// the session. zk-differs: answered in request order, as kazoo and ClickHouse need it.
+    pub(super) fn authenticate(&mut self, state: &State, head: &Head) -> Served {
+        let request = match Request::decode(OpCode::AUTH, head.body.clone()) {
+            Ok(Request::Auth(request)) => request,
+            Ok(_) | Err(_) => {
+                self.put_header(head, state.last_zxid(), ErrorCode::MARSHALLING_ERROR);
+                return Served::Done;
+            }
+        };
+        let authenticated = self.pipeline.schemes.authenticate(
+            request.scheme.as_deref(),
+            request.auth.as_deref(),
+            self.connection.peer.ip(),
+            &self.connection.identities(),
+        );
+        match authenticated {
+            Ok(identities) => {
+                self.connection.set_identities(identities);
+                self.put_header(head, Zxid(0), ErrorCode::OK);
+                Served::Done
+            }
+            Err(refused) => {
+                tracing::debug!(peer = %self.connection.peer, %refused, "authentication refused");
+                metrics::auth_failed();
+                self.put_header(head, Zxid(0), ErrorCode::AUTH_FAILED);
+                Served::End
+            }
+        }
+    }
+
+    /// SASL is not configured: any token gets a null token, and the connection stays usable.
+    ///
+    /// zk: ZooKeeperServer.processSasl without a ZooKeeperSaslServer. protocol.md 11.5.
+    pub(super) fn sasl(&mut self, state: &State, head: &Head) -> Served {
+        match Request::decode(OpCode::SASL, head.body.clone()) {
+            Ok(Request::Sasl(step)) if step.token.is_some() => {}
+            // zk: the length of a null token is asked for in the log line, which throws: close.
+            Ok(_) => return Served::End,
+            Err(_) => {
+                self.put_header(head, state.last_zxid(), ErrorCode::MARSHALLING_ERROR);
+                return Served::Done;
+            }
+        }
+        let header = ReplyHeader {
+            xid: head.header.xid,
+            zxid: 0,
+            err: ErrorCode::OK,
+        };
+        let mark = reply::begin(&mut self.wire, header);
+        jute::put_buffer(&mut self.wire, None);
+        replies::finish(&mut self.wire, mark);
+        self.note_reply(head, Zxid(0));
+        Served::Done
+    }
+
+    pub(super) fn is_admitted(&self) -> bool {
+        self.pipeline
+            .schemes
+            .admitted(&self.connection.identities())
+    }
+
+    /// zk: AuthenticationHelper.enforceAuthentication: -124, zxid 0, then close.
+    pub(super) fn refuse_unadmitted(&mut self, head: &Head) -> Served {
+        self.put_header(head, Zxid(0), ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
+        Served::End
+    }
+
+    /// Parses the body when its turn has come. One that is no record is answered here, and
+    /// `head.request` stays empty.
+    pub(super) fn parse(&mut self, state: &State, head: &mut Head) {
+        if head.request.is_some() {
+            return;
+        }
+        match Request::decode(head.header.op, head.body.clone()) {
+            Ok(request) => head.request = Some(request),
+            Err(error) => {
+                tracing::debug!(peer = %self.connection.peer, %error, "request refused");
+                self.put_header(head, state.last_zxid(), ErrorCode::MARSHALLING_ERROR);
+            }
+        }
+    }
+
+    pub(super) fn put_header(&mut self, head: &Head, zxid: Zxid, err: ErrorCode) {
+        let header = ReplyHeader {
+            xid: head.header.xid,
+            zxid: zxid.0,
+            err,
+        };
+        reply::put_header_only(&mut self.wire, header);
+        self.note_reply(head, zxid);
+    }
+
+    pub(super) fn note_reply(&self, head: &Head, zxid: Zxid) {
+        let took = self.arrived.elapsed();
+        self.connection
+            .stats
+            .replied(head.header.op, head.header.xid, zxid, took);
+        self.pipeline.shared.stats.sent(1);
+        self.pipeline.shared.stats.answered(1, took);
+        metrics::read_answered(took);
+    }
+}
