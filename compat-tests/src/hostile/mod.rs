@@ -80,24 +80,46 @@ impl Target {
 }
 
 type Attack = fn(&Target) -> Result<()>;
+/// MiB.
+type Budget = fn(&Target) -> u64;
 
 /// Each attack with the memory that it may cost at its height, in MiB.
 ///
 /// - An unread client costs at most its outbox (16 MiB), its wire buffer and the reply being made.
-/// - A watch of one client costs some hundred bytes: 200,000 of them at most 100 MiB.
-/// - An expiring session costs its record, its ephemeral, and its connection's buffers before.
-const ATTACKS: [(&str, u64, Attack); 10] = [
-    ("lengths", 32, attacks::lengths),
-    ("random frames", 64, attacks::random_frames),
-    ("words in pieces", 16, attacks::split_words),
-    ("half-open connections", 16, attacks::half_open),
-    ("unfinished handshakes", 16, attacks::unfinished),
-    ("silent connections", 64, attacks::silent_connections),
-    ("sends and never reads", 128, attacks::sends_never_reads),
-    ("watches and never reads", 128, attacks::watches_never_reads),
-    ("many watches of one client", 160, attacks::many_watches),
-    ("many sessions expire at once", 256, attacks::mass_expiry),
+/// - A watch of one client on a path of its own costs at most 256 bytes.
+/// - An expiring session costs at most 16 KiB, buffers of its connection included.
+const ATTACKS: [(&str, Budget, Attack); 10] = [
+    ("lengths", |_| 32, attacks::lengths),
+    ("random frames", |_| 64, attacks::random_frames),
+    ("words in pieces", |_| 16, attacks::split_words),
+    ("half-open connections", |_| 16, attacks::half_open),
+    ("unfinished handshakes", |_| 16, attacks::unfinished),
+    (
+        "silent connections",
+        |target| 16 + mib(target.silent, 16 << 10),
+        attacks::silent_connections,
+    ),
+    ("sends and never reads", |_| 128, attacks::sends_never_reads),
+    (
+        "watches and never reads",
+        |_| 128,
+        attacks::watches_never_reads,
+    ),
+    (
+        "many watches of one client",
+        |target| 32 + mib(target.watches, 256),
+        attacks::many_watches,
+    ),
+    (
+        "many sessions expire at once",
+        |target| 32 + mib(target.sessions, 16 << 10),
+        attacks::mass_expiry,
+    ),
 ];
+
+fn mib(count: usize, bytes_each: usize) -> u64 {
+    (count * bytes_each / (1 << 20)) as u64
+}
 
 /// Runs all attacks whose name contains `only`.
 ///
@@ -129,6 +151,7 @@ pub fn run(plan: &Plan, only: &str) -> Result<bool> {
         if !name.contains(only) {
             continue;
         }
+        let budget = budget(&target);
         let before = memory(&server, "VmRSS:")?;
         reset_peak(&server)?;
         let connections = target.connections()?;
