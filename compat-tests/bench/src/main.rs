@@ -48,6 +48,9 @@ struct Arguments {
     list: bool,
 }
 
+/// A JVM needs some seconds until it has compiled what runs often.
+const WARM_UP_MIN: Duration = Duration::from_secs(5);
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 "{kind}: process {}, warming up",
                 contestant.pid()?
             ));
-            contestant.warm_up(scale.time * 4)?;
+            contestant.warm_up(scale.time.mul_f64(4.0).max(WARM_UP_MIN))?;
             contestants.push(contestant);
         }
         for scenario in shared {
@@ -125,7 +128,7 @@ fn chosen(words: &[String]) -> Vec<Scenario> {
 
 fn scale(arguments: &Arguments) -> Scale {
     let (time, znodes, changes, sessions) = if arguments.quick {
-        (1.0, 100_000, 50, 3000)
+        (0.6, 100_000, 50, 3000)
     } else {
         (4.0, 1_000_000, 200, 9000)
     };
@@ -156,7 +159,10 @@ fn alternate(
                 run(turn, kind).with_context(|| format!("{} on {kind}", scenario.name))?;
             let figures: Vec<String> = measure
                 .figures()
-                .map(|(name, value)| format!("{name}={value:.1}"))
+                .map(|(name, value)| match value {
+                    small if small < 1.0 => format!("{name}={value:.4}"),
+                    _ => format!("{name}={value:.1}"),
+                })
                 .collect();
             say(format_args!(
                 "{:<16} {kind:<9} {}",
