@@ -61,7 +61,7 @@ verify: deps  ## Format, lints, tests, docs, licences, spelling; writes nothing 
 fix:  ## Format and apply what the lints can apply
 	$(CARGO) fmt --all
 	$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
-	OXKEEPER_WRITE_DOCS=1 $(CARGO) test --release --quiet -p oxkeeper config::docs
+	OXKEEPER_REGENERATE=1 $(CARGO) test --release --quiet --lib config::docs
 
 fuzz:  ## Fuzz every decoder entry point (needs the nightly toolchain and cargo-fuzz)
 	@compat-tests/tools/deps fuzz

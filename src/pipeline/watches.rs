@@ -167,11 +167,11 @@ impl Client {
         lists: [&Option<Vec<Option<Text>>>; 5],
         mut at: Catchup,
     ) -> Watched {
-        if lists.iter().any(|list| list.is_none()) {
-            return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
-        }
         for (list, paths) in LISTS.iter().zip(lists).skip(at.list) {
-            let paths = paths.as_deref().unwrap_or_default();
+            // A null list is found when its turn comes: the lists in front of it count.
+            let Some(paths) = paths else {
+                return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
+            };
             for path in paths.iter().skip(at.done) {
                 let Some(path) = path else {
                     if matches!(list, List::Persistent | List::PersistentRecursive) {

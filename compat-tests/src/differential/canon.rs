@@ -314,6 +314,8 @@ pub fn word(symbols: &mut Symbols, word: &str, answer: &[u8]) -> String {
                 .iter()
                 .position(|line| line.starts_with("Connections dump"));
             lines = lines[from.unwrap_or(0)..to.unwrap_or(lines.len())].to_vec();
+            lines = without_empty_heads(&lines);
+            lines.retain(|line| !line.starts_with("Sessions with Ephemerals"));
             for line in &mut lines {
                 if !line.starts_with('\t') {
                     *line = session_number(symbols, line);
@@ -340,7 +342,7 @@ fn srvr_line(symbols: &mut Symbols, line: &str) -> String {
 }
 
 /// The lines without sessions that have nothing below them: the genuine server goes on listing
-/// connections whose watches have all fired.
+/// those whose watches have all fired, or whose ephemerals have all been deleted.
 fn without_empty_heads(lines: &[String]) -> Vec<String> {
     let behind = lines.iter().skip(1).map(Some).chain([None]);
     lines
