@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,9 @@ use crate::pipeline::{Client, Pipeline, Settle, Step, settle};
 use crate::session::{Connection, Outbox};
 
 /// Room that a read of the socket finds in the inbox.
-const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES: usize = 4 * 1024;
+/// The same for a client that fills what it is given, again and again.
+const READ_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that may wait in the inbox while the head cannot be served.
 const INBOX_BYTES_MAX: usize = 128 * 1024;
 /// Capacity above which an empty buffer is given back.
@@ -74,6 +76,7 @@ pub(super) async fn serve(
         client,
         deadline: Instant::now() + Duration::from_millis(config.handshake_timeout_ms),
         settling: None,
+        read_bytes: READ_BYTES,
         at_end: false,
     };
     let ended = tokio::select! {
@@ -99,6 +102,8 @@ struct Task {
     /// When a connection without a session is closed.
     deadline: Instant,
     settling: Option<Settling>,
+    /// Room that the next read finds: follows what comes.
+    read_bytes: usize,
     /// The client sends no more; what has come is still served.
     at_end: bool,
 }
@@ -147,6 +152,12 @@ impl Task {
             && !self.client.is_held_back();
         let handshaking = self.client.is_handshaking();
         let connection = Arc::clone(self.client.connection());
+        if reading {
+            self.make_room();
+        }
+        // Reading by `read_buf` and not by `try_read`: a read that takes all that has come tells the
+        // runtime so, and the next wait needs no system call that finds nothing.
+        let (mut reader, writer) = self.stream.split();
         let settling = async {
             match self.settling.as_mut() {
                 Some(settling) => settling.await,
@@ -160,10 +171,9 @@ impl Task {
                 self.client.settled(settled);
             }
             () = connection.outbox.woken() => self.collect(),
-            writable = self.stream.writable(), if sending => writable?,
-            readable = self.stream.readable(), if reading => {
-                readable?;
-                self.receive()?;
+            writable = writer.writable(), if sending => writable?,
+            received = reader.read_buf(&mut self.client.inbox), if reading => {
+                self.received(received?);
             }
             () = sleep_until(self.deadline), if handshaking => {
                 tracing::debug!(peer = %connection.peer, "no session in time");
@@ -182,23 +192,31 @@ impl Task {
         }
     }
 
-    /// Reads what has come, as much as fits.
-    fn receive(&mut self) -> io::Result<()> {
+    /// Room in the inbox for the next read; an idle connection holds little.
+    fn make_room(&mut self) {
         let inbox = &mut self.client.inbox;
-        inbox.reserve(READ_BYTES);
-        match self.stream.try_read_buf(inbox) {
-            Ok(0) => {
-                self.at_end = true;
-                metrics::connection_dropped();
-            }
-            Ok(bytes) => {
-                metrics::received(bytes);
-                self.client.heard();
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        if inbox.is_empty() && inbox.capacity() > 4 * self.read_bytes {
+            *inbox = BytesMut::new();
         }
-        Ok(())
+        inbox.reserve(self.read_bytes);
+    }
+
+    /// So many bytes have come; none: the client sends no more.
+    fn received(&mut self, bytes: usize) {
+        if bytes == 0 {
+            self.at_end = true;
+            metrics::connection_dropped();
+            return;
+        }
+        metrics::received(bytes);
+        self.client.heard();
+        self.read_bytes = if bytes >= self.read_bytes {
+            (self.read_bytes * 2).min(READ_BYTES_MAX)
+        } else if bytes < self.read_bytes / 4 {
+            (self.read_bytes / 2).max(READ_BYTES)
+        } else {
+            self.read_bytes
+        };
     }
 
     /// Sends as much as the socket takes now.
