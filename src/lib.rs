@@ -1,6 +1,22 @@
 //! Oxkeeper: a drop-in replacement for Apache ZooKeeper.
 //!
-//! ARCHITECTURE.md draws the flow. The rooms, from left to right; each uses only rooms to its right:
+//! ARCHITECTURE.md draws the flow of a request. The rooms, from left to right; each uses only rooms
+//! to its right, which `tidy` checks:
+//!
+//! - [`server`]: composition root: starts the rooms and stops them in reverse
+//! - [`config`]: zoo.cfg, `-D` words and the command line, by one table of keys
+//! - [`net`]: sockets: accepts clients and moves their bytes
+//! - [`admin`]: four-letter words and metrics, rendered from one report
+//! - [`leader`]: session expiry, container and TTL reaping, while this server leads
+//! - [`pipeline`]: a client's requests in order, and the delivery of replies and events
+//! - [`session`]: who is connected, handshakes, when each session was heard of
+//! - [`auth`]: schemes: world, digest, ip
+//! - [`ensemble`]: openraft: proposing, applying, roles
+//! - [`storage`]: the Raft log, the tree with its cache, checkpoints
+//! - [`watch`]: who wants to know what
+//! - [`state`]: what every replica agrees on: judging and reading
+//!
+//! Leaves, open to all but the pure rooms: [`clock`], [`io`], [`metrics`], [`telemetry`].
 
 pub mod server;
 
@@ -24,10 +40,11 @@ pub mod storage;
 
 pub mod watch;
 
+pub mod state;
+
 pub mod clock;
 pub mod io;
 pub mod metrics;
-pub mod state;
 pub mod telemetry;
 
 #[cfg(test)]

@@ -92,7 +92,8 @@ fn ensemble_config(settings: &Settings) -> ensemble::Config {
     config.batch_ops_max = number(settings.pipeline.batch_ops_max);
     config.batch_bytes_max = settings.pipeline.batch_bytes_max;
     config.window_batches = number(settings.pipeline.entries_in_flight_max);
-    config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush;
+    let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
+    config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
     config
 }

@@ -8,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 const DEFAULT: &str = "info,openraft=warn";
 
 /// Starts logging. `filter`: directives such as `debug` or `info,oxkeeper::net=trace`; what cannot
-/// be read of it is left out. Without it, [`DEFAULT`].
+/// be read of it is left out. Without it, what happens to the process from info upwards.
 pub fn start(filter: Option<&str>) {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())

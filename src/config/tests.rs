@@ -403,15 +403,6 @@ const HONOURED: &[Honoured] = &[
     ("globalOutstandingLimit=5", |s| {
         s.pipeline.outstanding_max == 5
     }),
-    ("largeRequestThreshold=5", |s| {
-        s.pipeline.large_request_threshold == Some(5)
-    }),
-    ("largeRequestMaxBytes=5", |s| {
-        s.pipeline.large_request_bytes_max == 5
-    }),
-    ("throttled_op_wait_time=5", |s| {
-        s.pipeline.throttled_op_wait_ms == 5
-    }),
     ("oxkeeper.batchOpsMax=9", |s| s.pipeline.batch_ops_max == 9),
     ("oxkeeper.batchBytesMax=8K", |s| {
         s.pipeline.batch_bytes_max == 8192
@@ -569,13 +560,14 @@ fn a_file_that_cannot_be_read_is_the_only_mistake() {
 fn unknown_keys_and_titles() {
     let (settings, warnings) =
         good("ticktime=5\nwhatever=1\nthrottledOpWaitTime=7\nmaxClientCnxns=1\n");
-    assert_eq!(settings.pipeline.throttled_op_wait_ms, 7);
+    assert_eq!(settings.net.connections_per_ip_max, 1);
     assert_eq!(
         warnings,
         [
             "zoo.cfg:3: ticktime: unknown key, ignored; is tickTime meant?",
             "zoo.cfg:4: whatever: unknown key, ignored",
             "zoo.cfg:5: throttledOpWaitTime: this is a title of the manual; the key is throttled_op_wait_time, for which it is taken",
+            "zoo.cfg:5: throttled_op_wait_time: not built yet: globalOutstandingLimit bounds what is under way",
         ]
     );
     for title in

@@ -89,6 +89,8 @@ impl Listener {
                 TcpSocket::new_v4()?
             };
             socket.set_reuseaddr(true)?;
+            // Accepted connections inherit it.
+            socket.set_keepalive(config.keepalive)?;
             socket.bind(addr)?;
             socket.listen(config.listen_backlog.unwrap_or(BACKLOG))
         };

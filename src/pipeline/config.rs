@@ -11,12 +11,6 @@ pub struct Config {
     pub batch_bytes_max: usize,
     /// Log entries proposed and not yet committed before new proposals gather.
     pub entries_in_flight_max: u32,
-    /// A request of more bytes than this is large; `None`: none is.
-    pub large_request_threshold: Option<u32>,
-    /// Bytes of large requests under way at once; a connection that exceeds it is closed.
-    pub large_request_bytes_max: u64,
-    /// An op that waited longer answers -127 `ThrottledOp`; 0: never.
-    pub throttled_op_wait_ms: u32,
 }
 
 impl Default for Config {
@@ -26,9 +20,6 @@ impl Default for Config {
             batch_ops_max: 512,
             batch_bytes_max: 1 << 20,
             entries_in_flight_max: 4,
-            large_request_threshold: None,
-            large_request_bytes_max: 100 << 20,
-            throttled_op_wait_ms: 0,
         }
     }
 }

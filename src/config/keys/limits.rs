@@ -3,7 +3,6 @@
 use super::super::draft::{to_u32, to_u64};
 use super::super::key::{I32, Key, flag, int, unset_flag, unset_int, unset_real, unset_text};
 
-const I32_ALL: (i64, i64) = (i32::MIN as i64, I32);
 const THROTTLE: &str = "connections are not throttled; maxCnxns and maxClientCnxns are in force";
 const REQUESTS: &str = "globalOutstandingLimit bounds what is under way";
 const ENSEMBLE: &str = "it belongs to the ensemble";
@@ -38,22 +37,18 @@ pub(super) static KEYS: &[Key] = &[
         |d, on| d.settings.state.enforce_quota = on,
         "quotas refuse writes instead of only being counted",
     ),
-    int(
+    unset_int(
         "largeRequestThreshold",
-        I32_ALL,
         "-1",
-        |d, n| {
-            d.settings.pipeline.large_request_threshold = u32::try_from(n).ok().filter(|&n| n > 0)
-        },
         "a request above so many bytes is large; -1: none is",
-    ),
-    int(
+    )
+    .later(REQUESTS),
+    unset_int(
         "largeRequestMaxBytes",
-        (0, I32),
         "104857600",
-        |d, n| d.settings.pipeline.large_request_bytes_max = to_u64(n),
         "bytes of large requests under way at once; above it the connection is closed",
-    ),
+    )
+    .later(REQUESTS),
     unset_int(
         "request_throttle_max_requests",
         "0",
@@ -91,14 +86,13 @@ pub(super) static KEYS: &[Key] = &[
         "stop of the throttler",
     )
     .ignored(),
-    int(
+    unset_int(
         "throttled_op_wait_time",
-        (i64::MIN, I32),
         "0",
-        |d, n| d.settings.pipeline.throttled_op_wait_ms = to_u32(n),
         "an op that waited longer answers -127, milliseconds; 0: never",
     )
-    .title("throttledOpWaitTime"),
+    .title("throttledOpWaitTime")
+    .later(REQUESTS),
     unset_int(
         "connection_throttle_tokens",
         "0",
