@@ -122,11 +122,13 @@ impl Task {
             match step {
                 Step::Gone => return Ok(()),
                 Step::End => return self.last_words().await,
-                Step::Idle if self.at_end => return Ok(()),
+                Step::Idle if self.at_end => return self.last_words().await,
                 Step::More => {
-                    self.send_all().await?;
-                    tokio::task::yield_now().await;
-                    continue;
+                    self.try_send()?;
+                    if self.client.wire.is_empty() {
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
                 }
                 Step::Idle | Step::Blocked => {}
                 waits @ (Step::Warm(_) | Step::Count { .. } | Step::Barrier | Step::Full) => {

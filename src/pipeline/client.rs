@@ -148,6 +148,9 @@ impl Client {
 
     /// Collects in `wire` what apply has pushed, without serving anything.
     pub fn collect(&mut self) {
+        if self.wire.len() >= RUN_BYTES_MAX && self.connection.outbox.state() == End::Open {
+            return;
+        }
         if self.connection.outbox.drain_into(&mut self.wire) != End::Open {
             self.phase = Phase::Ending;
         }
@@ -155,6 +158,11 @@ impl Client {
 
     /// Serves what can be served of the inbox, and collects in `wire` what can be sent.
     pub fn advance(&mut self) -> Step {
+        if self.wire.len() >= RUN_BYTES_MAX && self.connection.outbox.state() == End::Open {
+            // The client does not read. What is pushed for it stays in the outbox, whose bound ends
+            // the connection.
+            return Step::Blocked;
+        }
         let pipeline = Arc::clone(&self.pipeline);
         let mut guard = None;
         let mut served = 0;

@@ -80,6 +80,11 @@ impl Outbox {
         inner.end
     }
 
+    /// Whether the connection goes on.
+    pub fn state(&self) -> End {
+        self.inner.lock().end
+    }
+
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.inner.lock().bytes.len()
