@@ -21,13 +21,6 @@ const CONFINED: [(&str, &[&str]); 4] = [
 /// Longest file in lines, tests not counted.
 const LINES_MAX: usize = 600;
 
-/// Exceptions to the direction, each with its reason.
-const ALLOWED: [(&str, &str, &str); 1] = [(
-    "config",
-    "server",
-    "fills the Settings that the composition root owns",
-)];
-
 struct Source {
     room: String,
     path: PathBuf,
@@ -86,10 +79,7 @@ fn rooms_use_only_rooms_to_their_right() {
                 .chars()
                 .take_while(|c| c.is_alphanumeric() || *c == '_')
                 .collect();
-            let allowed = ALLOWED
-                .iter()
-                .any(|(from, to, _)| *from == source.room && *to == used);
-            if place(&used).is_some_and(|there| there < here) && !allowed {
+            if place(&used).is_some_and(|there| there < here) {
                 wrong.push(format!("{}: uses {used}", source.path.display()));
             }
         }
