@@ -1,5 +1,6 @@
 //! Random sequences: few paths, few values, all operations, so that they meet each other.
 
+use super::burst;
 use super::differences;
 use super::random::Random;
 use super::side::SLOTS;
@@ -121,13 +122,10 @@ impl Maker {
             if differences::never_sent(&request.op) {
                 continue;
             }
-            let alone = request.op.stands_alone();
-            if alone && !requests.is_empty() {
+            if request.op.stands_alone() && !requests.is_empty() {
                 break;
             }
-            // What follows a setACL in flight is judged by the old ACL or the new one: see
-            // `differences`.
-            let last = alone || request.op.may_close() || request.op.code() == 7;
+            let last = burst::ends(&request.op, &requests);
             requests.push(request);
             if last {
                 break;

@@ -1,7 +1,7 @@
 //! Random request sequences to two servers in lockstep: every reply, event and close the same.
 //!
 //! - [`step`]: what a sequence is made of; plain data, so that it can be written down;
-//! - [`generate`]: makes sequence *n* of a seed;
+//! - [`generate`]: makes sequence *n* of a seed; [`burst`]: what it may pipeline;
 //! - [`side`]: does a step on one server; [`canon`] makes text
 //!   of its answers;
 //! - [`pair`]: both in lockstep; [`shrink`] makes failures short;
@@ -10,6 +10,7 @@
 //! A failing sequence is shrunk, printed, and kept as a file of one step a line. Once understood it
 //! belongs into `scripts/differential/NAME.steps`; all of those run before the random sequences.
 
+pub mod burst;
 pub mod canon;
 pub mod differences;
 pub mod generate;

@@ -1,7 +1,7 @@
 //! Two servers in lockstep, and where they first differ.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -10,8 +10,9 @@ use super::step::{Op, Request, Step};
 use crate::server::{Kind, Options, Server};
 use crate::suite::say;
 
-/// A word whose answer depends on connections that are just going is asked again for so long.
-const WORD_TRIES: usize = 40;
+/// A word whose answer depends on connections that are just going is asked again for so long: a
+/// server learns of a dropped connection when its machine finds the time.
+const WORD_TIME_MAX: Duration = Duration::from_secs(20);
 const WORD_PAUSE: Duration = Duration::from_millis(25);
 
 /// Where two servers first differed.
@@ -137,13 +138,14 @@ impl Pair {
         if let Step::Restart { crash } = step {
             return self.restart(*crash);
         }
-        for attempt in 0.. {
+        let started = Instant::now();
+        loop {
             let (subject, reference) = self.once(step)?;
             if subject == reference {
                 self.say(&format!("{step:?}"), &subject);
                 break;
             }
-            if matches!(step, Step::Word(_)) && attempt < WORD_TRIES {
+            if matches!(step, Step::Word(_)) && started.elapsed() < WORD_TIME_MAX {
                 sleep(WORD_PAUSE);
                 continue;
             }
