@@ -304,8 +304,15 @@ fn quota_counts(world: &World) -> (String, String) {
     (said, counted)
 }
 
+/// `usual` cases, or as many as `PROPTEST_CASES` asks for (`make fuzz` asks for 100,000).
+fn cases(usual: u32) -> ProptestConfig {
+    #[expect(clippy::disallowed_methods, reason = "proptest's own variable, in a test")]
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig::with_cases(asked.and_then(|cases| cases.parse().ok()).unwrap_or(usual))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn ops_do_what_the_naive_tree_does(log in log()) {
@@ -385,7 +392,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     /// An origin that sends again what it does not know to be applied, too much or too early.
     #[test]
