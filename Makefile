@@ -12,7 +12,7 @@ BIN := $(CARGO_TARGET_DIR)/release/oxkeeper
 export OXKEEPER_BIN := $(BIN)
 SHELL := /bin/bash
 
-.PHONY: help deps build run test unit compat verify fix bench fuzz differences chaos hostile
+.PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos hostile
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ test: build unit  ## All tests: unit, then the suites with real clients
 compat: build  ## The suites with real clients on SERVER=oxkeeper|zookeeper|HOST:PORT
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" compat-tests/tools/suites compat
+
+curator: build  ## Apache Curator's recipes on SERVER, each also with its connection and its session lost
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" compat-tests/clients/curator/run
 
 chaos: build  ## 300 crashes under load, then damaged disks (SERVER=zookeeper: only the crashes)
 	@compat-tests/tools/deps test

@@ -1,187 +1,187 @@
 package oxkeeper.compat;
 
-import static java.util.concurrent.TimeUnit.SECONDS;
-import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertTrue;
-
-import java.util.ArrayList;
+import java.io.Closeable;
+import java.util.Collection;
 import java.util.List;
-import java.util.concurrent.BlockingQueue;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
-import org.apache.curator.framework.CuratorFramework;
+import org.apache.curator.framework.recipes.cache.ChildData;
+import org.apache.curator.framework.recipes.cache.CuratorCache;
 import org.apache.curator.framework.recipes.cache.NodeCache;
 import org.apache.curator.framework.recipes.cache.PathChildrenCache;
 import org.apache.curator.framework.recipes.cache.TreeCache;
-import org.apache.curator.framework.recipes.nodes.PersistentTtlNode;
-import org.apache.curator.framework.recipes.queue.DistributedDelayQueue;
-import org.apache.curator.framework.recipes.queue.DistributedIdQueue;
-import org.apache.curator.framework.recipes.queue.DistributedPriorityQueue;
-import org.apache.curator.framework.recipes.queue.QueueBuilder;
-import org.apache.curator.framework.recipes.queue.QueueConsumer;
-import org.apache.curator.framework.recipes.queue.QueueSerializer;
-import org.apache.curator.framework.state.ConnectionState;
-import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
-/** Curator's older caches, which live on one-shot watches, its special queues, and nodes kept alive by writing. */
+/** Curator's caches: what they hold becomes the tree that is there, whatever far did not see happen. */
 @SuppressWarnings("deprecation")
 class CuratorCachesTest extends CuratorFixture {
-    private final BlockingQueue<String> got = new LinkedBlockingQueue<>();
+    /** Which part of the tree below `top` a cache keeps. */
+    private enum Part { NODE, CHILDREN, TREE }
 
-    private final QueueConsumer<String> consumer = new QueueConsumer<>() {
-        @Override
-        public void consumeMessage(String message) {
-            got.add(message);
-        }
+    private String top;
 
-        @Override
-        public void stateChanged(CuratorFramework client, ConnectionState state) {
-            // The queue goes on by itself.
-        }
-    };
-
-    private static final QueueSerializer<String> STRINGS = new QueueSerializer<>() {
-        @Override
-        public byte[] serialize(String item) {
-            return bytes(item);
-        }
-
-        @Override
-        public String deserialize(byte[] data) {
-            return text(data);
-        }
-    };
-
-    /** One disturbance per round: none, a cut connection, an ended session. */
-    private void disturb(int round) throws Exception {
-        if (round == 1) {
-            cutFar();
-        } else if (round == 2) {
-            expireFar();
+    private void plant() throws Exception {
+        top = root + "/tree";
+        for (String path : new String[] {"", "/a", "/b", "/c", "/d", "/a/x", "/a/y"}) {
+            near.create().forPath(top + path, bytes("first " + path));
         }
     }
 
-    @Test
-    void nodeCacheFollows() throws Exception {
-        NodeCache cache = new NodeCache(far, root + "/n");
+    /** A round of changes of every kind. */
+    private void change(int round) throws Exception {
+        near.setData().forPath(top, bytes("round " + round));
+        near.setData().forPath(top + "/c", bytes("round " + round));
+        near.delete().deletingChildrenIfNeeded().forPath(top + "/a");
+        near.create().forPath(top + "/a", bytes("again"));
+        near.delete().forPath(top + "/d");
+        near.create().forPath(top + "/d", bytes(""));
+        // CuratorCache tells a znode that was made anew while it was away from the one it knew only by its versions: it
+        // lists the children if cversion is another, and tells its listeners if version is.
+        for (int i = 0; i <= round; i++) {
+            near.create().forPath(top + "/a/x" + round + i, bytes("new"));
+            near.setData().forPath(top + "/d", bytes("other " + round));
+        }
+        near.delete().forPath(round == 0 ? top + "/b" : top + "/new" + (round - 1));
+        near.create().creatingParentsIfNeeded().forPath(top + "/deep/down/" + round, bytes("leaf"));
+        near.setData().forPath(top + "/deep", bytes("deep " + round));
+        near.setData().forPath(top + "/deep/down", bytes("down"));
+        near.create().forPath(top + "/new" + round, bytes("new"));
+    }
+
+    private void read(String path, int depth, Map<String, String> into) throws Exception {
+        into.put(path, text(near.getData().forPath(path)));
+        for (String child : depth > 0 ? near.getChildren().forPath(path) : List.<String>of()) {
+            read(path + "/" + child, depth - 1, into);
+        }
+    }
+
+    private Map<String, String> truth(Part part) throws Exception {
+        Map<String, String> all = new TreeMap<>();
+        if (near.checkExists().forPath(top) != null) {
+            read(top, switch (part) {
+                case NODE -> 0;
+                case CHILDREN -> 1;
+                case TREE -> 9;
+            }, all);
+        }
+        if (part == Part.CHILDREN) {
+            all.remove(top);
+        }
+        return all;
+    }
+
+    /** Returns when the cache holds what there is; nothing changes meanwhile. */
+    private void agree(String when, Part part, Callable<Map<String, String>> cache) throws Exception {
+        Map<String, String> truth = truth(part);
+        try {
+            until(when, () -> cache.call().equals(truth));
+        } catch (AssertionError e) {
+            throw new AssertionError(when + ": the cache holds " + cache.call() + " instead of " + truth, e);
+        }
+    }
+
+    /** Far's cache agrees with the tree before, after changes it did not see, and after changes it did see. */
+    private void follow(Part part, Callable<Map<String, String>> cache, Closeable end) throws Exception {
+        agree("at the start", part, cache);
+        change(0);
+        agree("after changes", part, cache);
+        down();
+        change(1);
+        up();
+        agree("after changes while far was away", part, cache);
+        change(2);
+        agree("after changes once far was back", part, cache);
+        down();
+        near.delete().deletingChildrenIfNeeded().forPath(top);
+        up();
+        agree("after all was deleted while far was away", part, cache);
+        end.close();
+    }
+
+    private static Map<String, String> map(Collection<ChildData> all) {
+        return all.stream().collect(Collectors.toMap(ChildData::getPath, one -> text(one.getData())));
+    }
+
+    @Troubled
+    void nodeCache(Trouble trouble) throws Exception {
+        begin(trouble);
+        plant();
+        NodeCache cache = new NodeCache(far, top);
         cache.start(true);
-        for (int round = 0; round < 3; round++) {
-            disturb(round);
-            String value = "v" + round;
-            near.create().orSetData().forPath(root + "/n", bytes(value));
-            until(value, () -> cache.getCurrentData() != null && value.equals(text(cache.getCurrentData().getData())));
-            near.delete().forPath(root + "/n");
-            until("gone", () -> cache.getCurrentData() == null);
-        }
-        cache.close();
+        follow(Part.NODE, () -> {
+            ChildData now = cache.getCurrentData();
+            return now == null ? Map.of() : map(List.of(now));
+        }, cache);
     }
 
-    @Test
-    void pathChildrenCacheFollows() throws Exception {
-        near.create().forPath(root + "/p");
-        PathChildrenCache cache = new PathChildrenCache(far, root + "/p", true);
+    @Troubled
+    void pathChildrenCache(Trouble trouble) throws Exception {
+        begin(trouble);
+        plant();
+        PathChildrenCache cache = new PathChildrenCache(far, top, true);
         cache.start(PathChildrenCache.StartMode.BUILD_INITIAL_CACHE);
-        for (int round = 0; round < 3; round++) {
-            disturb(round);
-            for (int i = 0; i < 10; i++) {
-                near.create().forPath(root + "/p/r" + round + "-" + i, bytes("" + i));
-            }
-            near.delete().forPath(root + "/p/r" + round + "-0");
-            near.setData().forPath(root + "/p/r" + round + "-1", bytes("changed"));
-            List<String> expected = new ArrayList<>();
-            for (int r = 0; r <= round; r++) {
-                for (int i = 1; i < 10; i++) {
-                    expected.add("r" + r + "-" + i + "=" + (i == 1 ? "changed" : "" + i));
-                }
-            }
-            until("the children of round " + round, () -> cache.getCurrentData().stream()
-                    .map(c -> c.getPath().substring(root.length() + 3) + "=" + text(c.getData()))
-                    .sorted().collect(Collectors.toList()).equals(expected));
-        }
-        cache.close();
+        follow(Part.CHILDREN, () -> map(cache.getCurrentData()), cache);
     }
 
-    @Test
-    void treeCacheFollows() throws Exception {
-        near.create().forPath(root + "/t");
-        TreeCache cache = new TreeCache(far, root + "/t");
+    @Troubled
+    void treeCache(Trouble trouble) throws Exception {
+        begin(trouble);
+        plant();
+        TreeCache cache = new TreeCache(far, top);
         cache.start();
-        for (int round = 0; round < 3; round++) {
-            disturb(round);
-            String path = root + "/t/a/b/r" + round;
-            near.create().creatingParentsIfNeeded().forPath(path, bytes("1"));
-            near.setData().forPath(path, bytes("2"));
-            until(path, () -> cache.getCurrentData(path) != null
-                    && "2".equals(text(cache.getCurrentData(path).getData())));
-            near.delete().forPath(path);
-            until("gone: " + path, () -> cache.getCurrentData(path) == null);
+        follow(Part.TREE, () -> {
+            Map<String, String> all = new TreeMap<>();
+            collect(cache, top, all);
+            return all;
+        }, cache);
+    }
+
+    private static void collect(TreeCache cache, String path, Map<String, String> into) {
+        ChildData here = cache.getCurrentData(path);
+        Map<String, ChildData> children = cache.getCurrentChildren(path);
+        if (here != null && children != null) {
+            into.put(path, text(here.getData()));
+            children.keySet().forEach(child -> collect(cache, path + "/" + child, into));
         }
-        assertEquals(0, cache.getCurrentChildren(root + "/t/a/b").size());
-        cache.close();
     }
 
-    @Test
-    void idQueue() throws Exception {
-        DistributedIdQueue<String> in = QueueBuilder.<String>builder(near, null, STRINGS, root + "/q").buildIdQueue();
-        in.start();
-        in.put("one", "1");
-        in.put("two", "2");
-        in.put("three", "3");
-        in.flushPuts(10, SECONDS);
-        assertEquals(1, in.remove("2"));
-        DistributedIdQueue<String> out = QueueBuilder.builder(far, consumer, STRINGS, root + "/q").buildIdQueue();
-        out.start();
-        until("two items", () -> got.size() == 2);
-        assertEquals(List.of("one", "three"), new ArrayList<>(got));
-        out.close();
-        in.close();
+    @Troubled
+    void curatorCache(Trouble trouble) throws Exception {
+        begin(trouble);
+        plant();
+        CuratorCache cache = CuratorCache.build(far, top);
+        cache.start();
+        follow(Part.TREE, () -> map(cache.stream().toList()), cache);
     }
 
-    @Test
-    void priorityQueue() throws Exception {
-        DistributedPriorityQueue<String> in =
-                QueueBuilder.<String>builder(near, null, STRINGS, root + "/q").buildPriorityQueue(0);
-        in.start();
-        for (int priority : new int[] {5, 1, 9, 3}) {
-            in.put("p" + priority, priority);
-        }
-        in.flushPuts(10, SECONDS);
-        DistributedPriorityQueue<String> out =
-                QueueBuilder.builder(far, consumer, STRINGS, root + "/q").buildPriorityQueue(0);
-        out.start();
-        until("four items", () -> got.size() == 4);
-        assertEquals(List.of("p1", "p3", "p5", "p9"), new ArrayList<>(got));
-        out.close();
-        in.close();
+    /** What a listener was told adds up to the tree: nothing missing, nothing left over. */
+    @Troubled
+    void curatorCacheListener(Trouble trouble) throws Exception {
+        begin(trouble);
+        plant();
+        Map<String, String> told = new ConcurrentHashMap<>();
+        CuratorCache cache = CuratorCache.build(far, top);
+        cache.listenable().addListener((type, before, after) -> {
+            switch (type) {
+                case NODE_CREATED, NODE_CHANGED -> told.put(after.getPath(), text(after.getData()));
+                case NODE_DELETED -> told.remove(before.getPath());
+            }
+        });
+        cache.start();
+        follow(Part.TREE, () -> told, cache);
     }
 
-    @Test
-    void delayQueue() throws Exception {
-        DistributedDelayQueue<String> queue =
-                QueueBuilder.builder(far, consumer, STRINGS, root + "/q").buildDelayQueue();
-        queue.start();
-        long now = System.currentTimeMillis();
-        queue.put("later", now + 2500);
-        queue.put("soon", now + 500);
-        until("the first", () -> got.size() == 1);
-        assertTrue(System.currentTimeMillis() >= now + 500);
-        cutFar();
-        until("the second", () -> got.size() == 2);
-        assertTrue(System.currentTimeMillis() >= now + 2500);
-        assertEquals(List.of("soon", "later"), new ArrayList<>(got));
-        queue.close();
-    }
-
-    @Test
-    void persistentTtlNode() throws Exception {
-        Servers.needOwnSettings("TTL nodes are off by default");
-        PersistentTtlNode node = new PersistentTtlNode(far, root + "/ttl", 1500, bytes("x"));
-        node.start();
-        assertTrue(node.waitForInitialCreate(10, SECONDS));
-        cutFar();
-        Thread.sleep(4000);
-        assertEquals("x", text(near.getData().forPath(root + "/ttl")));
-        node.close();
-        until("reaped when nobody renews it", () -> near.checkExists().forPath(root + "/ttl") == null);
+    @ParameterizedTest(name = "{0}")
+    @EnumSource(names = {"NONE", "CUT"})
+    void curatorCacheOfASingleNode(Trouble trouble) throws Exception {
+        begin(trouble);
+        plant();
+        CuratorCache cache = CuratorCache.build(far, top, CuratorCache.Options.SINGLE_NODE_CACHE);
+        cache.start();
+        follow(Part.NODE, () -> map(cache.stream().toList()), cache);
     }
 }

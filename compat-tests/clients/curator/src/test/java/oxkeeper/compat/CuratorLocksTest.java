@@ -9,16 +9,12 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Function;
 import org.apache.curator.framework.CuratorFramework;
-import org.apache.curator.framework.recipes.leader.LeaderLatch;
-import org.apache.curator.framework.recipes.leader.LeaderSelector;
-import org.apache.curator.framework.recipes.leader.LeaderSelectorListenerAdapter;
 import org.apache.curator.framework.recipes.locks.InterProcessLock;
 import org.apache.curator.framework.recipes.locks.InterProcessMultiLock;
 import org.apache.curator.framework.recipes.locks.InterProcessMutex;
@@ -26,40 +22,196 @@ import org.apache.curator.framework.recipes.locks.InterProcessReadWriteLock;
 import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreMutex;
 import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreV2;
 import org.apache.curator.framework.recipes.locks.Lease;
+import org.apache.curator.framework.recipes.shared.SharedCount;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
-/** Curator's locks and elections: one holder at a time, handed on by release and by the holder's expiry. */
+/** Curator's locks: one holder at a time; kept over a cut, handed on when released and when the holder expires. */
 class CuratorLocksTest extends CuratorFixture {
-    private void assertExcludes(InterProcessLock one, InterProcessLock other) throws Exception {
-        assertTrue(one.acquire(10, SECONDS));
-        assertFalse(other.acquire(300, MILLISECONDS));
-        one.release();
-        assertTrue(other.acquire(10, SECONDS));
-        assertFalse(one.acquire(300, MILLISECONDS));
-        other.release();
+    /** How a client gets its handle of the lock under test. */
+    private interface Lock extends Function<CuratorFramework, InterProcessLock> {
     }
 
-    @Test
-    void mutexExcludes() throws Exception {
-        InterProcessMutex one = new InterProcessMutex(far, root + "/lock");
-        assertExcludes(one, new InterProcessMutex(near, root + "/lock"));
-        assertTrue(one.acquire(10, SECONDS));
-        assertTrue(one.acquire(10, SECONDS));
-        one.release();
-        assertTrue(one.isOwnedByCurrentThread());
-        one.release();
-        assertEquals(List.of(), zk.getChildren(root + "/lock", false));
+    private InterProcessMutex mutex(CuratorFramework client) {
+        return new InterProcessMutex(client, root + "/lock");
     }
 
-    @Test
-    void mutexUnderContention() throws Exception {
-        ExecutorService pool = Executors.newFixedThreadPool(6);
+    private InterProcessSemaphoreMutex semaphoreMutex(CuratorFramework client) {
+        return new InterProcessSemaphoreMutex(client, root + "/lock");
+    }
+
+    private InterProcessMultiLock multiLock(CuratorFramework client) {
+        return new InterProcessMultiLock(List.of(new InterProcessMutex(client, root + "/lock/a"),
+                new InterProcessSemaphoreMutex(client, root + "/lock/b")));
+    }
+
+    private InterProcessMutex reader(CuratorFramework client) {
+        return new InterProcessReadWriteLock(client, root + "/lock").readLock();
+    }
+
+    private InterProcessMutex writer(CuratorFramework client) {
+        return new InterProcessReadWriteLock(client, root + "/lock").writeLock();
+    }
+
+    /** `far` holds the lock and meets the trouble while `near` waits. */
+    private void holderInTrouble(Trouble trouble, Lock held, Lock wanted) throws Exception {
+        begin(trouble);
+        InterProcessLock one = held.apply(far);
+        InterProcessLock other = wanted.apply(near);
+        assertTrue(one.acquire(PATIENCE_S, SECONDS));
+        assertFalse(other.acquire(MOMENT_MS, MILLISECONDS));
+        Future<Boolean> next = apart(() -> other.acquire(PATIENCE_S, SECONDS));
+        down();
+        if (endsSession()) {
+            assertTrue(await(next));
+        } else {
+            assertPending(next);
+        }
+        up();
+        if (!endsSession()) {
+            assertPending(next);
+            assertTrue(one.isAcquiredInThisProcess());
+        }
+        // Giving back a lock that is lost harms nobody.
+        one.release();
+        assertTrue(await(next));
+        assertFalse(one.acquire(MOMENT_MS, MILLISECONDS));
+        await(apart(() -> {
+            other.release();
+            return null;
+        }));
+        assertTrue(one.acquire(PATIENCE_S, SECONDS));
+        one.release();
+    }
+
+    /** `far` waits for the lock and meets the trouble while `near` holds it. */
+    private void waiterInTrouble(Trouble trouble, Lock lock) throws Exception {
+        begin(trouble);
+        InterProcessLock holder = lock.apply(near);
+        InterProcessLock waiter = lock.apply(far);
+        assertTrue(holder.acquire(PATIENCE_S, SECONDS));
+        Future<Boolean> next = apart(() -> waiter.acquire(PATIENCE_S, SECONDS));
+        until("far is in the line",
+                () -> !far.getZookeeperClient().getZooKeeper().getEphemerals(root + "/lock").isEmpty());
+        down();
+        assertPending(next);
+        up();
+        assertPending(next);
+        holder.release();
+        assertTrue(await(next));
+        assertFalse(holder.acquire(MOMENT_MS, MILLISECONDS));
+        await(apart(() -> {
+            waiter.release();
+            return null;
+        }));
+        assertTrue(holder.acquire(PATIENCE_S, SECONDS));
+        holder.release();
+    }
+
+    @Troubled
+    void mutexHeld(Trouble trouble) throws Exception {
+        holderInTrouble(trouble, this::mutex, this::mutex);
+    }
+
+    @Troubled
+    void mutexAwaited(Trouble trouble) throws Exception {
+        waiterInTrouble(trouble, this::mutex);
+    }
+
+    @Troubled
+    void semaphoreMutexHeld(Trouble trouble) throws Exception {
+        holderInTrouble(trouble, this::semaphoreMutex, this::semaphoreMutex);
+    }
+
+    @Troubled
+    void semaphoreMutexAwaited(Trouble trouble) throws Exception {
+        waiterInTrouble(trouble, this::semaphoreMutex);
+    }
+
+    @Troubled
+    void multiLockHeld(Trouble trouble) throws Exception {
+        holderInTrouble(trouble, this::multiLock, this::multiLock);
+    }
+
+    @Troubled
+    void multiLockAwaited(Trouble trouble) throws Exception {
+        waiterInTrouble(trouble, this::multiLock);
+    }
+
+    @Troubled
+    void readLockHeldAgainstAWriter(Trouble trouble) throws Exception {
+        holderInTrouble(trouble, this::reader, this::writer);
+    }
+
+    @Troubled
+    void writeLockHeldAgainstAReader(Trouble trouble) throws Exception {
+        holderInTrouble(trouble, this::writer, this::reader);
+    }
+
+    @Troubled
+    void writeLockAwaited(Trouble trouble) throws Exception {
+        waiterInTrouble(trouble, this::writer);
+    }
+
+    @Troubled
+    void semaphore(Trouble trouble) throws Exception {
+        begin(trouble);
+        InterProcessSemaphoreV2 one = new InterProcessSemaphoreV2(far, root + "/sem", 3);
+        InterProcessSemaphoreV2 other = new InterProcessSemaphoreV2(near, root + "/sem", 3);
+        Collection<Lease> held = one.acquire(2, PATIENCE_S, SECONDS);
+        assertEquals(2, held.size());
+        assertNotNull(other.acquire(PATIENCE_S, SECONDS));
+        assertNull(other.acquire(MOMENT_MS, MILLISECONDS));
+        Future<Collection<Lease>> next = apart(() -> other.acquire(2, PATIENCE_S, SECONDS));
+        down();
+        if (endsSession()) {
+            assertEquals(2, await(next).size());
+        } else {
+            assertPending(next);
+        }
+        up();
+        if (!endsSession()) {
+            assertPending(next);
+        }
+        one.returnAll(held);
+        assertEquals(2, await(next).size());
+        assertNull(one.acquire(MOMENT_MS, MILLISECONDS));
+        other.returnAll(await(next));
+        assertEquals(2, one.acquire(2, PATIENCE_S, SECONDS).size());
+    }
+
+    @Troubled
+    void semaphoreWhoseLimitGrowsWhileOneWaits(Trouble trouble) throws Exception {
+        begin(trouble);
+        SharedCount limit = new SharedCount(near, root + "/limit", 1);
+        SharedCount seen = new SharedCount(far, root + "/limit", 1);
+        limit.start();
+        seen.start();
+        InterProcessSemaphoreV2 one = new InterProcessSemaphoreV2(far, root + "/sem", seen);
+        InterProcessSemaphoreV2 other = new InterProcessSemaphoreV2(near, root + "/sem", limit);
+        assertNotNull(other.acquire(PATIENCE_S, SECONDS));
+        Future<Lease> next = apart(() -> one.acquire(PATIENCE_S, SECONDS));
+        assertPending(next);
+        down();
+        limit.setCount(2);
+        up();
+        assertNotNull(await(next));
+        assertEquals(2, children(root + "/sem/leases"));
+        seen.close();
+        limit.close();
+    }
+
+    @ParameterizedTest(name = "{0}")
+    @EnumSource(names = {"NONE", "CUT"})
+    void mutexUnderContention(Trouble trouble) throws Exception {
+        begin(trouble);
         AtomicInteger inside = new AtomicInteger();
         AtomicInteger done = new AtomicInteger();
-        List<Future<?>> all = new ArrayList<>();
+        List<Future<Void>> all = new ArrayList<>();
         for (int t = 0; t < 6; t++) {
-            InterProcessMutex lock = new InterProcessMutex(t % 2 == 0 ? far : near, root + "/lock");
-            all.add(pool.submit(() -> {
+            InterProcessMutex lock = mutex(t % 2 == 0 ? far : near);
+            all.add(aside(() -> {
                 for (int i = 0; i < 15; i++) {
                     lock.acquire();
                     assertEquals(1, inside.incrementAndGet());
@@ -70,129 +222,61 @@ class CuratorLocksTest extends CuratorFixture {
                 return null;
             }));
         }
-        cutFar();
-        for (Future<?> one : all) {
-            one.get();
+        until("some had their turn", () -> done.get() > 10);
+        down();
+        up();
+        for (Future<Void> one : all) {
+            await(one);
         }
-        pool.shutdown();
         assertEquals(90, done.get());
+        assertEquals(0, children(root + "/lock"));
     }
 
     @Test
-    void mutexIsKeptOverACutAndLostByExpiry() throws Exception {
-        InterProcessMutex one = new InterProcessMutex(far, root + "/lock");
-        InterProcessMutex other = new InterProcessMutex(near, root + "/lock");
-        assertTrue(one.acquire(10, SECONDS));
-        cutFar();
-        assertNotNull(far.checkExists().forPath(root));
-        assertFalse(other.acquire(300, MILLISECONDS));
-        expireFar();
-        assertTrue(other.acquire(10, SECONDS));
-        other.release();
-        // A new session takes part again.
-        assertNotNull(far.checkExists().forPath(root));
-        InterProcessMutex again = new InterProcessMutex(far, root + "/lock");
-        assertTrue(again.acquire(10, SECONDS));
-        again.release();
-    }
-
-    @Test
-    void semaphoreMutexExcludes() throws Exception {
-        assertExcludes(new InterProcessSemaphoreMutex(far, root + "/lock"),
-                new InterProcessSemaphoreMutex(near, root + "/lock"));
+    void mutexIsReentrant() throws Exception {
+        begin(Trouble.NONE);
+        InterProcessMutex one = mutex(far);
+        assertTrue(one.acquire(PATIENCE_S, SECONDS));
+        assertTrue(one.acquire(PATIENCE_S, SECONDS));
+        one.release();
+        assertTrue(one.isOwnedByCurrentThread());
+        one.release();
+        assertFalse(one.isOwnedByCurrentThread());
+        assertEquals(0, children(root + "/lock"));
     }
 
     @Test
     void multiLockTakesAllOrNone() throws Exception {
-        InterProcessMultiLock both = new InterProcessMultiLock(far, List.of(root + "/a", root + "/b"));
-        InterProcessMutex b = new InterProcessMutex(near, root + "/b");
-        InterProcessMutex a = new InterProcessMutex(near, root + "/a");
-        assertTrue(b.acquire(10, SECONDS));
-        assertFalse(both.acquire(300, MILLISECONDS));
-        assertTrue(a.acquire(10, SECONDS));
+        begin(Trouble.NONE);
+        InterProcessLock both = multiLock(far);
+        InterProcessLock b = new InterProcessSemaphoreMutex(near, root + "/lock/b");
+        InterProcessLock a = new InterProcessMutex(near, root + "/lock/a");
+        assertTrue(b.acquire(PATIENCE_S, SECONDS));
+        assertFalse(both.acquire(MOMENT_MS, MILLISECONDS));
+        assertTrue(a.acquire(PATIENCE_S, SECONDS));
         a.release();
         b.release();
-        assertExcludes(both, a);
+        assertTrue(both.acquire(PATIENCE_S, SECONDS));
+        assertFalse(a.acquire(MOMENT_MS, MILLISECONDS));
+        both.release();
     }
 
     @Test
-    void readersShareAndWritersDoNot() throws Exception {
+    void readersShareAndAWriterMayRead() throws Exception {
+        begin(Trouble.NONE);
         InterProcessReadWriteLock one = new InterProcessReadWriteLock(far, root + "/lock");
         InterProcessReadWriteLock other = new InterProcessReadWriteLock(near, root + "/lock");
-        assertTrue(one.readLock().acquire(10, SECONDS));
-        assertTrue(other.readLock().acquire(10, SECONDS));
-        assertFalse(one.writeLock().acquire(300, MILLISECONDS));
+        assertTrue(one.readLock().acquire(PATIENCE_S, SECONDS));
+        assertTrue(other.readLock().acquire(PATIENCE_S, SECONDS));
+        assertFalse(other.writeLock().acquire(MOMENT_MS, MILLISECONDS));
         one.readLock().release();
         other.readLock().release();
-        assertTrue(one.writeLock().acquire(10, SECONDS));
-        assertFalse(other.readLock().acquire(300, MILLISECONDS));
-        assertTrue(one.readLock().acquire(10, SECONDS));
+        assertTrue(one.writeLock().acquire(PATIENCE_S, SECONDS));
+        assertFalse(other.readLock().acquire(MOMENT_MS, MILLISECONDS));
+        assertTrue(one.readLock().acquire(PATIENCE_S, SECONDS));
         one.writeLock().release();
-        assertTrue(other.readLock().acquire(10, SECONDS));
+        assertTrue(other.readLock().acquire(PATIENCE_S, SECONDS));
         one.readLock().release();
         other.readLock().release();
-    }
-
-    @Test
-    void semaphoreCountsAndExpiryReturnsLeases() throws Exception {
-        InterProcessSemaphoreV2 one = new InterProcessSemaphoreV2(far, root + "/sem", 3);
-        InterProcessSemaphoreV2 other = new InterProcessSemaphoreV2(near, root + "/sem", 3);
-        assertEquals(2, one.acquire(2, 10, SECONDS).size());
-        Lease third = other.acquire(10, SECONDS);
-        assertNotNull(third);
-        assertNull(other.acquire(300, MILLISECONDS));
-        other.returnLease(third);
-        expireFar();
-        assertEquals(3, other.acquire(3, 10, SECONDS).size());
-    }
-
-    @Test
-    void latchHandsOn() throws Exception {
-        LeaderLatch one = new LeaderLatch(far, root + "/latch", "one");
-        LeaderLatch other = new LeaderLatch(near, root + "/latch", "other");
-        one.start();
-        assertTrue(one.await(10, SECONDS));
-        other.start();
-        until("two take part", () -> near.getChildren().forPath(root + "/latch").size() == 2);
-        assertEquals("one", other.getLeader().getId());
-        expireFar();
-        assertTrue(other.await(20, SECONDS));
-        until("the first knows", () -> !one.hasLeadership());
-        until("the first is back", () -> near.getChildren().forPath(root + "/latch").size() == 2);
-        other.close();
-        assertTrue(one.await(20, SECONDS));
-        one.close();
-    }
-
-    @Test
-    void selectorGivesEveryoneATurn() throws Exception {
-        List<String> turns = new ArrayList<>();
-        AtomicInteger inside = new AtomicInteger();
-        CountDownLatch all = new CountDownLatch(6);
-        List<LeaderSelector> selectors = new ArrayList<>();
-        for (int i = 0; i < 2; i++) {
-            String id = "s" + i;
-            CuratorFramework client = i == 0 ? far : near;
-            LeaderSelector selector = new LeaderSelector(client, root + "/sel", new LeaderSelectorListenerAdapter() {
-                @Override
-                public void takeLeadership(CuratorFramework who) {
-                    assertEquals(1, inside.incrementAndGet());
-                    synchronized (turns) {
-                        turns.add(id);
-                    }
-                    inside.decrementAndGet();
-                    all.countDown();
-                }
-            });
-            selector.setId(id);
-            selector.autoRequeue();
-            selectors.add(selector);
-            selector.start();
-        }
-        assertTrue(all.await(20, SECONDS));
-        selectors.forEach(LeaderSelector::close);
-        synchronized (turns) {
-            assertTrue(turns.contains("s0") && turns.contains("s1"), turns::toString);
-        }
     }
 }

@@ -5,9 +5,11 @@ import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass
 import static org.junit.platform.engine.discovery.DiscoverySelectors.selectMethod;
 import static org.junit.platform.engine.discovery.DiscoverySelectors.selectPackage;
 
+import java.lang.reflect.Method;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import org.junit.platform.engine.TestExecutionResult;
+import org.junit.platform.engine.UniqueId.Segment;
 import org.junit.platform.launcher.TestExecutionListener;
 import org.junit.platform.launcher.TestIdentifier;
 import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
@@ -15,7 +17,8 @@ import org.junit.platform.launcher.core.LauncherFactory;
 
 /**
  * Runs the suite, a line per test and the sum as the last line. Arguments narrow it: WatchTest, or
- * WatchTest#dataWatchFiresOnce; -Dsuite.classes is a pattern for all of them. Ends with 1 when a test failed or none ran.
+ * WatchTest#dataWatchFiresOnce; -Dsuite.classes is a pattern for all of them, -Dsuite.parallel says how many classes run
+ * at a time. Ends with 1 when a test failed or none ran.
  */
 public final class Main implements TestExecutionListener {
     private final Map<String, Long> started = new ConcurrentHashMap<>();
@@ -24,18 +27,26 @@ public final class Main implements TestExecutionListener {
     private int skipped;
 
     /** Entry point. */
-    public static void main(String[] args) {
+    public static void main(String[] args) throws ClassNotFoundException {
         LauncherDiscoveryRequestBuilder request = LauncherDiscoveryRequestBuilder.request();
-        // Two classes at a time, since much of the work is waiting for timeouts.
+        // Several classes at a time, since much of the work is waiting for timeouts.
         request.configurationParameter("junit.jupiter.execution.parallel.enabled", "true")
                 .configurationParameter("junit.jupiter.execution.parallel.mode.default", "same_thread")
                 .configurationParameter("junit.jupiter.execution.parallel.mode.classes.default", "concurrent")
                 .configurationParameter("junit.jupiter.execution.parallel.config.strategy", "fixed")
-                .configurationParameter("junit.jupiter.execution.parallel.config.fixed.parallelism", "2");
+                .configurationParameter("junit.jupiter.execution.parallel.config.fixed.parallelism",
+                        System.getProperty("suite.parallel", "2"));
         String here = Main.class.getPackageName();
         for (String arg : args) {
-            String name = here + "." + arg;
-            request.selectors(arg.contains("#") ? selectMethod(name) : selectClass(name));
+            Class<?> type = Class.forName(here + "." + arg.replaceAll("#.*", ""));
+            if (!arg.contains("#")) {
+                request.selectors(selectClass(type));
+            }
+            for (Method method : type.getDeclaredMethods()) {
+                if (arg.endsWith("#" + method.getName())) {
+                    request.selectors(selectMethod(type, method));
+                }
+            }
         }
         String classes = System.getProperty("suite.classes", ".*Test");
         if (args.length == 0) {
@@ -47,10 +58,19 @@ public final class Main implements TestExecutionListener {
         System.exit(main.failed > 0 || main.passed == 0 ? 1 : 0);
     }
 
+    /** "WatchTest.dataWatchFiresOnce", with the argument in parentheses if it has one. */
     private static String name(TestIdentifier test) {
-        String parent = test.getParentIdObject().map(id -> id.getLastSegment().getValue()).orElse("");
-        String group = parent.substring(parent.lastIndexOf('.') + 1);
-        return group + "." + test.getDisplayName().replace("()", "");
+        String name = "";
+        for (Segment segment : test.getUniqueIdObject().getSegments()) {
+            String value = segment.getValue().replaceAll("\\(.*", "");
+            name = switch (segment.getType()) {
+                case "class" -> value.substring(value.lastIndexOf('.') + 1);
+                case "method", "test-template" -> name + "." + value;
+                case "test-template-invocation" -> name + "(" + test.getDisplayName() + ")";
+                default -> name;
+            };
+        }
+        return name;
     }
 
     @Override
