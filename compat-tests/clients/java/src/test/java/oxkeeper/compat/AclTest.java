@@ -3,6 +3,7 @@ package oxkeeper.compat;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -20,6 +21,7 @@ import org.apache.zookeeper.ZooDefs.Ids;
 import org.apache.zookeeper.ZooDefs.Perms;
 import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.data.ACL;
+import org.apache.zookeeper.data.ClientInfo;
 import org.apache.zookeeper.data.Id;
 import org.apache.zookeeper.server.auth.DigestAuthenticationProvider;
 import org.junit.jupiter.api.BeforeEach;
@@ -248,6 +250,41 @@ class AclTest extends Fixture {
         Client again = resume(hosts, CALM_MS, client.getSessionId(), client.getSessionPasswd());
         again.events.awaitState(KeeperState.SyncConnected);
         assertEquals(List.of(ephemeral), again.getEphemerals());
+    }
+
+    /** Schemes that have no credentials: claiming one fails the handle, with what it had under way. */
+    @Test
+    void identitiesThatNobodyCanClaim() throws Exception {
+        for (String scheme : List.of("world", "auth", "super", "sasl")) {
+            Client client = connect();
+            Answers answers = new Answers();
+            client.addAuthInfo(scheme, bytes("anyone"));
+            client.setData(root, bytes(scheme), -1, answers.stat(), null);
+            assertTrue(Set.of(Code.AUTHFAILED, Code.CONNECTIONLOSS, Code.OK).contains(answers.take().code()));
+            client.events.awaitState(KeeperState.AuthFailed);
+            assertEquals(ZooKeeper.States.AUTH_FAILED, client.getState());
+            refused(Code.AUTHFAILED, () -> client.getData(root, false, null));
+            client.getData(root, false, answers.data(), null);
+            assertEquals(Code.AUTHFAILED, answers.take().code());
+            assertEquals(0, client.events.count(KeeperState.Expired));
+        }
+        Client client = connect();
+        client.addAuthInfo("ip", bytes("10.0.0.1"));
+        assertEquals(List.of("ip"), client.whoAmI().stream().map(ClientInfo::getAuthScheme).toList());
+    }
+
+    /** Identities told to a handle before it is connected count from its first request on. */
+    @Test
+    void identitiesGivenBeforeTheConnection() throws Exception {
+        alice.create(node, bytes("x"), Ids.CREATOR_ALL_ACL, CreateMode.PERSISTENT);
+        for (int i = 0; i < 10; i++) {
+            Client early = Client.begin(hosts, CALM_MS, MAX_BUFFER);
+            Answers answers = new Answers();
+            early.addAuthInfo("digest", bytes("alice:a"));
+            early.getData(node, false, answers.data(), null);
+            connected(early);
+            assertEquals(Code.OK, answers.take().code());
+        }
     }
 
     @Test

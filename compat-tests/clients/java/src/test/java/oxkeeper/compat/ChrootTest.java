@@ -13,7 +13,9 @@ import org.apache.zookeeper.Op;
 import org.apache.zookeeper.OpResult;
 import org.apache.zookeeper.OpResult.CreateResult;
 import org.apache.zookeeper.Watcher.Event.KeeperState;
+import org.apache.zookeeper.Watcher.WatcherType;
 import org.apache.zookeeper.ZooDefs.Ids;
+import org.apache.zookeeper.data.Stat;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
@@ -84,6 +86,34 @@ class ChrootTest extends Fixture {
         events.expect("NodeDataChanged /");
         make(zk, root + "/a/b", "");
         recursive.expect("NodeDataChanged /", "NodeCreated /a/b");
+    }
+
+    @Test
+    void watchesAreRemovedByTheirRelativePath() throws Exception {
+        Events persistent = new Events();
+        Events exists = new Events();
+        make(inside, "/a", "");
+        inside.addWatch("/a", persistent, AddWatchMode.PERSISTENT);
+        inside.exists("/a", exists);
+        inside.removeAllWatches("/a", WatcherType.Persistent, false);
+        persistent.expect("PersistentWatchRemoved /a");
+        refused(Code.NOWATCHER, "/a", () -> inside.removeAllWatches("/a", WatcherType.Persistent, false));
+        zk.setData(root + "/a", bytes("1"), -1);
+        exists.expect("NodeDataChanged /a");
+        fence(inside);
+        assertEquals(List.of(), persistent.drain());
+    }
+
+    /** The configuration of the ensemble lies outside, and is read and watched all the same. */
+    @Test
+    void configurationIsReadFromWithin() throws Exception {
+        Stat stat = new Stat();
+        assertEquals(text(zk.getConfig(false, null)), text(inside.getConfig(false, stat)));
+        assertEquals(zk.exists("/zookeeper/config", false), stat);
+        assertNull(inside.exists("/zookeeper/config", false));
+        assertEquals(root + "/e", makeEphemeral(zk, root + "/e"));
+        makeEphemeral(inside, "/mine");
+        assertEquals(1, inside.getEphemerals().size());
     }
 
     @Test

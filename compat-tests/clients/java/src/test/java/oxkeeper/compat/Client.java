@@ -1,6 +1,7 @@
 package oxkeeper.compat;
 
 import java.io.IOException;
+import java.util.Map;
 import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.client.ZKClientConfig;
 
@@ -9,8 +10,9 @@ final class Client extends ZooKeeper {
     /** What the default watcher was told. */
     final Events events;
 
-    private Client(String hosts, int timeoutMs, Events events, ZKClientConfig config) throws IOException {
-        super(hosts, timeoutMs, events, config);
+    private Client(String hosts, int timeoutMs, Events events, boolean readOnly, ZKClientConfig config)
+            throws IOException {
+        super(hosts, timeoutMs, events, readOnly, config);
         this.events = events;
     }
 
@@ -21,9 +23,20 @@ final class Client extends ZooKeeper {
 
     /** Starts to connect with a new session. */
     static Client begin(String hosts, int timeoutMs, int maxBuffer) throws IOException {
+        return begin(hosts, timeoutMs, false, Map.of(ZKClientConfig.JUTE_MAXBUFFER, Integer.toString(maxBuffer)));
+    }
+
+    /**
+     * Starts to connect with a new session.
+     *
+     * @param readOnly whether a server without a quorum would do
+     * @param settings the client's properties
+     */
+    static Client begin(String hosts, int timeoutMs, boolean readOnly, Map<String, String> settings)
+            throws IOException {
         ZKClientConfig config = new ZKClientConfig();
-        config.setProperty(ZKClientConfig.JUTE_MAXBUFFER, Integer.toString(maxBuffer));
-        return new Client(hosts, timeoutMs, new Events(), config);
+        settings.forEach(config::setProperty);
+        return new Client(hosts, timeoutMs, new Events(), readOnly, config);
     }
 
     /** Starts to connect to a session that exists. */

@@ -86,7 +86,11 @@ abstract class Fixture {
     }
 
     Client connect(String where, int timeoutMs, int maxBuffer) throws Exception {
-        Client client = Client.begin(where, timeoutMs, maxBuffer);
+        return connected(Client.begin(where, timeoutMs, maxBuffer));
+    }
+
+    /** Returns when the client is connected; it is closed after the test. */
+    Client connected(Client client) throws Exception {
         clients.add(client);
         client.events.awaitState(KeeperState.SyncConnected);
         return client;

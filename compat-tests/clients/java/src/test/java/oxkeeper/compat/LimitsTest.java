@@ -81,6 +81,34 @@ class LimitsTest extends Fixture {
         assertArrayEquals(random(300_000), still);
     }
 
+    /**
+     * Where both sides raise jute.maxbuffer, larger values are served, kept and restored. Twice the ordinary limit is
+     * what a client takes whose system property is not raised as well.
+     */
+    @Test
+    void limitRaisedOnBothSides() throws Exception {
+        int limit = 4 << 20;
+        ServerProcess own = Servers.prepare("-Djute.maxbuffer=" + limit).start();
+        try {
+            Client raised = connect(own.hosts(), CALM_MS, RAISED);
+            byte[] large = random(2_000_000);
+            raised.create("/large", large, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
+            raised.events.forgetStates();
+            own.kill();
+            own.start();
+            raised.events.awaitState(KeeperState.SyncConnected);
+            assertArrayEquals(large, raised.getData("/large", false, null));
+            raised.events.forgetStates();
+            assertThrows(KeeperException.ConnectionLossException.class,
+                    () -> raised.setData("/large", random(limit), -1));
+            raised.events.awaitState(KeeperState.SyncConnected);
+            assertEquals(0, raised.exists("/large", false).getVersion());
+            raised.close();
+        } finally {
+            own.remove();
+        }
+    }
+
     /** An answer may be larger than what a request may be: only the client's own limit counts. */
     @Test
     void largeAnswersAreServed() throws Exception {

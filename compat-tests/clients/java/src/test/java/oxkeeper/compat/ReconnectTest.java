@@ -184,6 +184,105 @@ class ReconnectTest extends Fixture {
         }
     }
 
+    /** Watches of every kind, together far more than one setWatches2 request may carry: none is lost, none doubled. */
+    @Test
+    void watchesOfEveryKindComeBackInSeveralRequests() throws Exception {
+        int each = 500;
+        String pad = "w".repeat(150);
+        Answers answers = new Answers();
+        for (int i = 0; i < each; i++) {
+            for (String kind : List.of("d", "c", "p", "r")) {
+                zk.create(root + "/" + kind + pad + i, null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT, IGNORE, null);
+            }
+        }
+        fence(zk);
+        Events data = new Events();
+        Events exists = new Events();
+        Events children = new Events();
+        Events persistent = new Events();
+        Events recursive = new Events();
+        for (int i = 0; i < each; i++) {
+            far.getData(root + "/d" + pad + i, data, answers.data(), null);
+            far.exists(root + "/e" + pad + i, exists, answers.stat(), null);
+            far.getChildren(root + "/c" + pad + i, children, answers.children(), null);
+            far.addWatch(root + "/p" + pad + i, persistent, AddWatchMode.PERSISTENT, answers.nothing(), null);
+            far.addWatch(root + "/r" + pad + i, recursive, AddWatchMode.PERSISTENT_RECURSIVE, answers.nothing(), null);
+        }
+        for (int i = 0; i < 5 * each; i++) {
+            answers.take();
+        }
+        sever();
+        for (int i = 0; i < each; i += 50) {
+            touch(pad, i);
+        }
+        fence(zk);
+        mend();
+        fence(far);
+        for (int i = 1; i < each; i += 50) {
+            touch(pad, i);
+        }
+        fence(zk);
+        fence(far);
+        Set<String> single = new TreeSet<>();
+        Set<String> listed = new TreeSet<>();
+        Set<String> stayed = new TreeSet<>();
+        Set<String> below = new TreeSet<>();
+        Set<String> made = new TreeSet<>();
+        for (int i = 0; i < each; i += 50) {
+            for (int n = i; n < i + 2; n++) {
+                single.add("NodeDataChanged " + root + "/d" + pad + n);
+                made.add("NodeCreated " + root + "/e" + pad + n);
+                listed.add("NodeChildrenChanged " + root + "/c" + pad + n);
+            }
+            // Persistent watches are not told what they missed.
+            stayed.add("NodeChildrenChanged " + root + "/p" + pad + (i + 1));
+            below.add("NodeCreated " + root + "/r" + pad + (i + 1) + "/new");
+        }
+        for (var told : List.of(List.of(single, data), List.of(made, exists), List.of(listed, children),
+                List.of(stayed, persistent), List.of(below, recursive))) {
+            List<String> events = ((Events) told.get(1)).drain();
+            assertEquals(told.get(0), new TreeSet<>(events));
+            assertEquals(new TreeSet<>(events).size(), events.size());
+        }
+    }
+
+    private void touch(String pad, int i) {
+        zk.setData(root + "/d" + pad + i, bytes("1"), -1, new Answers().stat(), null);
+        zk.create(root + "/e" + pad + i, null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT, IGNORE, null);
+        for (String kind : List.of("c", "p", "r")) {
+            zk.create(root + "/" + kind + pad + i + "/new", null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT, IGNORE, null);
+        }
+    }
+
+    /** Whatever is watched, its watcher is told of the connection too, and of the end of the session once. */
+    @Test
+    void everyWatcherIsToldOfTheConnection() throws Exception {
+        List<Events> all = new ArrayList<>();
+        for (int i = 0; i < 5; i++) {
+            all.add(new Events());
+        }
+        far.getData(root, all.get(0), null);
+        far.exists(root + "/none", all.get(1));
+        far.getChildren(root, all.get(2));
+        far.addWatch(root, all.get(3), AddWatchMode.PERSISTENT);
+        far.addWatch(root, all.get(4), AddWatchMode.PERSISTENT_RECURSIVE);
+        sever();
+        mend();
+        for (Events watcher : all) {
+            watcher.awaitState(KeeperState.Disconnected);
+            watcher.awaitState(KeeperState.SyncConnected);
+        }
+        Client second = resume(hosts, CALM_MS, far.getSessionId(), far.getSessionPasswd());
+        second.events.awaitState(KeeperState.SyncConnected);
+        second.close();
+        for (Events watcher : all) {
+            watcher.awaitState(KeeperState.Expired);
+            assertEquals(1, watcher.count(KeeperState.Expired));
+            assertEquals(List.of(), watcher.drain());
+        }
+        refused(Code.SESSIONEXPIRED, () -> far.exists(root, false));
+    }
+
     /** Writes in flight at a cut: the acknowledged ones are there, the others perhaps; in order and none twice. */
     @Test
     void requestsInFlightAtACutAreDoneOrNot() throws Exception {

@@ -1,5 +1,6 @@
 package oxkeeper.compat;
 
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -49,8 +50,12 @@ final class Servers {
         Assumptions.assumeTrue(external() == null, "an external server: " + what);
     }
 
-    /** A server of the caller's own, not yet started; skips the test where none can be started. */
-    static ServerProcess prepare() throws Exception {
+    /**
+     * A server of the caller's own, not yet started; skips the test where none can be started.
+     *
+     * @param more flags besides the usual ones
+     */
+    static ServerProcess prepare(String... more) throws Exception {
         needOwnSettings("cannot be started and killed from here");
         Map<String, String> config = new LinkedHashMap<>();
         config.put("tickTime", "500");
@@ -59,9 +64,10 @@ final class Servers {
         config.put("4lw.commands.whitelist", "*");
         config.put("extendedTypesEnabled", "true");
         config.put("enforceQuota", "true");
-        List<String> flags = List.of(
+        List<String> flags = new ArrayList<>(List.of(
                 "-Dznode.container.checkIntervalMs=500",
-                "-Dzookeeper.DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs=");
+                "-Dzookeeper.DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs="));
+        flags.addAll(List.of(more));
         return new ServerProcess(kind(), config, flags);
     }
 }

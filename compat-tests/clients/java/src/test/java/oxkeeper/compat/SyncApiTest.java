@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.Arrays;
@@ -51,6 +52,17 @@ class SyncApiTest extends Fixture {
         assertEquals(root + "/t0000000001",
                 zk.create(root + "/t", null, OPEN, CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL, null, 60_000));
         assertEquals(1, stat.getDataLength());
+        // The longest that fits into the owner's field, which is 40 bits of milliseconds.
+        long longest = (1L << 40) - 1;
+        zk.create(root + "/longest", null, OPEN, CreateMode.PERSISTENT_WITH_TTL, stat, longest);
+        assertEquals(stat, zk.exists(root + "/longest", false));
+        for (long wrong : new long[] {longest + 1, 0, -1}) {
+            assertThrows(IllegalArgumentException.class,
+                    () -> zk.create(root + "/no", null, OPEN, CreateMode.PERSISTENT_WITH_TTL, null, wrong));
+        }
+        assertThrows(IllegalArgumentException.class,
+                () -> zk.create(root + "/no", null, OPEN, CreateMode.PERSISTENT, null, 1000));
+        assertEquals(3, zk.exists(root, false).getNumChildren());
     }
 
     @Test

@@ -168,6 +168,27 @@ class WatchTest extends Fixture {
                 "NodeDeleted " + node + "/a"), seen());
     }
 
+    /** The root has a subtree like any other: all there is. Other tests run beside this one, so only its part is looked at. */
+    @Test
+    void recursiveWatchOnTheRootSeesEverything() throws Exception {
+        Events everything = new Events();
+        Client client = connect();
+        client.addWatch("/", everything, AddWatchMode.PERSISTENT_RECURSIVE);
+        make(zk, root + "/a", "");
+        make(zk, root + "/a/b", "");
+        zk.setData(root + "/a/b", bytes("1"), 0);
+        zk.multi(List.of(Op.delete(root + "/a/b", 1), Op.delete(root + "/a", 0)));
+        fence(client);
+        List<String> own = everything.drain().stream().filter(event -> event.contains(root + "/")).toList();
+        assertEquals(List.of("NodeCreated " + root + "/a", "NodeCreated " + root + "/a/b",
+                "NodeDataChanged " + root + "/a/b", "NodeDeleted " + root + "/a/b", "NodeDeleted " + root + "/a"), own);
+        client.removeAllWatches("/", WatcherType.PersistentRecursive, false);
+        everything.drain();
+        make(zk, root + "/a", "");
+        fence(client);
+        assertEquals(List.of(), everything.drain());
+    }
+
     @Test
     void recursiveWatchDoesNotMistakeASiblingForAChild() throws Exception {
         make(writer, node, "");
