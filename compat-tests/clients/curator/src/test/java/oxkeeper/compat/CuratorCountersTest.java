@@ -80,7 +80,7 @@ class CuratorCountersTest extends CuratorFixture {
         begin(trouble);
         DistributedDoubleBarrier first = pair(far);
         Future<Boolean> entered = apart(() -> first.enter(PATIENCE_S, SECONDS));
-        assertPending(entered);
+        until("far waits for the second", () -> apartWaitsIn("internalEnter"));
         down();
         if (trouble != Trouble.NONE) {
             assertTrue(isConnectionLoss(entered));

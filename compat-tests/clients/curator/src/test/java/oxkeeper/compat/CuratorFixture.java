@@ -40,7 +40,11 @@ abstract class CuratorFixture extends Fixture {
 
     private final List<CuratorFramework> curators = new ArrayList<>();
     private final List<ConnectionState> states = new CopyOnWriteArrayList<>();
-    private final ExecutorService apart = Executors.newSingleThreadExecutor();
+    private volatile Thread apartThread;
+    private final ExecutorService apart = Executors.newSingleThreadExecutor(work -> {
+        apartThread = new Thread(work, "apart");
+        return apartThread;
+    });
     private final ExecutorService pool = Executors.newCachedThreadPool();
     private Trouble trouble;
     private TcpProxy wire;
@@ -141,6 +145,16 @@ abstract class CuratorFixture extends Fixture {
     /** Does it in the test's second thread, always the same: Curator's locks belong to threads. */
     <T> Future<T> apart(Callable<T> work) {
         return apart.submit(work);
+    }
+
+    /** Whether the second thread waits in this very method, not in one that it called. */
+    boolean apartWaitsIn(String method) {
+        for (StackTraceElement frame : apartThread.getStackTrace()) {
+            if (!frame.getClassName().equals("java.lang.Object")) {
+                return frame.getMethodName().equals(method);
+            }
+        }
+        return false;
     }
 
     /** Does it in a thread of its own. */

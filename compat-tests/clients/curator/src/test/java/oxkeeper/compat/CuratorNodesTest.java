@@ -74,9 +74,12 @@ class CuratorNodesTest extends CuratorFixture {
         // It belongs to no session; but nobody renewed it while far was away.
         until("there", () -> near.checkExists().forPath(root + "/ttl") != null);
         until("kept in being again", () -> near.checkExists().forPath(root + "/ttl/touch") != null);
-        long touched = near.checkExists().forPath(root + "/ttl/touch").getMzxid();
-        until("renewed", () -> near.checkExists().forPath(root + "/ttl/touch").getMzxid() != touched);
-        assertEquals("x", text(near.getData().forPath(root + "/ttl")));
+        Set<Long> touches = new TreeSet<>();
+        until("renewed", () -> {
+            Stat touch = near.checkExists().forPath(root + "/ttl/touch");
+            return touch != null && touches.add(touch.getMzxid()) && touches.size() == 3;
+        });
+        assertEquals("x", text(node.getData()));
         node.close();
         until("reaped when nobody renews it", () -> near.checkExists().forPath(root + "/ttl") == null);
     }

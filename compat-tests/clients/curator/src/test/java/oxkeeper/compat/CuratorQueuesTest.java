@@ -79,7 +79,8 @@ class CuratorQueuesTest extends CuratorFixture {
 
     /**
      * Far consumes and meets the trouble with an item in hand, and again without one. Meanwhile both put; what far puts
-     * while it is away is kept until it is back.
+     * while it is away is kept until it is back. It never meets it while it takes or removes an item: Curator does not
+     * recognise a lock of its own whose answer was lost, and leaves the item alone as long as its session lives.
      *
      * @return the items in the order in which they were put
      */
@@ -108,12 +109,12 @@ class CuratorQueuesTest extends CuratorFixture {
             here.forEach(item -> put.add(item.replace('n', 'f')));
             consumer.go.countDown();
             until("all of round " + round, () -> new HashSet<>(consumer.got).containsAll(put));
+            until("the queue is empty", () -> children(root + "/queue") == 0);
+            until("no lock is left", () -> children(root + "/locks") == 0);
         }
         // Only what was in hand when the session ended may come again.
         long came = consumer.got.stream().filter(put::contains).count();
         assertTrue(came <= put.size() + (endsSession() ? 1 : 0), consumer.got::toString);
-        until("the queue is empty", () -> children(root + "/queue") == 0);
-        until("no lock is left", () -> children(root + "/locks") == 0);
         return put;
     }
 
@@ -206,10 +207,8 @@ class CuratorQueuesTest extends CuratorFixture {
         back.start();
         out.start();
         Map<String, Long> due = new ConcurrentHashMap<>();
-        long start = System.currentTimeMillis();
-        in.put("latest", start + 3_000);
-        due.put("latest", start + 3_000);
         deliver(item -> put(in, item, due), item -> put(back, item, due));
+        put(back, "latest", due);
         until("the latest", () -> consumer.times.containsKey("latest"));
         due.forEach((item, time) -> assertTrue(consumer.times.get(item) >= time, item + " came too early"));
         close(out, back, in);
