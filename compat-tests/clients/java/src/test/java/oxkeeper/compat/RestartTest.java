@@ -26,8 +26,10 @@ import org.apache.zookeeper.data.Id;
 import org.apache.zookeeper.data.Stat;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 /** The server is killed and started again: data, sessions, ephemerals and watches go on. */
+@Timeout(240)
 class RestartTest extends Fixture {
     private static ServerProcess process;
 

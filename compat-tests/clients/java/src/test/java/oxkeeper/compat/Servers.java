@@ -56,6 +56,11 @@ final class Servers {
      * @param more flags besides the usual ones
      */
     static ServerProcess prepare(String... more) throws Exception {
+        return prepare(Map.of(), more);
+    }
+
+    /** The same, with lines of zoo.cfg besides the usual ones. */
+    static ServerProcess prepare(Map<String, String> settings, String... more) throws Exception {
         needOwnSettings("cannot be started and killed from here");
         Map<String, String> config = new LinkedHashMap<>();
         config.put("tickTime", "500");
@@ -64,6 +69,7 @@ final class Servers {
         config.put("4lw.commands.whitelist", "*");
         config.put("extendedTypesEnabled", "true");
         config.put("enforceQuota", "true");
+        config.putAll(settings);
         List<String> flags = new ArrayList<>(List.of(
                 "-Dznode.container.checkIntervalMs=500",
                 "-Dzookeeper.DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs="));

@@ -73,7 +73,14 @@ final class TcpProxy implements Closeable {
                     client.close();
                     continue;
                 }
-                Socket server = new Socket(host, port);
+                Socket server;
+                try {
+                    server = new Socket(host, port);
+                } catch (IOException e) {
+                    // Without a server the client must see its connection end, not wait for an answer.
+                    client.close();
+                    continue;
+                }
                 client.setTcpNoDelay(true);
                 server.setTcpNoDelay(true);
                 sockets.add(client);
@@ -81,7 +88,7 @@ final class TcpProxy implements Closeable {
                 daemon(() -> pump(client, server));
                 daemon(() -> pump(server, client));
             } catch (IOException e) {
-                // The server is away or the listener closed: the client sees its connection end.
+                // The listener closed, or the client went away at once.
             }
         }
     }
