@@ -53,6 +53,9 @@ struct Differential {
     /// Restart both servers in the middle of each so-many-th sequence; 0: never.
     #[arg(long, default_value_t = 200)]
     restart_every: u64,
+    /// Let sessions expire and nodes be reaped in each so-many-th sequence; 0: never.
+    #[arg(long, default_value_t = 100)]
+    lapse_every: u64,
     /// End after so many failures.
     #[arg(long, default_value_t = 5)]
     failures: usize,
@@ -169,6 +172,7 @@ fn differential(arguments: &Differential) -> Result<bool> {
         seed: settings::seed(1)?,
         first: arguments.first,
         restart_every: if local { arguments.restart_every } else { 0 },
+        lapse_every: if local { arguments.lapse_every } else { 0 },
         failures_max: arguments.failures,
         options,
     };

@@ -28,7 +28,7 @@ pub struct Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 19] = [
+pub const DIFFERENCES: [Difference; 20] = [
     Difference {
         request: "createTTL with a mode that has no TTL and a negative ttl",
         genuine: "ends the process while applying, again at every start",
@@ -126,6 +126,12 @@ pub const DIFFERENCES: [Difference; 19] = [
         how: How::Normalised,
     },
     Difference {
+        request: "mntr and the words about watches after addWatch or setWatches2 with a null path",
+        genuine: "count and list the watch that nothing can trigger",
+        ours: "do not: nothing is kept for it",
+        how: How::Avoided,
+    },
+    Difference {
         request: "dump after ephemerals have been deleted",
         genuine: "goes on counting and listing their sessions",
         ours: "does not",
@@ -160,6 +166,18 @@ pub fn never_sent(op: &Op) -> bool {
         Op::Bare { code } => matches!(code, 20 | -10),
         Op::Multi { items, .. } => items.iter().any(never_sent),
         Op::Broken { op, .. } => never_sent(op) || fragile(op),
+        _ => false,
+    }
+}
+
+/// True when a persistent watch on a null path may be registered.
+pub fn watches_null(op: &Op) -> bool {
+    match op {
+        Op::Watch {
+            code: 106, path, ..
+        } => path == "<null>",
+        Op::SetWatches { lists, .. } => lists.iter().skip(3).flatten().any(|path| path == "<null>"),
+        Op::Broken { op, .. } => matches!(op.code(), 105 | 106),
         _ => false,
     }
 }
