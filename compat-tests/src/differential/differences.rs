@@ -28,7 +28,7 @@ pub struct Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 20] = [
+pub const DIFFERENCES: [Difference; 21] = [
     Difference {
         request: "createTTL with a mode that has no TTL and a negative ttl",
         genuine: "ends the process while applying, again at every start",
@@ -51,6 +51,12 @@ pub const DIFFERENCES: [Difference; 20] = [
         request: "deleteContainer (20) by a client",
         genuine: "deletes without a look at ACLs",
         ours: "-6 and close: it is internal, and would bypass ACLs",
+        how: How::NeverSent,
+    },
+    Difference {
+        request: "a multi that has a getData or getChildren and, behind it, a create with a null ACL",
+        genuine: "-5 without using up a zxid: the null is what it meets first",
+        ours: "-5 with a zxid of its own, as for every other multi that cannot be read",
         how: How::NeverSent,
     },
     Difference {
@@ -164,10 +170,19 @@ pub fn never_sent(op: &Op) -> bool {
         Op::Create { path, data, .. } => quota_root(path) || bad_stats(path, data.as_deref()),
         Op::SetData { path, data, .. } => bad_stats(path, data.as_deref()),
         Op::Bare { code } => matches!(code, 20 | -10),
-        Op::Multi { items, .. } => items.iter().any(never_sent),
+        Op::Multi { code, items, .. } => {
+            items.iter().any(never_sent) || (*code == 14 && null_acl_behind_read(items))
+        }
         Op::Broken { op, .. } => never_sent(op) || fragile(op),
         _ => false,
     }
+}
+
+fn null_acl_behind_read(items: &[Op]) -> bool {
+    let mut behind = items
+        .iter()
+        .skip_while(|item| !matches!(item, Op::Read { .. }));
+    behind.any(|item| matches!(item, Op::Create { acl: None, .. }))
 }
 
 /// True when a persistent watch on a null path may be registered.

@@ -87,26 +87,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
         );
         run.pair = Some(pair);
     }
-    for path in written()? {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let steps = read(&path)?;
-        let own = |step: &Step| matches!(step, Step::Restart { .. });
-        if matches!(plan.subject, Kind::External(_))
-            && (steps.iter().any(own) || lapse::needs_time(&steps))
-        {
-            say(format_args!(
-                "skip {name}: it needs a server that it may restart or configure"
-            ));
-            continue;
-        }
-        if run.sequence(&name, &steps)? {
-            run.suite.pass(name);
-        }
-    }
+    run.written()?;
     let mut said = Instant::now();
     for index in plan.first..plan.first + plan.sequences {
         let restarts =
@@ -209,6 +190,31 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Runs the sequences that are files.
+    fn written(&mut self) -> Result<()> {
+        for path in written()? {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let steps = read(&path)?;
+            let own = |step: &Step| matches!(step, Step::Restart { .. });
+            if matches!(self.plan.subject, Kind::External(_))
+                && (steps.iter().any(own) || lapse::needs_time(&steps))
+            {
+                say(format_args!(
+                    "skip {name}: it needs a server that it may restart or configure"
+                ));
+                continue;
+            }
+            if self.sequence(&name, &steps)? {
+                self.suite.pass(name);
+            }
+        }
+        Ok(())
+    }
+
     /// Runs one sequence; reports and shortens it when the servers differ.
     fn sequence(&mut self, name: &str, steps: &[Step]) -> Result<bool> {
         let Some(first) = self.attempt(steps)? else {
