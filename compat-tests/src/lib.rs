@@ -7,9 +7,11 @@
 //! - [`settings`]: what the environment says: which server, where the jars are;
 //! - [`server`]: one server as a process on a free loopback port, with a temporary directory;
 //! - [`wire`], [`client`]: a raw client. It does *not* use the `jute` crate: an encoder that shares a
-//!   mistake with the server under test would hide it;
+//!   mistake with the server under test would hide it (only [`golden`] does, as the state alone has
+//!   no bytes: [`differential`] compares those);
 //! - [`zkcli`]: scripts for the official command line client, with golden transcripts;
 //! - [`words`]: the four-letter words, with goldens;
+//! - [`golden`]: scripts of what clients do and see, which the state alone plays, too;
 //! - [`differential`]: random request sequences to two servers in lockstep;
 //! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
 //! - [`hostile`]: hostile bytes and load, while others are served;
@@ -31,6 +33,7 @@ pub mod chaos;
 pub mod client;
 pub mod damage;
 pub mod differential;
+pub mod golden;
 pub mod hostile;
 pub mod server;
 pub mod settings;

@@ -11,7 +11,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, damage, hostile, settings, words, zkcli};
+use compat_tests::{chaos, damage, golden, hostile, settings, words, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -30,6 +30,12 @@ enum Suite {
     },
     /// Every four-letter word, compared with goldens (UPDATE=1 records them).
     Words,
+    /// Golden scripts, each on a server of its own (UPDATE=1 SERVER=zookeeper records them).
+    Golden {
+        /// Only scripts whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Random request sequences, in lockstep with the genuine server.
     Differential(Differential),
     /// Crashes under load: kill -9 and SIGTERM at random moments.
@@ -53,6 +59,9 @@ struct Differential {
     /// Restart both servers in the middle of each so-many-th sequence; 0: never.
     #[arg(long, default_value_t = 200)]
     restart_every: u64,
+    /// Let sessions expire and nodes be reaped in each so-many-th sequence; 0: never.
+    #[arg(long, default_value_t = 100)]
+    lapse_every: u64,
     /// End after so many failures.
     #[arg(long, default_value_t = 5)]
     failures: usize,
@@ -113,6 +122,7 @@ fn main() -> ExitCode {
 fn run(suite: &Suite) -> Result<bool> {
     match suite {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
+        Suite::Golden { only } => golden::run(settings::server_kind()?, only),
         Suite::Words => words::run(settings::server_kind()?),
         Suite::Differential(arguments) => differential(arguments),
         Suite::Damage => damage::run(settings::seed(1)?),
@@ -169,6 +179,7 @@ fn differential(arguments: &Differential) -> Result<bool> {
         seed: settings::seed(1)?,
         first: arguments.first,
         restart_every: if local { arguments.restart_every } else { 0 },
+        lapse_every: if local { arguments.lapse_every } else { 0 },
         failures_max: arguments.failures,
         options,
     };

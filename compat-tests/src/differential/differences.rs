@@ -28,7 +28,7 @@ pub struct Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 19] = [
+pub const DIFFERENCES: [Difference; 21] = [
     Difference {
         request: "createTTL with a mode that has no TTL and a negative ttl",
         genuine: "ends the process while applying, again at every start",
@@ -51,6 +51,12 @@ pub const DIFFERENCES: [Difference; 19] = [
         request: "deleteContainer (20) by a client",
         genuine: "deletes without a look at ACLs",
         ours: "-6 and close: it is internal, and would bypass ACLs",
+        how: How::NeverSent,
+    },
+    Difference {
+        request: "a multi that has a getData or getChildren and, behind it, a create with a null ACL",
+        genuine: "-5 without using up a zxid: the null is what it meets first",
+        ours: "-5 with a zxid of its own, as for every other multi that cannot be read",
         how: How::NeverSent,
     },
     Difference {
@@ -126,6 +132,12 @@ pub const DIFFERENCES: [Difference; 19] = [
         how: How::Normalised,
     },
     Difference {
+        request: "mntr and the words about watches after addWatch or setWatches2 with a null path",
+        genuine: "count and list the watch that nothing can trigger",
+        ours: "do not: nothing is kept for it",
+        how: How::Avoided,
+    },
+    Difference {
         request: "dump after ephemerals have been deleted",
         genuine: "goes on counting and listing their sessions",
         ours: "does not",
@@ -158,8 +170,29 @@ pub fn never_sent(op: &Op) -> bool {
         Op::Create { path, data, .. } => quota_root(path) || bad_stats(path, data.as_deref()),
         Op::SetData { path, data, .. } => bad_stats(path, data.as_deref()),
         Op::Bare { code } => matches!(code, 20 | -10),
-        Op::Multi { items, .. } => items.iter().any(never_sent),
+        Op::Multi { code, items, .. } => {
+            items.iter().any(never_sent) || (*code == 14 && null_acl_behind_read(items))
+        }
         Op::Broken { op, .. } => never_sent(op) || fragile(op),
+        _ => false,
+    }
+}
+
+fn null_acl_behind_read(items: &[Op]) -> bool {
+    let mut behind = items
+        .iter()
+        .skip_while(|item| !matches!(item, Op::Read { .. }));
+    behind.any(|item| matches!(item, Op::Create { acl: None, .. }))
+}
+
+/// True when a persistent watch on a null path may be registered.
+pub fn watches_null(op: &Op) -> bool {
+    match op {
+        Op::Watch {
+            code: 106, path, ..
+        } => path == "<null>",
+        Op::SetWatches { lists, .. } => lists.iter().skip(3).flatten().any(|path| path == "<null>"),
+        Op::Broken { op, .. } => matches!(op.code(), 105 | 106),
         _ => false,
     }
 }

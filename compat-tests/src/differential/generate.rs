@@ -5,11 +5,12 @@ use super::differences;
 use super::random::Random;
 use super::side::SLOTS;
 use super::step::{Damage, Op, Request, Step, Who};
+use super::timed;
 use super::values::{open_acl, single};
 
 /// What is special about a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Theme {
+pub(super) enum Theme {
     /// Everything a little.
     Mixed,
     /// Quotas. No pipelined writes: a check reads committed counts, so chance would decide.
@@ -20,6 +21,9 @@ enum Theme {
     Watch,
     /// Multis.
     Multi,
+    /// Expiry and reaping. Every other session lives long, and nothing else makes a container or a
+    /// TTL node, so that the reaper finds only what a step gives it.
+    Time,
 }
 
 /// Makes sequence number `index` of `seed`.
@@ -37,6 +41,7 @@ pub fn sequence(seed: u64, index: u64, with_restart: bool) -> Vec<Step> {
         random,
         theme,
         slots,
+        null_watch: false,
     };
     let mut steps = Vec::new();
     for slot in 0..slots {
@@ -73,8 +78,10 @@ pub fn sequence(seed: u64, index: u64, with_restart: bool) -> Vec<Step> {
 /// Makes the parts of one sequence; the values are in [`super::values`].
 pub(super) struct Maker {
     pub(super) random: Random,
-    theme: Theme,
-    slots: usize,
+    pub(super) theme: Theme,
+    pub(super) slots: usize,
+    /// A watch on a null path may have been registered: the servers count watches differently.
+    pub(super) null_watch: bool,
 }
 
 const WORDS: [(usize, &str); 18] = [
@@ -99,15 +106,29 @@ const WORDS: [(usize, &str); 18] = [
 ];
 
 impl Maker {
-    fn step(&mut self) -> Step {
+    pub(super) fn step(&mut self) -> Step {
         let slot = self.random.below(self.slots);
         let reconnects = if self.theme == Theme::Watch { 10 } else { 3 };
         match self.random.below(100) {
             n if n < reconnects => self.reconnect(slot),
-            n if n < reconnects + 2 => Step::Word((*self.random.weighted(&WORDS)).into()),
+            // A word would tell how many zxids a reaper has used up.
+            n if n < reconnects + 2 && self.theme != Theme::Time => self.word(),
             n if n < reconnects + 3 => self.garbage(slot),
             _ => self.burst(slot),
         }
+    }
+
+    fn word(&mut self) -> Step {
+        let word = *self.random.weighted(&WORDS);
+        let counts = matches!(word, "mntr" | "wchs" | "wchc" | "wchp");
+        Step::Word(
+            if counts && self.null_watch {
+                "ruok"
+            } else {
+                word
+            }
+            .into(),
+        )
     }
 
     fn burst(&mut self, slot: usize) -> Step {
@@ -119,13 +140,16 @@ impl Maker {
         let mut requests: Vec<Request> = Vec::new();
         while requests.len() < count {
             let request = self.request();
-            if differences::never_sent(&request.op) {
+            if differences::never_sent(&request.op)
+                || (self.theme == Theme::Time && timed::may_be_reaped(&request.op))
+            {
                 continue;
             }
             if request.op.stands_alone() && !requests.is_empty() {
                 break;
             }
             let last = burst::ends(&request.op, &requests);
+            self.null_watch |= differences::watches_null(&request.op);
             requests.push(request);
             if last {
                 break;
@@ -134,7 +158,7 @@ impl Maker {
         Step::Burst { slot, requests }
     }
 
-    fn connect_new(&mut self, slot: usize) -> Step {
+    pub(super) fn connect_new(&mut self, slot: usize) -> Step {
         let who = if self.random.chance(10) {
             Who::NewNullPassword
         } else {
@@ -143,11 +167,14 @@ impl Maker {
         self.connect(slot, who)
     }
 
-    fn connect(&mut self, slot: usize, who: Who) -> Step {
-        let timeout_ms =
+    pub(super) fn connect(&mut self, slot: usize, who: Who) -> Step {
+        let timeout_ms = if self.theme == Theme::Time {
+            *self.random.pick(&[300_000, i32::MAX])
+        } else {
             *self
                 .random
-                .weighted(&[(5, 300_000), (1, 0), (1, -5), (1, 100), (1, i32::MAX)]);
+                .weighted(&[(5, 300_000), (1, 0), (1, -5), (1, 100), (1, i32::MAX)])
+        };
         let read_only = *self
             .random
             .weighted(&[(4, Some(false)), (1, None), (1, Some(true))]);
@@ -200,7 +227,7 @@ impl Maker {
     }
 
     /// Creates of the parents, so that what follows finds something.
-    fn foundation(&mut self) -> Step {
+    pub(super) fn foundation(&mut self) -> Step {
         let mut requests = Vec::new();
         for path in ["~/a", "~/b", "~/c", "~/a/x", "~/a/y", "~/a/x/1", "~/b/x"] {
             if self.random.chance(80) {

@@ -1,9 +1,10 @@
 //! Random request sequences to two servers in lockstep: every reply, event and close the same.
 //!
 //! - [`step`]: what a sequence is made of; plain data, so that it can be written down;
-//! - [`generate`]: makes sequence *n* of a seed; [`burst`]: what it may pipeline;
+//! - [`generate`], [`timed`]: make sequence *n* of a seed; [`burst`]: what it may pipeline;
 //! - [`side`]: does a step on one server; [`canon`] makes text
 //!   of its answers;
+//! - [`lapse`]: expiry and reaping, on servers of their own with short ticks;
 //! - [`pair`]: both in lockstep; [`shrink`] makes failures short;
 //! - [`differences`]: the list of what may differ.
 //!
@@ -14,11 +15,13 @@ pub mod burst;
 pub mod canon;
 pub mod differences;
 pub mod generate;
+pub mod lapse;
 pub mod pair;
 pub mod random;
 pub mod shrink;
 pub mod side;
 pub mod step;
+pub mod timed;
 mod tree;
 mod values;
 
@@ -49,6 +52,8 @@ pub struct Plan {
     pub first: u64,
     /// Both are restarted in the middle of each so-many-th sequence; 0: never.
     pub restart_every: u64,
+    /// Each so-many-th sequence has sessions that expire and nodes that are reaped; 0: none.
+    pub lapse_every: u64,
     /// How many failures end the run.
     pub failures_max: usize,
     /// Lines of zoo.cfg for both.
@@ -71,6 +76,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
         )),
         plan,
         pair: None,
+        lapse: None,
     };
     if matches!(plan.subject, Kind::External(_)) {
         let mut pair = Pair::start(plan.subject, plan.reference, &plan.options)?;
@@ -81,31 +87,17 @@ pub fn run(plan: &Plan) -> Result<bool> {
         );
         run.pair = Some(pair);
     }
-    for path in written()? {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let steps = read(&path)?;
-        let restarts = steps
-            .iter()
-            .any(|step| matches!(step, Step::Restart { .. }));
-        if restarts && matches!(plan.subject, Kind::External(_)) {
-            say(format_args!(
-                "skip {name}: a server that somebody else started is not restarted"
-            ));
-            continue;
-        }
-        if run.sequence(&name, &steps)? {
-            run.suite.pass(name);
-        }
-    }
+    run.written()?;
     let mut said = Instant::now();
     for index in plan.first..plan.first + plan.sequences {
         let restarts =
             plan.restart_every > 0 && index % plan.restart_every == plan.restart_every - 1;
-        let steps = generate::sequence(plan.seed, index, restarts);
+        let lapses = plan.lapse_every > 0 && index % plan.lapse_every == plan.lapse_every / 2;
+        let steps = if lapses {
+            timed::sequence(plan.seed, index)
+        } else {
+            generate::sequence(plan.seed, index, restarts)
+        };
         if run.sequence(&format!("sequence {index}"), &steps)? {
             run.suite.pass_many(1);
         }
@@ -122,7 +114,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
             ));
         }
     }
-    if let Some(pair) = &run.pair {
+    for pair in run.pair.iter().chain(&run.lapse) {
         let mut line = String::from("     seen:");
         for (what, count) in pair.counts() {
             line += &format!(" {what}: {count},");
@@ -141,11 +133,10 @@ pub fn replay(plan: &Plan, path: &Path) -> Result<bool> {
         suite: Suite::open(path.display().to_string()),
         plan,
         pair: None,
+        lapse: None,
     };
     let steps = read(path)?;
-    let mut pair = Pair::start(plan.subject, plan.reference, &plan.options)?;
-    pair.show();
-    run.pair = Some(pair);
+    run.pair_for(&steps)?.show();
     if run.sequence("replay", &steps)? {
         run.suite.pass("replay");
     }
@@ -194,16 +185,43 @@ struct Run<'a> {
     suite: Suite,
     plan: &'a Plan,
     pair: Option<Pair>,
+    /// The pair with short ticks, once a sequence needed it.
+    lapse: Option<Pair>,
 }
 
 impl Run<'_> {
+    /// Runs the sequences that are files.
+    fn written(&mut self) -> Result<()> {
+        for path in written()? {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let steps = read(&path)?;
+            let own = |step: &Step| matches!(step, Step::Restart { .. });
+            if matches!(self.plan.subject, Kind::External(_))
+                && (steps.iter().any(own) || lapse::needs_time(&steps))
+            {
+                say(format_args!(
+                    "skip {name}: it needs a server that it may restart or configure"
+                ));
+                continue;
+            }
+            if self.sequence(&name, &steps)? {
+                self.suite.pass(name);
+            }
+        }
+        Ok(())
+    }
+
     /// Runs one sequence; reports and shortens it when the servers differ.
     fn sequence(&mut self, name: &str, steps: &[Step]) -> Result<bool> {
         let Some(first) = self.attempt(steps)? else {
             return Ok(true);
         };
         say(format_args!("{name} differs {first}shortening it"));
-        self.level();
+        self.level(steps);
         let deadline = Instant::now() + SHRINK_TIME_MAX;
         let mut last = None;
         let short = shrink::shrink(steps.to_vec(), |steps| {
@@ -213,7 +231,7 @@ impl Run<'_> {
             let found = self.attempt(steps).unwrap_or_default();
             let fails = found.is_some();
             if fails {
-                self.level();
+                self.level(steps);
                 last = found;
             }
             fails
@@ -233,16 +251,33 @@ impl Run<'_> {
         Ok(false)
     }
 
-    /// Runs steps on the pair, starting one if need be. A broken server is a difference, too.
-    fn attempt(&mut self, steps: &[Step]) -> Result<Option<Divergence>> {
-        let pair = match &mut self.pair {
-            Some(pair) => pair,
-            None => {
-                let plan = self.plan;
-                self.pair
-                    .insert(Pair::start(plan.subject, plan.reference, &plan.options)?)
+    fn place(&mut self, steps: &[Step]) -> &mut Option<Pair> {
+        if lapse::needs_time(steps) {
+            &mut self.lapse
+        } else {
+            &mut self.pair
+        }
+    }
+
+    /// The pair on which these steps run; starts it if need be.
+    fn pair_for(&mut self, steps: &[Step]) -> Result<&mut Pair> {
+        let plan = self.plan;
+        let place = self.place(steps);
+        match place {
+            Some(pair) => Ok(pair),
+            None if lapse::needs_time(steps) => {
+                let options = lapse::options(&plan.options);
+                let mut pair = Pair::start(plan.subject, plan.reference, &options)?;
+                pair.hide_zxids();
+                Ok(place.insert(pair))
             }
-        };
+            None => Ok(place.insert(Pair::start(plan.subject, plan.reference, &plan.options)?)),
+        }
+    }
+
+    /// Runs steps on their pair. A broken server is a difference, too.
+    fn attempt(&mut self, steps: &[Step]) -> Result<Option<Divergence>> {
+        let pair = self.pair_for(steps)?;
         match pair.run(steps) {
             Ok(found) => Ok(found),
             Err(error) => {
@@ -252,18 +287,19 @@ impl Run<'_> {
                     subject: Vec::new(),
                     reference: Vec::new(),
                 };
-                self.pair = None;
+                *self.place(steps) = None;
                 Ok(Some(divergence))
             }
         }
     }
 
     /// After a difference: goes on with this pair only if both trees are alike.
-    fn level(&mut self) {
-        if let Some(pair) = &mut self.pair
+    fn level(&mut self, steps: &[Step]) {
+        let place = self.place(steps);
+        if let Some(pair) = place
             && !pair.is_level().unwrap_or(false)
         {
-            self.pair = None;
+            *place = None;
         }
     }
 

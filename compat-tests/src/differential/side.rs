@@ -35,12 +35,12 @@ pub struct Seen {
 }
 
 #[derive(Debug, Default)]
-struct Slot {
-    connection: Option<Connection>,
-    session: i64,
-    password: Vec<u8>,
+pub(super) struct Slot {
+    pub(super) connection: Option<Connection>,
+    pub(super) session: i64,
+    pub(super) password: Vec<u8>,
     xid: i32,
-    last_zxid: i64,
+    pub(super) last_zxid: i64,
     /// What the client had seen when it connected.
     since: i64,
     /// What was sent and not yet answered: xid and opcode.
@@ -53,15 +53,19 @@ pub struct Side {
     /// The process.
     pub server: Server,
     pub(super) symbols: Symbols,
-    root: String,
-    slots: Vec<Slot>,
+    pub(super) root: String,
+    pub(super) slots: Vec<Slot>,
     /// Sessions of this sequence that were not closed.
     open_sessions: Vec<(i64, Vec<u8>)>,
     pub(super) control: Option<(Connection, i64)>,
     /// The word's connection between begin and finish; the connection that a handshake replaced.
     word: Option<Connection>,
     replaced: Option<(usize, Connection)>,
-    skipped: bool,
+    pub(super) skipped: bool,
+    /// How many sessions there will be when the one that is to expire has expired.
+    pub(super) sessions_after: usize,
+    /// No zxid of a reply that is no change: for a server whose reaper runs.
+    pub(super) hides_zxids: bool,
     /// The highest zxid of any reply.
     highest: i64,
     counts: Counts,
@@ -83,6 +87,8 @@ impl Side {
             word: None,
             replaced: None,
             skipped: false,
+            sessions_after: 0,
+            hides_zxids: false,
             highest: 0,
             counts: Counts::new(),
         };
@@ -168,15 +174,7 @@ impl Side {
                 };
             }
             Step::Drop { slot } => self.slots[*slot].connection = None,
-            Step::Burst { slot, requests } => {
-                let mut taken = std::mem::take(&mut self.slots[*slot]);
-                let bytes = self.encode(&mut taken, requests);
-                match &mut taken.connection {
-                    Some(connection) => connection.send(&bytes),
-                    None => self.skipped = true,
-                }
-                self.slots[*slot] = taken;
-            }
+            Step::Burst { slot, requests } => self.send_burst(*slot, requests),
             Step::Garbage {
                 slot,
                 length,
@@ -194,9 +192,21 @@ impl Side {
                 connection.send(word.as_bytes());
                 self.word = Some(connection);
             }
+            Step::Expire { slot, timeout_ms } => self.begin_expiry(*slot, *timeout_ms)?,
+            Step::Reap { slot, requests, .. } => self.send_burst(*slot, requests),
             Step::Restart { .. } => bail!("a restart is no affair of one side"),
         }
         Ok(())
+    }
+
+    fn send_burst(&mut self, slot: usize, requests: &[Request]) {
+        let mut taken = std::mem::take(&mut self.slots[slot]);
+        let bytes = self.encode(&mut taken, requests);
+        match &mut taken.connection {
+            Some(connection) => connection.send(&bytes),
+            None => self.skipped = true,
+        }
+        self.slots[slot] = taken;
     }
 
     /// Awaits all answers to the step that was begun.
@@ -229,6 +239,18 @@ impl Side {
                 let answer = connection.read_to_end()?;
                 let text = canon::word(&mut self.symbols, word, &answer);
                 seen.lines.push(format!("{word}: {text}"));
+            }
+            Step::Expire { slot, .. } => self.finish_expiry(*slot, &mut seen)?,
+            Step::Reap {
+                slot,
+                requests,
+                paths,
+            } => {
+                self.finish_burst(*slot, requests, &mut seen)?;
+                self.await_gone(paths)?;
+                self.begin_barrier();
+                seen.lines.extend(self.finish_barrier(step)?.lines);
+                by_connection(&mut seen.lines);
             }
             Step::Drop { .. } | Step::Restart { .. } => {}
         }
@@ -438,10 +460,8 @@ impl Side {
         self.highest = self.highest.max(zxid);
         let expected = slot.pending.front().copied();
         if xid == PING_XID && expected.is_none_or(|(xid, _)| xid != PING_XID) {
-            seen.lines.push(format!(
-                "c{index} pong {} err {err}",
-                self.symbols.zxid(zxid)
-            ));
+            let zxid = self.header_zxid(zxid, false);
+            seen.lines.push(format!("c{index} pong {zxid} err {err}"));
             return Ok(Some(xid));
         }
         slot.pending.pop_front();
@@ -460,16 +480,24 @@ impl Side {
             .counts
             .entry(format!("op {code:03} err {err}"))
             .or_default() += 1;
-        let zxid = self.symbols.zxid(zxid);
+        let session = slot.session;
+        let zxid = self.header_zxid(zxid, err == 0 && changes(code));
         seen.lines.push(format!(
             "c{index} reply {xid}{note} op {code} {zxid} err {err} {text}"
         ));
         if code == CLOSE_SESSION && err == 0 {
-            let session = slot.session;
             self.open_sessions.retain(|(id, _)| *id != session);
         }
         // A ping that was asked for is no sign of the burst's end.
         Ok(None)
+    }
+
+    fn header_zxid(&mut self, zxid: i64, of_change: bool) -> String {
+        if of_change || !self.hides_zxids {
+            self.symbols.zxid(zxid)
+        } else {
+            "Z".into()
+        }
     }
 
     /// Closes every session of the sequence that is still open. Nothing is compared here.
@@ -508,8 +536,21 @@ impl Side {
 }
 
 fn closes_a_session(step: &Step) -> bool {
-    matches!(step, Step::Burst { requests, .. } | Step::Connect { then: requests, .. }
+    matches!(step, Step::Expire { .. })
+        || matches!(step, Step::Burst { requests, .. } | Step::Connect { then: requests, .. }
         if requests.iter().any(|request| request.op.code() == CLOSE_SESSION))
+}
+
+/// True for the operations whose success is a change.
+fn changes(code: i32) -> bool {
+    matches!(code, 1 | 2 | 5 | 7 | 14 | 15 | 19 | 21 | CLOSE_SESSION)
+}
+
+/// The lines of each connection together, without pongs: a reaper acts before or behind any of
+/// them.
+fn by_connection(lines: &mut Vec<String>) {
+    lines.retain(|line| line.split(' ').nth(1) != Some("pong"));
+    lines.sort_by(|left, right| left.split(' ').next().cmp(&right.split(' ').next()));
 }
 
 /// The ephemerals of a session go in no stated order: sorts runs of events of one txn.

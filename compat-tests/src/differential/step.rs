@@ -49,6 +49,24 @@ pub enum Step {
     },
     /// A four-letter word on a connection of its own.
     Word(String),
+    /// The session of a slot expires: its connection is dropped, and both servers are given the
+    /// time to notice.
+    Expire {
+        /// Whose session.
+        slot: usize,
+        /// Takes the session up once more before, for this timeout; so it can be short without
+        /// having been short all the time. `None`: by its own timeout.
+        timeout_ms: Option<i32>,
+    },
+    /// Requests that make containers or TTL nodes due, until both servers have reaped them.
+    Reap {
+        /// On which connection.
+        slot: usize,
+        /// The requests; more than one are pipelined.
+        requests: Vec<Request>,
+        /// What must be gone in the end.
+        paths: Vec<String>,
+    },
     /// Both servers are stopped and started.
     Restart {
         /// By SIGKILL instead of SIGTERM.

@@ -5,6 +5,7 @@
     reason = "what a test does not expect fails it"
 )]
 
+mod golden;
 mod map_store;
 mod model;
 mod on_disk;

@@ -306,7 +306,10 @@ fn quota_counts(world: &World) -> (String, String) {
 
 /// `usual` cases, or as many as `PROPTEST_CASES` asks for (`make fuzz` asks for 100,000).
 fn cases(usual: u32) -> ProptestConfig {
-    #[expect(clippy::disallowed_methods, reason = "proptest's own variable, in a test")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "proptest's own variable, in a test"
+    )]
     let asked = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig::with_cases(asked.and_then(|cases| cases.parse().ok()).unwrap_or(usual))
 }
