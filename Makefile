@@ -13,6 +13,7 @@ export OXKEEPER_BIN := $(BIN)
 SHELL := /bin/bash
 
 .PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos hostile
+.PHONY: kazoo c-client node-client go-client
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +44,22 @@ compat: build  ## The suites with real clients on SERVER=oxkeeper|zookeeper|HOST
 curator: build  ## Apache Curator's recipes on SERVER, each also with its connection and its session lost
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" compat-tests/clients/curator/run
+
+kazoo: build  ## Kazoo's own test suite and its recipes on SERVER; KAZOO="--quick" or "-k NAME" narrows it
+	@compat-tests/tools/deps kazoo
+	@SERVER="$(SERVER)" compat-tests/clients/python/run $(KAZOO)
+
+c-client: build  ## The C client on SERVER
+	@compat-tests/tools/deps c-client
+	@SERVER="$(SERVER)" compat-tests/clients/c/run
+
+node-client: build  ## The Node client on SERVER
+	@compat-tests/tools/deps node-client
+	@SERVER="$(SERVER)" compat-tests/clients/node/run
+
+go-client: build  ## The Go client on SERVER
+	@compat-tests/tools/deps go-client
+	@SERVER="$(SERVER)" compat-tests/clients/go/run
 
 chaos: build  ## 300 crashes under load, then damaged disks (SERVER=zookeeper: only the crashes)
 	@compat-tests/tools/deps test

@@ -16,6 +16,7 @@
 //! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
 //! - [`hostile`]: hostile bytes and load, while others are served;
 //! - [`damage`]: damaged files, full and failing disks;
+//! - [`lend`]: servers for test programs in other languages (`clients/`);
 //! - [`suite`]: progress lines and the closing count.
 #![allow(
     clippy::indexing_slicing,
@@ -35,6 +36,7 @@ pub mod damage;
 pub mod differential;
 pub mod golden;
 pub mod hostile;
+pub mod lend;
 pub mod server;
 pub mod settings;
 pub mod suite;

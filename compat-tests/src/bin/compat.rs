@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -11,7 +12,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, damage, golden, hostile, settings, words, zkcli};
+use compat_tests::{chaos, damage, golden, hostile, lend, settings, words, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -44,6 +45,8 @@ enum Suite {
     Damage,
     /// Hostile bytes and load, while others are served.
     Hostile(Hostile),
+    /// Runs a program and lends it servers (see the module `lend`).
+    Lend(Lend),
     /// Prints the deliberate differences.
     Differences,
 }
@@ -108,6 +111,16 @@ struct Hostile {
     sessions: usize,
 }
 
+#[derive(Debug, Args)]
+struct Lend {
+    /// How many minutes the program may take.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse().suite) {
         Ok(true) => ExitCode::SUCCESS,
@@ -144,6 +157,11 @@ fn run(suite: &Suite) -> Result<bool> {
             seed: settings::seed(1)?,
             first: arguments.first,
             history: arguments.history.clone(),
+        }),
+        Suite::Lend(arguments) => lend::run(&lend::Plan {
+            kind: settings::server_kind()?,
+            command: arguments.command.clone(),
+            time_max: Duration::from_secs(60 * arguments.minutes),
         }),
         Suite::Differences => {
             for difference in DIFFERENCES {

@@ -1,0 +1,61 @@
+"""A server lent by the harness (`compat lend`): one connection to $SERVERS is one server."""
+
+import os
+import socket
+
+
+class Refused(Exception):
+    """The harness says no, and why."""
+
+
+class Server:
+    """A server of one's own, gone with `close`.
+
+    `start` returns HOST:PORT when the server serves. `kill` is `kill -9`; a `start` after `stop` or
+    `kill` finds the same port and data. `proxy` returns HOST:PORT of a way to the server that `cut`
+    closes and `mend` opens again.
+    """
+
+    def __init__(self, **config):
+        host, port = os.environ["SERVERS"].rsplit(":", 1)
+        self._stream = socket.create_connection((host, int(port)))
+        self._lines = self._stream.makefile("r", encoding="utf-8")
+        for key, value in config.items():
+            self.config(key, value)
+
+    def _ask(self, line):
+        self._stream.sendall((line + "\n").encode())
+        verdict, _, words = self._lines.readline().rstrip("\n").partition(" ")
+        if verdict != "ok":
+            raise Refused(words or "the harness is gone")
+        return words
+
+    def kind(self):
+        """`oxkeeper`, `zookeeper` or `external`."""
+        return self._ask("kind")
+
+    def config(self, key, value):
+        """A line of zoo.cfg for the next start."""
+        self._ask(f"config {key} {value}")
+
+    def start(self):
+        return self._ask("start")
+
+    def stop(self):
+        self._ask("stop")
+
+    def kill(self):
+        self._ask("kill")
+
+    def proxy(self):
+        return self._ask("proxy")
+
+    def cut(self):
+        self._ask("cut")
+
+    def mend(self):
+        self._ask("mend")
+
+    def close(self):
+        self._lines.close()
+        self._stream.close()

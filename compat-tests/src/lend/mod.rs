@@ -1,0 +1,240 @@
+//! Lends servers to a test program in another language.
+//!
+//! `compat lend PROGRAM ARGUMENTS` runs the program with `SERVERS=HOST:PORT` in its environment. Each
+//! connection to that address is one server of the program's own: one line asks, one line answers,
+//! `ok`, `ok WORDS` or `no REASON`; when the connection ends, the server and its data are gone.
+//!
+//! | Line | What it does |
+//! | --- | --- |
+//! | `kind` | `oxkeeper`, `zookeeper` or `external` |
+//! | `config KEY VALUE` | a line of zoo.cfg, before the next start |
+//! | `property NAME VALUE` | a `-D` word, before the first start |
+//! | `start` | starts it unless it runs, the second time with the data it has; answers HOST:PORT when it serves |
+//! | `stop`, `kill` | SIGTERM, `kill -9`; answers when it has ended |
+//! | `proxy` | answers HOST:PORT of a way to it that can be cut |
+//! | `cut`, `mend` | closes the proxy's connections and turns new ones away; lets them in again |
+//!
+//! So every language has the same servers, crashes and cuts, and only its own client to write.
+
+mod proxy;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::server::{Kind, Options, Server};
+use crate::suite::say;
+use proxy::Proxy;
+
+/// What to run, and on which servers.
+#[derive(Debug)]
+pub struct Plan {
+    /// Which server is lent.
+    pub kind: Kind,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub time_max: Duration,
+}
+
+/// Runs the program; true when it ended with 0.
+///
+/// # Errors
+/// It cannot be started. A program that takes too long is killed and counts as failed.
+pub fn run(plan: &Plan) -> Result<bool> {
+    let (program, arguments) = plan
+        .command
+        .split_first()
+        .context("name a program to run")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen for the program")?;
+    let address = listener.local_addr().context("listen for the program")?;
+    let kind = plan.kind;
+    thread::spawn(move || serve(&listener, kind));
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env("SERVERS", address.to_string())
+        .spawn()
+        .with_context(|| format!("start {program}"))?;
+    wait(&mut child, plan.time_max)
+}
+
+fn wait(child: &mut Child, time_max: Duration) -> Result<bool> {
+    let deadline = Instant::now() + time_max;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().context("wait for the program")? {
+            return Ok(status.success());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().context("end the program")?;
+    child.wait().context("wait for the program")?;
+    say(format_args!(
+        "FAIL the program did not end within {} s",
+        time_max.as_secs()
+    ));
+    Ok(false)
+}
+
+fn serve(listener: &TcpListener, kind: Kind) {
+    for stream in listener.incoming().flatten() {
+        thread::spawn(move || {
+            // The program went away: so does its server.
+            drop(Loan::new(kind).answer_all(&stream));
+        });
+    }
+}
+
+/// One server in a program's hands.
+#[derive(Debug)]
+struct Loan {
+    kind: Kind,
+    options: Options,
+    server: Option<Server>,
+    proxy: Option<Proxy>,
+}
+
+impl Loan {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            options: Options::default(),
+            server: None,
+            proxy: None,
+        }
+    }
+
+    fn answer_all(&mut self, stream: &TcpStream) -> Result<()> {
+        let mut lines = BufReader::new(stream).lines();
+        let mut out = stream;
+        while let Some(line) = lines.next().transpose().context("read a line")? {
+            let answer = match self.answer(&line) {
+                Ok(words) if words.is_empty() => "ok".to_owned(),
+                Ok(words) => format!("ok {words}"),
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    say(format_args!("compat lend: {line}: {why}"));
+                    format!("no {}", why.replace('\n', " | "))
+                }
+            };
+            out.write_all(format!("{answer}\n").as_bytes())
+                .context("answer")?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, line: &str) -> Result<String> {
+        let mut words = line.splitn(3, ' ');
+        let verb = words.next().unwrap_or_default();
+        let (name, value) = (words.next(), words.next());
+        match (verb, name, value) {
+            ("kind", None, None) => Ok(match self.kind {
+                Kind::External(_) => "external".into(),
+                kind => kind.to_string(),
+            }),
+            ("config", Some(key), Some(value)) => {
+                self.options = std::mem::take(&mut self.options).config(key, value);
+                if let Some(server) = &mut self.server {
+                    server.set_config(key, value);
+                }
+                Ok(String::new())
+            }
+            ("property", Some(name), Some(value)) => {
+                self.options = std::mem::take(&mut self.options).property(name, value);
+                Ok(String::new())
+            }
+            ("start", None, None) => self.start(),
+            ("stop", None, None) => {
+                self.own()?.stop()?;
+                Ok(String::new())
+            }
+            ("kill", None, None) => {
+                self.own()?.kill9()?;
+                Ok(String::new())
+            }
+            ("proxy", None, None) => self.proxy(),
+            ("cut" | "mend", None, None) => {
+                let proxy = self.proxy.as_ref().context("there is no proxy to cut")?;
+                proxy.set_open(verb == "mend");
+                Ok(String::new())
+            }
+            _ => bail!("no such request"),
+        }
+    }
+
+    fn start(&mut self) -> Result<String> {
+        if let Some(server) = &mut self.server {
+            if !server.is_running() {
+                server.restart()?;
+            }
+            return Ok(server.address().to_string());
+        }
+        let server = Server::start(self.kind, self.options.clone())?;
+        Ok(self.server.insert(server).address().to_string())
+    }
+
+    /// The server, when it is one that may be stopped.
+    fn own(&mut self) -> Result<&mut Server> {
+        if matches!(self.kind, Kind::External(_)) {
+            bail!("a server that somebody else started is not stopped");
+        }
+        self.server.as_mut().context("it was not started")
+    }
+
+    fn proxy(&mut self) -> Result<String> {
+        let server = self.server.as_ref().context("it was not started")?;
+        let proxy = match self.proxy.take() {
+            Some(proxy) => proxy,
+            None => Proxy::open(server.address())?,
+        };
+        Ok(self.proxy.insert(proxy).address().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(loan: &mut Loan, line: &str) -> String {
+        format!("{:#}", loan.answer(line).expect_err(line))
+    }
+
+    #[test]
+    fn a_foreign_server_is_lent_but_never_stopped() {
+        let address = "127.0.0.1:1".parse().expect("an address");
+        let mut loan = Loan::new(Kind::External(address));
+        assert_eq!(loan.answer("kind").expect("kind"), "external");
+        let why = "a server that somebody else started is not stopped";
+        assert_eq!(refused(&mut loan, "stop"), why);
+        assert_eq!(refused(&mut loan, "kill"), why);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let mut loan = Loan::new(Kind::Oxkeeper);
+        assert_eq!(loan.answer("kind").expect("kind"), "oxkeeper");
+        assert_eq!(loan.answer("config tickTime 500").expect("config"), "");
+        for line in ["", "starts", "config", "config tickTime", "start now"] {
+            assert_eq!(refused(&mut loan, line), "no such request", "{line}");
+        }
+        assert_eq!(refused(&mut loan, "kill"), "it was not started");
+        assert_eq!(refused(&mut loan, "cut"), "there is no proxy to cut");
+    }
+
+    #[test]
+    fn the_programs_end_is_the_answer() {
+        let plan = |words: &[&str], seconds| Plan {
+            kind: Kind::Oxkeeper,
+            command: words.iter().map(|word| (*word).to_owned()).collect(),
+            time_max: Duration::from_secs(seconds),
+        };
+        assert!(run(&plan(&["true"], 60)).expect("true"));
+        assert!(!run(&plan(&["false"], 60)).expect("false"));
+        assert!(!run(&plan(&["sleep", "60"], 0)).expect("sleep"));
+        assert!(run(&plan(&["/no/such/program"], 60)).is_err());
+        assert!(run(&plan(&[], 60)).is_err());
+    }
+}
