@@ -193,6 +193,8 @@ handles! {
     node_deleted_watch_count: histogram,
     proposal_count: counter,
     readlatency: histogram,
+    reads_from_disk_in_apply_total: counter,
+    reads_issued_from_session_queue: histogram,
     response_bytes: counter,
     sessionless_connections_expired: counter,
     snapshottime: histogram,
@@ -247,6 +249,18 @@ pub fn database_opened(took: Duration) {
 /// A request that changes nothing was answered so long after it came.
 pub fn read_answered(took: Duration) {
     HANDLES.readlatency.record(ms(took));
+}
+
+/// So many reads were answered together, behind a write of their session.
+pub fn reads_answered_behind_write(reads: usize) {
+    HANDLES
+        .reads_issued_from_session_queue
+        .record(whole(reads as u128));
+}
+
+/// Such a read had been evicted from memory: it was found on the disk, under the state lock.
+pub fn read_from_disk_in_apply() {
+    HANDLES.reads_from_disk_in_apply_total.increment(1);
 }
 
 /// A request that went through the log was answered so long after it came.

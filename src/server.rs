@@ -130,7 +130,7 @@ impl Server {
         )
         .await?;
         shared.set_origin(ensemble.origin());
-        let (failed, failure) = watch::channel(None);
+        let failure = shared.failure.subscribe();
         let pipeline = Arc::new(Pipeline {
             shared,
             replica: Arc::clone(&replica),
@@ -139,7 +139,6 @@ impl Server {
             schemes: Schemes::new(settings.auth),
             frame_bytes_max: settings.net.frame_bytes_max,
             outstanding_max: usize::try_from(settings.pipeline.outstanding_max).unwrap_or(1000),
-            failure: failed,
         });
         let mut server = Self {
             client_addr,

@@ -7,7 +7,8 @@ use jute::{ErrorCode, OpCode, ReplyHeader, Request, reply};
 use super::client::{Client, Head, Progress, Served};
 use super::replies;
 use super::stop::Step;
-use super::watches::{Catchup, Watched};
+use super::waiting::{Asker, put_read};
+use super::watches::{Catchup, Watched, register};
 use crate::metrics;
 use crate::state::{ReadStop, State, Zxid};
 
@@ -21,33 +22,19 @@ impl Client {
             return self.answer_count(state, head, at, count, tries);
         }
         let zxid = state.last_zxid();
-        let header = ReplyHeader {
-            xid: head.header.xid,
-            zxid: zxid.0,
-            err: ErrorCode::OK,
-        };
         let identities = self.connection.identities();
-        let session = self.connection.session();
-        let mark = reply::begin(&mut self.wire, header);
-        match state.read(request, session, &identities, &mut self.wire) {
-            Ok(()) => {
-                replies::finish(&mut self.wire, mark);
-                self.register(request, ErrorCode::OK);
+        let asker = Asker {
+            session: self.connection.session(),
+            identities: &identities,
+        };
+        match put_read(&mut self.wire, state, asker, head.header.xid, request) {
+            Ok(code) => {
+                register(&self.pipeline.shared, &self.connection, request, code);
                 self.note_reply(&head, zxid);
                 Served::Done
             }
-            Err(ReadStop::Refused(code)) => {
-                reply::abandon(&mut self.wire, mark);
-                self.register(request, code);
-                self.put_header(&head, zxid, code);
-                Served::Done
-            }
-            Err(ReadStop::Missing(missing)) => {
-                reply::abandon(&mut self.wire, mark);
-                Served::Stays(head, Step::Warm(missing))
-            }
-            Err(ReadStop::NeedsScan) => {
-                reply::abandon(&mut self.wire, mark);
+            Err(ReadStop::Missing(missing)) => Served::Stays(head, Step::Warm(missing)),
+            Err(ReadStop::Refused(_) | ReadStop::NeedsScan) => {
                 let step = if let Request::GetAllChildrenNumber(wanted) = request {
                     Step::Count {
                         view: self.pipeline.replica.store().view(),
@@ -262,7 +249,7 @@ impl Client {
     }
 
     pub(super) fn note_reply(&self, head: &Head, zxid: Zxid) {
-        let took = self.arrived.elapsed();
+        let took = self.now.duration_since(self.arrived);
         self.connection
             .stats
             .replied(head.header.op, head.header.xid, zxid, took);

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   inbox ─▶ frame ─▶ header ─▶ class ─┬─ write: proposed at once, answered by delivery
+//!                                      ├─ read, ping behind an own write: left to delivery, if it
+//!                                      │    is small and in memory (waiting.rs)
 //!                                      ├─ read, watch, ping, auth: answered here, if no own write
 //!                                      │    is in flight, behind what the outbox holds
 //!                                      └─ sync: waits for the read index
@@ -11,7 +13,8 @@
 //! behind everything that the outbox held at that moment; apply holds the lock for writing when it
 //! fills the outbox. So bytes leave in the order that the state's changes had. A request that
 //! cannot be served yet stays at the head, and everything behind it stays in the inbox: requests of
-//! a session never overtake each other.
+//! a session never overtake each other. What is left to delivery is in its place when the guard is
+//! let go of: apply, which needs the lock, cannot have answered the write before it by then.
 //!
 //! Does not know sockets: `net` moves bytes between them and `inbox` and `wire`.
 
@@ -26,8 +29,9 @@ use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
 use super::classify::{Class, classify};
-use super::shared::Awaits;
+use super::queue::Awaits;
 use super::stop::{Settle, Step};
+use super::waiting::{self, Waiting};
 use super::{Pipeline, watches::Catchup};
 use crate::ensemble::SubmitError;
 use crate::metrics;
@@ -52,7 +56,15 @@ pub struct Client {
     head: Option<Head>,
     phase: Phase,
     writes_proposed: u64,
+    /// Sequence of its newest proposal.
+    sequence: u64,
+    /// Bytes of the longest of its writes since none was in flight: what a read may find.
+    write_bytes: usize,
+    /// Reads behind the newest proposal; only while the guard of a run is held.
+    behind: Vec<Waiting>,
     pub(super) arrived: Instant,
+    /// When the run under the guard began.
+    pub(super) now: Instant,
 }
 
 /// Where the connection is in its life.
@@ -122,7 +134,11 @@ impl Client {
             head: None,
             phase: Phase::Handshake,
             writes_proposed: 0,
+            sequence: 0,
+            write_bytes: 0,
+            behind: Vec::new(),
             arrived: Instant::now(),
+            now: Instant::now(),
         }
     }
 
@@ -175,6 +191,7 @@ impl Client {
             }
             let head = match self.next_head() {
                 Ok(Some(head)) => head,
+                Ok(None) if self.has_reads_waiting() => break Step::Blocked,
                 Ok(None) => break Step::Idle,
                 Err(Broken) => break Step::End,
             };
@@ -188,6 +205,7 @@ impl Client {
                     if self.connection.outbox.drain_into(&mut self.wire) == End::Now {
                         break Step::Gone;
                     }
+                    self.now = Instant::now();
                     guard.insert(taken)
                 }
             };
@@ -203,6 +221,7 @@ impl Client {
                 }
             }
         };
+        self.leave_to_delivery();
         drop(guard);
         match self.connection.outbox.drain_into(&mut self.wire) {
             End::Now => Step::Gone,
@@ -251,6 +270,10 @@ impl Client {
     /// True while a write of this client has not been answered.
     fn has_write_in_flight(&self) -> bool {
         self.writes_proposed != self.connection.writes_answered()
+    }
+
+    fn has_reads_waiting(&self) -> bool {
+        !self.behind.is_empty() || self.connection.reads_waiting() > 0
     }
 
     fn next_head(&mut self) -> Result<Option<Head>, Broken> {
@@ -313,7 +336,7 @@ impl Client {
             return self.close(head);
         }
         if self.has_write_in_flight() {
-            return Served::Stays(head, Step::Blocked);
+            return self.wait(state, head, class);
         }
         let exempt = matches!(class, Class::Auth | Class::Sasl);
         if !exempt && !self.is_admitted() {
@@ -330,6 +353,53 @@ impl Client {
                 self.put_header(&head, Zxid(-1), ErrorCode::UNIMPLEMENTED);
                 Served::End
             }
+        }
+    }
+
+    /// A request behind a write: left to delivery if it can be, else it stays at the head.
+    fn wait(&mut self, state: &State, mut head: Head, class: Class) -> Served {
+        let reply_bytes_max = waiting::reply_bytes_max(&self.connection);
+        let may_wait = matches!(class, Class::Read | Class::Ping)
+            && head.body.len() <= waiting::WAITING_BYTES_MAX
+            && self.write_bytes <= reply_bytes_max
+            && self.behind.len() + self.connection.reads_waiting() < waiting::WAITING_MAX
+            && self.is_admitted();
+        if !may_wait {
+            return Served::Stays(head, Step::Blocked);
+        }
+        let request = match head.request.take() {
+            Some(request) => request,
+            None => match Request::decode(head.header.op, head.body.clone()) {
+                Ok(request) => request,
+                Err(_) => return Served::Stays(head, Step::Blocked),
+            },
+        };
+        let is_small =
+            waiting::reply_bytes(state, &request).is_some_and(|bytes| bytes <= reply_bytes_max);
+        if !is_small {
+            head.request = Some(request);
+            return Served::Stays(head, Step::Blocked);
+        }
+        self.behind.push(Waiting {
+            xid: head.header.xid,
+            op: head.header.op,
+            request,
+            since: self.arrived,
+        });
+        Served::Done
+    }
+
+    /// Puts what waits behind the newest proposal there; the guard under which it was collected is
+    /// still held, so that proposal has not been applied.
+    fn leave_to_delivery(&mut self) {
+        if self.behind.is_empty() {
+            return;
+        }
+        let mut pending = self.pipeline.shared.pending.lock();
+        if !pending.wait_behind(self.sequence, &mut self.behind) {
+            // A defect of the order that the guard gives: better no reply than a wrong one.
+            self.behind.clear();
+            self.connection.outbox.end(End::Now);
         }
     }
 
@@ -381,7 +451,8 @@ impl Client {
                     read_only_asked,
                 };
                 match pipeline.submit(&self.connection, session, 0, action, awaits, self.arrived) {
-                    Ok(()) => {
+                    Ok(sequence) => {
+                        self.sequence = sequence;
                         self.writes_proposed += 1;
                         self.begin_serving();
                         Served::Done
@@ -434,8 +505,14 @@ impl Client {
         };
         let session = self.connection.session();
         let xid = head.header.xid;
-        self.pipeline
-            .submit(&self.connection, session, xid, action, awaits, self.arrived)?;
+        self.leave_to_delivery();
+        if !self.has_write_in_flight() {
+            self.write_bytes = 0;
+        }
+        self.sequence =
+            self.pipeline
+                .submit(&self.connection, session, xid, action, awaits, self.arrived)?;
+        self.write_bytes = self.write_bytes.max(head.body.len());
         self.writes_proposed += 1;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! From a txn to the clients: events, then the reply (STYLE I4).
+//! From a txn to the clients: events, then the reply, then the reads behind it (STYLE I4).
 //!
 //! Runs inside apply with the state lock held for writing, so it only appends to outboxes; the
 //! connections are woken when the slice is done. A reply belongs to the oldest pending proposal of
@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use jute::{ErrorCode, ReplyHeader, perms, reply};
+use tokio::time::Instant;
 
+use super::queue::{Awaits, Pending};
 use super::replies;
-use super::shared::{Awaits, Pending, Shared};
+use super::shared::Shared;
 use crate::metrics::{self, Fired};
 use crate::session::{Connection, ConnectionId, End, put_connect_response};
 use crate::state::{Change, Event, Outcome, SessionId, Sink, State, Txn, permits};
@@ -22,7 +24,7 @@ pub(super) const EVENT_STATE: i32 = 3;
 /// Tells clients what apply did.
 #[derive(Debug, Clone)]
 pub struct Deliver {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Deliver {
@@ -79,22 +81,20 @@ impl Deliver {
         let mut pending = self.shared.pending.lock();
         // The leader's chores have no pending entry; anything older than this txn cannot be
         // answered any more, which would be a defect of the order that the cursor guarantees.
-        while let Some(front) = pending.front() {
-            if front.sequence > txn.sequence {
-                return None;
-            }
-            let front = pending.pop_front()?;
+        while let Some(front) = pending.take(txn.sequence) {
             if front.sequence == txn.sequence {
                 return Some(front);
             }
             front.connection.outbox.end(End::Now);
+            front.connection.reads_answered(front.reads.len());
             self.shared.tell(&front.connection);
         }
         None
     }
 
-    fn answer(&self, txn: &Txn, pending: &Pending) {
+    fn answer(&self, txn: &Txn, pending: &Pending, now: Instant) {
         let connection = &pending.connection;
+        let took = now.duration_since(pending.since);
         match &pending.awaits {
             Awaits::Reply { xid, op } => {
                 let header = ReplyHeader {
@@ -107,11 +107,9 @@ impl Deliver {
                     replies::put_outcome(out, header, &txn.outcome);
                     self.shared.stats.replied(out.len() - before);
                 });
-                connection
-                    .stats
-                    .replied(*op, *xid, txn.zxid, pending.since.elapsed());
+                connection.stats.replied(*op, *xid, txn.zxid, took);
                 self.shared.stats.sent(1);
-                self.shared.stats.answered(1, pending.since.elapsed());
+                self.shared.stats.answered(1, took);
             }
             Awaits::Session {
                 granted,
@@ -126,15 +124,15 @@ impl Deliver {
                     connection.outbox.push(|out| {
                         put_connect_response(out, Some(granted), *read_only_asked);
                     });
-                    connection.stats.opened(txn.zxid, pending.since.elapsed());
+                    connection.stats.opened(txn.zxid, took);
                     self.shared.stats.sent(1);
-                    self.shared.stats.answered(1, pending.since.elapsed());
+                    self.shared.stats.answered(1, took);
                 } else {
                     connection.outbox.end(End::Now);
                 }
             }
         }
-        metrics::update_answered(pending.since.elapsed());
+        metrics::update_answered(took);
         connection.write_answered();
         self.shared.tell(connection);
     }
@@ -164,7 +162,7 @@ impl Deliver {
 }
 
 impl Sink for Deliver {
-    fn applied(&self, _state: &State, txn: &Txn) {
+    fn applied(&self, state: &State, txn: &Txn) {
         tracing::trace!(
             zxid = %txn.zxid,
             session = %txn.session,
@@ -176,7 +174,10 @@ impl Sink for Deliver {
         self.note_sessions(txn);
         self.tell_watchers(txn);
         if let Some(pending) = self.take_pending(txn) {
-            self.answer(txn, &pending);
+            let now = self.shared.slice_time();
+            self.answer(txn, &pending, now);
+            self.answer_waiting(state, &pending.connection, &pending.reads, now);
+            pending.connection.reads_answered(pending.reads.len());
         }
         if txn.outcome == Outcome::SessionClosed {
             self.close_connection(txn.session);
@@ -184,8 +185,7 @@ impl Sink for Deliver {
     }
 
     fn slice_done(&self) {
-        let told = std::mem::take(&mut *self.shared.told.lock());
-        for connection in told {
+        for connection in self.shared.end_slice() {
             connection.wake_told();
         }
     }

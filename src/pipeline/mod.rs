@@ -4,13 +4,14 @@
 //!   Client::advance ─┬─ reads, watches: state (read guard) ─▶ wire
 //!                    └─ writes: Pipeline::submit ─▶ ensemble ─▶ log ─▶ apply
 //!                                                                       │ write guard
-//!                      wire ◀─ outbox ◀─ Deliver (events, then reply) ◀─┘
+//!         wire ◀─ outbox ◀─ Deliver (events, reply, reads behind it) ◀──┘
 //! ```
 //!
 //! One order (DESIGN 4.1): what apply pushes into an outbox and what a client answers itself are
 //! both done under the state lock, so replies and events leave in the order of the state's changes.
-//! A session's requests are served strictly one after the other; its writes are proposed without
-//! waiting for each other.
+//! A session's requests take effect strictly one after the other; its writes are proposed without
+//! waiting for each other, and reads between them are answered by delivery, each behind the write
+//! it followed (`waiting.rs`).
 //!
 //! This room does not know: sockets, Raft, the disk.
 
@@ -19,15 +20,16 @@ mod classify;
 mod client;
 mod config;
 mod deliver;
+mod queue;
 mod replies;
 mod shared;
 mod stop;
+mod waiting;
 mod watches;
 
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use client::Client;
@@ -41,7 +43,7 @@ use crate::ensemble::{Ensemble, Submission, SubmitError};
 use crate::metrics;
 use crate::session::{Connection, Greeter};
 use crate::state::{ActionRef, Replica, SessionId, StoreError};
-use shared::{Awaits, Pending};
+use queue::{Awaits, Pending};
 
 /// What all clients need. Made by `server.rs` once the ensemble serves.
 pub struct Pipeline {
@@ -59,13 +61,11 @@ pub struct Pipeline {
     pub frame_bytes_max: usize,
     /// Requests in the pipeline beyond which clients with requests under way are not read from.
     pub outstanding_max: usize,
-    /// Set when the storage fails under a read: the process must end.
-    pub failure: watch::Sender<Option<Arc<StoreError>>>,
 }
 
 impl Pipeline {
     /// Proposes for a connection and remembers who waits, in one step, so that the order of the
-    /// waiting is the order of the proposals.
+    /// waiting is the order of the proposals. Returns the proposal's sequence.
     ///
     /// # Errors
     /// `Full`: too much is waiting; try again when there is room. `Closed`: the server stops, or
@@ -78,7 +78,7 @@ impl Pipeline {
         action: ActionRef<'_>,
         awaits: Awaits,
         since: Instant,
-    ) -> Result<(), SubmitError> {
+    ) -> Result<u64, SubmitError> {
         let identities = connection.identities();
         let mut pending = self.shared.pending.lock();
         if connection.is_fenced() {
@@ -91,13 +91,14 @@ impl Pipeline {
             action,
         })?;
         metrics::proposed();
-        pending.push_back(Pending {
+        pending.push(Pending {
             sequence,
             connection: Arc::clone(connection),
             awaits,
             since,
+            reads: Vec::new(),
         });
-        Ok(())
+        Ok(sequence)
     }
 
     /// Binds a session to a connection. What the connection that had it before has not proposed
@@ -126,7 +127,7 @@ impl Pipeline {
 
     /// Reads of the disk fail: the process must end (STYLE I6).
     pub fn report_store_failure(&self, error: StoreError) {
-        self.failure.send_replace(Some(Arc::new(error)));
+        self.shared.report_store_failure(error);
     }
 }
 

@@ -1,14 +1,15 @@
 //! What the connections' clients and delivery share: who waits for which proposal, who watches.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use jute::OpCode;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::session::{Connection, ConnectionId, Granted, Registry, ServerStats, Touches};
-use crate::state::Origin;
+use super::queue::Queue;
+use crate::session::{Connection, ConnectionId, Registry, ServerStats, Touches};
+use crate::state::{Origin, StoreError};
 use crate::watch::WatchTable;
 
 /// Shared by all clients and by delivery. Lock order (STYLE I3): watches, registry, pending.
@@ -22,39 +23,25 @@ pub struct Shared {
     pub touches: Touches,
     /// Counters of the whole server.
     pub stats: ServerStats,
-    /// Proposals of this process that have not been applied, oldest first.
-    pub(super) pending: Mutex<VecDeque<Pending>>,
-    /// Connections that were told something in the current slice.
-    pub(super) told: Mutex<Vec<Arc<Connection>>>,
+    /// Set when the storage fails under a read: the process must end.
+    pub failure: watch::Sender<Option<Arc<StoreError>>>,
+    /// Proposals of this process that have not been applied, and what waits behind them.
+    pub(super) pending: Mutex<Queue>,
+    /// What delivery keeps during a slice.
+    pub(super) slice: Mutex<Slice>,
     /// This process as an origin of proposals; set once the ensemble runs.
     pub(super) origin: OnceLock<Origin>,
     /// Every ACL check passes.
     pub(super) skip_acl: bool,
 }
 
-/// A proposal of this process on its way.
-#[derive(Debug)]
-pub(super) struct Pending {
-    /// Its number within this origin.
-    pub(super) sequence: u64,
-    /// Who waits.
-    pub(super) connection: Arc<Connection>,
-    /// What for.
-    pub(super) awaits: Awaits,
-    /// When the request came.
-    pub(super) since: Instant,
-}
-
-/// What a connection waits for.
-#[derive(Debug)]
-pub(super) enum Awaits {
-    /// The reply to a request with this xid.
-    Reply { xid: i32, op: OpCode },
-    /// Its new session.
-    Session {
-        granted: Granted,
-        read_only_asked: bool,
-    },
+/// The slice of txns that is being delivered.
+#[derive(Debug, Default)]
+pub(super) struct Slice {
+    /// Connections that were told something in it.
+    pub(super) told: Vec<Arc<Connection>>,
+    /// When its first reply was made: for the latencies of all of them, to a millisecond.
+    now: Option<Instant>,
 }
 
 impl Shared {
@@ -65,8 +52,9 @@ impl Shared {
             registry: Registry::default(),
             touches: Touches::new(tick_ms),
             stats: ServerStats::default(),
-            pending: Mutex::new(VecDeque::new()),
-            told: Mutex::new(Vec::new()),
+            failure: watch::Sender::new(None),
+            pending: Mutex::default(),
+            slice: Mutex::default(),
             origin: OnceLock::new(),
             skip_acl,
         }
@@ -80,24 +68,37 @@ impl Shared {
         }
     }
 
-    /// Requests of clients that wait for their proposals.
+    /// Requests of clients that wait for their proposals, or for one before them.
     pub fn outstanding(&self) -> usize {
         self.pending.lock().len()
     }
 
-    /// Requests that wait for their proposals, by connection.
+    /// The same, by connection.
     pub fn outstanding_by_connection(&self) -> HashMap<ConnectionId, u64> {
-        let mut counts = HashMap::new();
-        for pending in self.pending.lock().iter() {
-            *counts.entry(pending.connection.id).or_default() += 1;
-        }
-        counts
+        self.pending.lock().by_connection()
+    }
+
+    /// Reads of the disk fail: the process must end (STYLE I6).
+    pub fn report_store_failure(&self, error: StoreError) {
+        self.failure.send_replace(Some(Arc::new(error)));
+    }
+
+    /// The time, read once in a slice.
+    pub(super) fn slice_time(&self) -> Instant {
+        *self.slice.lock().now.get_or_insert_with(Instant::now)
+    }
+
+    /// The slice is over: who must be woken.
+    pub(super) fn end_slice(&self) -> Vec<Arc<Connection>> {
+        let mut slice = self.slice.lock();
+        slice.now = None;
+        std::mem::take(&mut slice.told)
     }
 
     /// Remembers that a connection must be woken after the slice.
     pub(super) fn tell(&self, connection: &Arc<Connection>) {
         if connection.mark_told() {
-            self.told.lock().push(Arc::clone(connection));
+            self.slice.lock().told.push(Arc::clone(connection));
         }
     }
 }

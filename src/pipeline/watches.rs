@@ -9,6 +9,8 @@ use jute::{ErrorCode, Request, Text};
 
 use super::client::Client;
 use super::deliver::put_event;
+use super::shared::Shared;
+use crate::session::Connection;
 use crate::state::{Missing, Peek, State, Znode};
 use crate::watch::{NoticeKind, Registration, RemoveKind, WatcherId};
 
@@ -47,36 +49,42 @@ enum List {
     PersistentRecursive,
 }
 
+/// Registers the watch that a read asked for, given the code it is answered with.
+///
+/// exists on a missing node leaves a watch; no other failed read does (protocol.md 3.3). A
+/// connection that has left leaves none: it fences itself before it takes its watches away, both
+/// seen in this order by whoever holds the lock of the table.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "no other request registers a watch"
+)]
+pub(super) fn register(
+    shared: &Shared,
+    connection: &Connection,
+    request: &Request,
+    code: ErrorCode,
+) {
+    let done = code == ErrorCode::OK;
+    let (path, registration) = match request {
+        Request::Exists(read) if read.watch && (done || code == ErrorCode::NO_NODE) => {
+            (&read.path, Registration::Data)
+        }
+        Request::GetData(read) if read.watch && done => (&read.path, Registration::Data),
+        Request::GetChildren(read) if read.watch && done => (&read.path, Registration::Child),
+        Request::GetChildren2(read) if read.watch && done => (&read.path, Registration::Child),
+        _ => return,
+    };
+    if let Some(path) = path {
+        let mut watches = shared.watches.lock();
+        if !connection.is_fenced() {
+            watches.add(path, WatcherId(connection.id.0), registration);
+        }
+    }
+}
+
 impl Client {
     fn watcher(&self) -> WatcherId {
         WatcherId(self.connection.id.0)
-    }
-
-    /// Registers the watch that a read asked for, given the code it is answered with.
-    ///
-    /// exists on a missing node leaves a watch; no other failed read does (protocol.md 3.3).
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "no other request registers a watch"
-    )]
-    pub(super) fn register(&self, request: &Request, code: ErrorCode) {
-        let done = code == ErrorCode::OK;
-        let (path, registration) = match request {
-            Request::Exists(read) if read.watch && (done || code == ErrorCode::NO_NODE) => {
-                (&read.path, Registration::Data)
-            }
-            Request::GetData(read) if read.watch && done => (&read.path, Registration::Data),
-            Request::GetChildren(read) if read.watch && done => (&read.path, Registration::Child),
-            Request::GetChildren2(read) if read.watch && done => (&read.path, Registration::Child),
-            _ => return,
-        };
-        if let Some(path) = path {
-            self.pipeline
-                .shared
-                .watches
-                .lock()
-                .add(path, self.watcher(), registration);
-        }
     }
 
     /// Serves addWatch, checkWatches, removeWatches, setWatches and setWatches2.

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub struct Connection {
     touch: Mutex<Option<Arc<Touch>>>,
     identities: Mutex<Identities>,
     writes_answered: AtomicU64,
+    reads_waiting: AtomicUsize,
     told: AtomicBool,
     fenced: AtomicBool,
 }
@@ -49,6 +50,7 @@ impl Connection {
             touch: Mutex::new(None),
             identities: Mutex::new(identities),
             writes_answered: AtomicU64::new(0),
+            reads_waiting: AtomicUsize::new(0),
             told: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
         }
@@ -88,6 +90,21 @@ impl Connection {
     /// The reply to its oldest write in flight is in the outbox.
     pub fn write_answered(&self) {
         self.writes_answered.fetch_add(1, Ordering::Release);
+    }
+
+    /// Number of its reads that wait behind its writes.
+    pub fn reads_waiting(&self) -> usize {
+        self.reads_waiting.load(Ordering::Acquire)
+    }
+
+    /// So many more reads wait behind a write.
+    pub fn reads_wait(&self, reads: usize) {
+        self.reads_waiting.fetch_add(reads, Ordering::AcqRel);
+    }
+
+    /// So many reads wait no longer: their replies are in the outbox, or never will be.
+    pub fn reads_answered(&self, reads: usize) {
+        self.reads_waiting.fetch_sub(reads, Ordering::AcqRel);
     }
 
     /// Nothing may be proposed for it any more: its session has moved, or it has ended. Called and

@@ -45,19 +45,20 @@ impl Outbox {
         }
     }
 
-    /// Appends what `write` encodes, unless the connection is ending. A client that has let more
-    /// than the bound pile up is given up: its connection closes and it must come back.
-    pub fn push(&self, write: impl FnOnce(&mut BytesMut)) {
+    /// Appends what `write` encodes, and returns what it returns; `None` if the connection is ending.
+    /// A client that has let more than the bound pile up is given up: its connection closes and it
+    /// must come back.
+    pub fn push<T>(&self, write: impl FnOnce(&mut BytesMut) -> T) -> Option<T> {
         let mut inner = self.inner.lock();
         if inner.end != End::Open {
-            return;
+            return None;
         }
         if inner.bytes.len() > self.bytes_max {
             inner.bytes = BytesMut::new();
             inner.end = End::Now;
-            return;
+            return None;
         }
-        write(&mut inner.bytes);
+        Some(write(&mut inner.bytes))
     }
 
     /// Closes the connection, at once or after what waits has been sent.
@@ -83,6 +84,11 @@ impl Outbox {
     /// Whether the connection goes on.
     pub fn state(&self) -> End {
         self.inner.lock().end
+    }
+
+    /// Bytes that may wait.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// Bytes that wait.

@@ -199,6 +199,15 @@ impl State {
         self.store.view()
     }
 
+    /// Brings into memory what a read missed that cannot wait, since apply answers it between two
+    /// txns. Only apply may call it: it blocks on the disk while the lock is held.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    pub fn warm(&self, missing: &Missing) -> Result<(), StoreError> {
+        self.store.warm(missing)
+    }
+
     pub(super) fn acls(&self) -> &AclTable {
         &self.acls
     }

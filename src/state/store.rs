@@ -67,8 +67,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// knows them all. Read or write lock held; never reads the disk. `path` "/" or "/a/b".
     fn peek_children(&self, path: &str, visit: &mut dyn FnMut(&str)) -> Peek<()>;
 
-    /// Brings into memory what a read missed. State lock NOT held; reads the disk, so it does not
-    /// run on an async worker. Never replaces what `install` brought meanwhile.
+    /// Brings into memory what a read missed. State lock NOT held, except by apply (see
+    /// [`State::warm`](super::State::warm)); reads the disk, so it does not run on an async worker.
+    /// Never replaces what `install` brought meanwhile.
     ///
     /// # Errors
     /// The storage failed: end the process.
