@@ -27,6 +27,9 @@ mod stop;
 mod waiting;
 mod watches;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,0 +1,216 @@
+//! The room as a whole, on the stores in memory: clients without sockets.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what these tests do not send is a mistake in them"
+)]
+
+mod model;
+mod order;
+mod waiting;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use jute::{ConnectRequest, FrameCodec, Reply, Request, RequestHeader};
+use tokio_util::codec::Decoder as _;
+
+use super::{Client, Deliver, Pipeline, Settle, Shared, Step, settle};
+use crate::auth::{self, Schemes};
+use crate::clock::SystemClock;
+use crate::ensemble::{self, Ensemble};
+use crate::session::{self, Greeter, Outbox};
+use crate::state::{
+    self, Meta, Missing, Peek, Replica, Restored, ServerId, Store, StoreError, Txn, View, Znode,
+};
+use crate::storage::memory::{MemoryLog, MemorySnapshots, MemoryTree};
+
+/// A tree in memory that says at every so many looks that only the disk knows.
+#[derive(Debug)]
+struct Forgetful {
+    tree: Arc<MemoryTree>,
+    /// 0: never.
+    every: u64,
+    looks: AtomicU64,
+}
+
+impl Forgetful {
+    fn forgets(&self) -> bool {
+        self.every > 0 && self.looks.fetch_add(1, Ordering::Relaxed) % self.every == self.every - 1
+    }
+}
+
+impl Store for Forgetful {
+    fn peek(&self, path: &str) -> Peek<Option<Arc<Znode>>> {
+        if self.forgets() {
+            return Peek::NotInMemory;
+        }
+        self.tree.peek(path)
+    }
+
+    fn peek_children(&self, path: &str, visit: &mut dyn FnMut(&str)) -> Peek<()> {
+        if self.forgets() {
+            return Peek::NotInMemory;
+        }
+        self.tree.peek_children(path, visit)
+    }
+
+    fn warm(&self, missing: &Missing) -> Result<(), StoreError> {
+        self.tree.warm(missing)
+    }
+
+    fn load(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError> {
+        self.tree.load(path)
+    }
+
+    fn install(&self, txn: &Txn) {
+        self.tree.install(txn);
+    }
+
+    fn persist(&self, txns: &[Txn], meta: &Meta) -> Result<(), StoreError> {
+        self.tree.persist(txns, meta)
+    }
+
+    fn view(&self) -> Box<dyn View> {
+        self.tree.view()
+    }
+
+    fn restore(&self) -> Result<Restored, StoreError> {
+        self.tree.restore()
+    }
+}
+
+/// A server without sockets, whose memory forgets at every so many looks (0: never).
+async fn pipeline(forgets_every: u64) -> Arc<Pipeline> {
+    let tree = Arc::new(MemoryTree::new());
+    let store: Arc<dyn Store> = Arc::new(Forgetful {
+        tree: Arc::clone(&tree),
+        every: forgets_every,
+        looks: AtomicU64::new(0),
+    });
+    let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
+    let shared = Arc::new(Shared::new(3000, false));
+    let ensemble = Ensemble::start(
+        ensemble::Config::new(ServerId(1), vec![ServerId(1)]),
+        Arc::new(MemoryLog::new()),
+        Arc::new(MemorySnapshots::new(tree)),
+        Arc::clone(&replica),
+        Arc::new(Deliver::new(Arc::clone(&shared))),
+        Arc::new(SystemClock),
+    )
+    .await
+    .unwrap();
+    shared.set_origin(ensemble.origin());
+    Arc::new(Pipeline {
+        shared,
+        replica,
+        ensemble: Arc::new(ensemble),
+        greeter: Greeter::new(session::Config::default(), &SystemClock),
+        schemes: Schemes::new(auth::Config::default()),
+        frame_bytes_max: 1 << 20,
+        outstanding_max: 1000,
+    })
+}
+
+/// A client, and what has come out of it.
+struct Peer {
+    client: Client,
+    frames: Vec<Bytes>,
+    unsplit: BytesMut,
+}
+
+impl Peer {
+    /// A client with a session.
+    async fn connect(pipeline: &Arc<Pipeline>) -> Self {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let identities = Schemes::of_connection(peer.ip()).into();
+        let registry = &pipeline.shared.registry;
+        let connection = registry.enter(peer, identities, Outbox::new(16 << 20));
+        let mut peer = Self {
+            client: Client::new(Arc::clone(pipeline), connection, 1 << 20),
+            frames: Vec::new(),
+            unsplit: BytesMut::new(),
+        };
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: 0,
+            timeout_ms: 30_000,
+            session_id: 0,
+            password: Some(vec![0; 16].into()),
+            read_only: Some(false),
+        };
+        let mut payload = BytesMut::new();
+        request.encode(&mut payload);
+        put_frame(&mut peer.client.inbox, &payload);
+        peer.run_until(1).await;
+        peer.frames.clear();
+        peer
+    }
+
+    /// Serves what can be served now. True if something is still waited for.
+    async fn step(&mut self) -> bool {
+        let step = self.client.advance();
+        self.collect();
+        assert!(self.client.connection().reads_waiting() <= super::waiting::WAITING_MAX);
+        match step {
+            Step::Idle | Step::Blocked => true,
+            Step::More => {
+                tokio::task::yield_now().await;
+                false
+            }
+            Step::Gone | Step::End => panic!("the connection ended: {step:?}"),
+            waits => {
+                let settled = settle(Arc::clone(&self.client.pipeline), waits).await;
+                assert_ne!(settled, Settle::Failed);
+                self.client.settled(settled);
+                false
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        self.unsplit.unsplit(self.client.wire.split());
+        let mut codec = FrameCodec::new(1 << 24);
+        while let Some(frame) = codec.decode(&mut self.unsplit).unwrap() {
+            self.frames.push(frame);
+        }
+    }
+
+    fn replies(&self) -> usize {
+        let is_event = |frame: &Bytes| frame.starts_with(&[0xff, 0xff, 0xff, 0xff]);
+        self.frames.iter().filter(|frame| !is_event(frame)).count()
+    }
+
+    async fn run_until(&mut self, replies: usize) {
+        while self.replies() < replies {
+            if self.step().await && self.replies() < replies {
+                self.woken().await;
+            }
+        }
+    }
+
+    async fn woken(&self) {
+        let woken = self.client.connection().outbox.woken();
+        let limit = std::time::Duration::from_secs(60);
+        tokio::time::timeout(limit, woken).await.expect("no reply");
+    }
+
+    fn decoded(&self) -> Vec<Reply> {
+        let frames = self.frames.iter().cloned();
+        frames.map(|frame| Reply::decode(frame).unwrap()).collect()
+    }
+}
+
+fn put_frame(out: &mut BytesMut, payload: &[u8]) {
+    out.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+fn put_request(out: &mut BytesMut, xid: i32, request: &Request) {
+    let mut payload = BytesMut::new();
+    let op = request.op();
+    RequestHeader { xid, op }.encode(&mut payload);
+    request.encode_body(&mut payload);
+    put_frame(out, &payload);
+}
