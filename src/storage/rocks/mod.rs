@@ -10,6 +10,7 @@ mod encode;
 mod keys;
 mod loads;
 mod log;
+mod marks;
 mod options;
 mod recent;
 mod tree;
