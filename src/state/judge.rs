@@ -3,9 +3,9 @@
 //! This file looks up and dispatches; what each op demands and does is in `tree/`, `multi.rs`,
 //! `sessions.rs`, `quota.rs`.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use hashbrown::hash_map::Entry;
 use jute::{Acl, ErrorCode, Request};
 
 use super::acl::{closed_list, open_list, permits};

@@ -20,8 +20,9 @@ pub(super) fn is_valid(path: &str) -> bool {
     if rest.is_empty() {
         return true;
     }
-    rest.split('/')
-        .all(|name| !matches!(name, "" | "." | "..") && name.chars().all(is_allowed))
+    let is_plain = rest.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    rest.split('/').all(|name| !matches!(name, "" | "." | ".."))
+        && (is_plain || rest.chars().all(is_allowed))
 }
 
 fn is_allowed(c: char) -> bool {

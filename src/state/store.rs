@@ -57,8 +57,8 @@ pub struct Restored {
 ///
 /// The state lock is held by the caller as each method says. Order of one log entry: for each
 /// slice of its proposals judge (`load`), then under the write lock `install` per txn; after the
-/// last slice, lock released, `persist` once. Between `install` and the end of `persist` memory
-/// must answer for what was installed, since the disk does not know it yet.
+/// last slice, lock released, `persist` once. From `install` until it is written memory must answer
+/// for what was installed, since the disk does not know it yet.
 pub trait Store: fmt::Debug + Send + Sync {
     /// What memory knows of a znode. Read or write lock held; never reads the disk.
     fn peek(&self, path: &str) -> Peek<Option<Arc<Znode>>>;
@@ -85,8 +85,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Makes the changes of a txn visible in memory. Write lock held; never reads the disk.
     fn install(&self, txn: &Txn);
 
-    /// Writes the changes of an entry's txns, which have been installed, and `meta`, in one atomic
-    /// batch. State lock not held. A znode or count that several txns changed is written once.
+    /// Takes over the changes of an entry's txns, which have been installed, and `meta`. State lock
+    /// not held. They are written at once or later, but in order, and atomically with those of the
+    /// entries that are written with them: a crash leaves the state between two entries.
     ///
     /// # Errors
     /// The storage failed: end the process.

@@ -4,8 +4,10 @@
 //! the slice, and above it one for the multi that is being judged, which is thrown away when the
 //! multi fails. Looking up goes from the top layer down to the state and the store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use super::acl::AclTable;
 use super::ids::{ServerId, SessionId, Zxid};

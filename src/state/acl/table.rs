@@ -1,8 +1,9 @@
 //! Interned ACL lists with the number of znodes that use each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use hashbrown::HashMap;
 use jute::{Acl, Id, Text, perms};
 
 use crate::state::AclId;

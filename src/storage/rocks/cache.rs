@@ -1,8 +1,9 @@
 //! The cache of decoded znodes: bounded in bytes, in shards, by a clock.
 //!
 //! An entry says that a znode is so, or that there is none; a parent's entry may also hold the
-//! names of all its children. An entry that is used gets a second round before the hand of the
-//! clock takes it. Weights are estimates of real memory, overheads included.
+//! names of all its children, or their marks, which say what names are free. Marks begin with the
+//! first child of a parent that is known to have none. An entry that is used gets a second round
+//! before the hand of the clock takes it. Weights are estimates of real memory, overheads included.
 //!
 //! What is read from the disk enters only if nothing was installed in the shard meanwhile: the
 //! reader takes the shard's generation first, and [`Cache::offer`] compares it. So an old value
@@ -12,13 +13,15 @@
 //! until another one like it comes: it could never be listed otherwise.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+use hashbrown::DefaultHashBuilder;
 use parking_lot::{Mutex, RwLock};
 
 use super::keys::split;
+use super::marks::{Mark, Marks};
 use crate::state::Znode;
 
 /// What is known of one path: the znode, or that there is none.
@@ -30,11 +33,22 @@ struct Names {
     set: RwLock<BTreeSet<Box<str>>>,
 }
 
+/// What an entry knows of its znode's children, beyond their number.
+#[derive(Debug, Default)]
+enum Children {
+    #[default]
+    Unknown,
+    /// The marks of all names.
+    Marked(Box<Marks>),
+    /// All names.
+    Named(Arc<Names>),
+}
+
 /// See the file's own words.
 #[derive(Debug)]
 pub(super) struct Cache {
     shards: Box<[RwLock<Shard>]>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     bytes_max: usize,
     bytes: AtomicUsize,
     entries: AtomicUsize,
@@ -45,7 +59,7 @@ pub(super) struct Cache {
 /// Power of two. Enough that readers on all cores rarely meet.
 const SHARDS: usize = 64;
 /// Slot, index and malloc's own of an entry and its path.
-const ENTRY_BYTES: usize = 136;
+const ENTRY_BYTES: usize = 144;
 /// Counts and malloc's own of a znode and its data.
 const ZNODE_BYTES: usize = size_of::<Znode>() + 64;
 /// A name in a B-tree: pointer, share of empty slots, malloc's own.
@@ -56,7 +70,7 @@ impl Cache {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             bytes_max,
             bytes: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
@@ -86,10 +100,10 @@ impl Cache {
                 return self.absent_by_parent(path);
             };
             slot.touch();
-            if slot.node.as_ref().is_none_or(|node| node.children == 0) {
+            if slot.is_childless() {
                 return true;
             }
-            let Some(names) = &slot.names else {
+            let Children::Named(names) = &slot.children else {
                 return false;
             };
             Arc::clone(names)
@@ -132,7 +146,7 @@ impl Cache {
         self.changed(change);
     }
 
-    /// Keeps the names of a parent in step with a child that came or went, if they are known.
+    /// Keeps what is known of the children of a parent in step with one that came or went.
     pub(super) fn install_name(&self, parent: &str, name: &str, added: bool) {
         let hash = self.hash(parent);
         let mut shard = self.shard(hash).write();
@@ -140,28 +154,49 @@ impl Cache {
         let Some(slot) = shard.slot_mut(hash, parent) else {
             return;
         };
-        let Some(names) = &slot.names else { return };
-        let changed = names.change(name, added);
-        if !changed {
-            return;
+        let bytes_before = slot.weight;
+        if added && slot.is_childless() && matches!(slot.children, Children::Unknown) {
+            slot.children = Children::Marked(Box::default());
         }
-        let bytes = NAME_BYTES + name.len();
-        if added {
-            slot.weight += bytes;
-            self.bytes.fetch_add(bytes, Relaxed);
-        } else {
-            slot.weight = slot.weight.saturating_sub(bytes);
-            self.bytes.fetch_sub(bytes, Relaxed);
+        match &mut slot.children {
+            Children::Unknown => return,
+            Children::Marked(marks) => {
+                let mark = self.mark(name);
+                if added {
+                    marks.add(mark);
+                } else {
+                    marks.remove(mark);
+                }
+                let bytes = marks.bytes();
+                slot.weight = slot.weight_alone();
+                if bytes > self.bytes_max / 4 {
+                    slot.children = Children::Unknown;
+                } else {
+                    slot.weight += bytes;
+                }
+            }
+            Children::Named(names) => {
+                let bytes = NAME_BYTES + name.len();
+                match (names.change(name, added), added) {
+                    (true, true) => slot.weight += bytes,
+                    (true, false) => slot.weight = slot.weight.saturating_sub(bytes),
+                    (false, _) => {}
+                }
+            }
         }
+        self.changed(Change {
+            bytes_before,
+            bytes_after: slot.weight,
+            entries: 0,
+        });
     }
 
     /// True if [`Cache::each_name`] would answer.
     pub(super) fn lists(&self, path: &str) -> bool {
         let hash = self.hash(path);
         let shard = self.shard(hash).read();
-        let childless = |slot: &Slot| slot.node.as_ref().is_none_or(|node| node.children == 0);
         if let Some(slot) = shard.slot(hash, path) {
-            return childless(slot) || slot.names.is_some();
+            return slot.is_childless() || matches!(slot.children, Children::Named(_));
         }
         drop(shard);
         self.absent_by_parent(path)
@@ -189,11 +224,11 @@ impl Cache {
             *self.exempt.lock() = Some(Arc::clone(parent));
         }
         slot.touch();
-        slot.names = Some(Arc::new(Names {
+        slot.children = Children::Named(Arc::new(Names {
             set: RwLock::new(set),
         }));
         let before = slot.weight;
-        slot.weight = slot.weight_without_names() + bytes;
+        slot.weight = slot.weight_alone() + bytes;
         let after = slot.weight;
         self.changed(Change {
             bytes_before: before,
@@ -238,11 +273,13 @@ impl Cache {
         let Some(slot) = shard.slot(hash, parent) else {
             return false;
         };
-        match (&slot.node, &slot.names) {
-            (None, _) => true,
-            (Some(node), _) if node.children == 0 => true,
-            (Some(_), Some(names)) => !names.set.read().contains(name),
-            (Some(_), None) => false,
+        if slot.is_childless() {
+            return true;
+        }
+        match &slot.children {
+            Children::Unknown => false,
+            Children::Marked(marks) => !marks.may_hold(self.mark(name)),
+            Children::Named(names) => !names.set.read().contains(name),
         }
     }
 
@@ -254,6 +291,11 @@ impl Cache {
 
     fn hash(&self, path: &str) -> u64 {
         self.hasher.hash_one(path)
+    }
+
+    fn mark(&self, name: &str) -> Mark {
+        let [a, b, c, d, ..] = self.hash(name).to_le_bytes();
+        Mark(u32::from_le_bytes([a, b, c, d]))
     }
 
     #[expect(
@@ -304,7 +346,7 @@ struct Slot {
     hash: u64,
     path: Arc<str>,
     node: Known,
-    names: Option<Arc<Names>>,
+    children: Children,
     weight: usize,
     used: AtomicBool,
 }
@@ -317,7 +359,13 @@ impl Slot {
         }
     }
 
-    fn weight_without_names(&self) -> usize {
+    /// True if there is no child: also where there is no znode.
+    fn is_childless(&self) -> bool {
+        self.node.as_ref().is_none_or(|node| node.children == 0)
+    }
+
+    /// Without what is known of the children.
+    fn weight_alone(&self) -> usize {
         let node = self
             .node
             .as_ref()
@@ -344,15 +392,16 @@ impl Shard {
     fn put(&mut self, hash: u64, path: &Arc<str>, node: Known) -> Change {
         if let Some(slot) = self.slot_mut(hash, path) {
             let before = slot.weight;
-            let names_bytes = before - slot.weight_without_names();
+            let children_bytes = before - slot.weight_alone();
             // Known to be gone: the next round of the hand may take it.
             slot.used = AtomicBool::new(node.is_some());
             slot.node = node;
+            slot.weight = slot.weight_alone();
             if slot.node.is_none() {
-                slot.names = None;
+                slot.children = Children::Unknown;
+            } else {
+                slot.weight += children_bytes;
             }
-            let kept = if slot.names.is_some() { names_bytes } else { 0 };
-            slot.weight = slot.weight_without_names() + kept;
             return Change {
                 bytes_before: before,
                 bytes_after: slot.weight,
@@ -363,11 +412,11 @@ impl Shard {
             hash,
             path: Arc::clone(path),
             node,
-            names: None,
+            children: Children::Unknown,
             weight: 0,
             used: AtomicBool::new(true),
         };
-        slot.weight = slot.weight_without_names();
+        slot.weight = slot.weight_alone();
         let weight = slot.weight;
         if let Some(&taken) = self.index.get(&hash)
             && let Some(place) = self.slots.get_mut(taken as usize)

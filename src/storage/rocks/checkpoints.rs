@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::db::Database;
+use super::gather::Gather;
 use super::options;
 use super::tree::read_meta;
 use crate::metrics;
@@ -28,6 +29,7 @@ use crate::storage::{Checkpoint, Snapshots, StorageError};
 #[derive(Debug)]
 pub(in crate::storage) struct RocksSnapshots {
     db: Arc<Database>,
+    gather: Arc<Gather>,
     dir: PathBuf,
     /// Makes `take` one at a time.
     taking: Mutex<()>,
@@ -41,7 +43,11 @@ impl RocksSnapshots {
     ///
     /// # Errors
     /// The file system said no.
-    pub(super) fn open(db: Arc<Database>, dir: PathBuf) -> Result<Self, StorageError> {
+    pub(super) fn open(
+        db: Arc<Database>,
+        gather: Arc<Gather>,
+        dir: PathBuf,
+    ) -> Result<Self, StorageError> {
         let mut found = Vec::new();
         let entries = fs::read_dir(&dir).map_err(|source| io_error("list", &dir, source))?;
         for entry in entries {
@@ -72,6 +78,7 @@ impl RocksSnapshots {
         }
         Ok(Self {
             db,
+            gather,
             dir,
             taking: Mutex::new(()),
             newest: Mutex::new(newest),
@@ -81,6 +88,7 @@ impl RocksSnapshots {
     fn build(&self) -> Result<Checkpoint, StorageError> {
         let building = self.dir.join(format!("{BUILDING}{}", std::process::id()));
         remove(&building)?;
+        self.gather.write()?;
         let checkpoint = RocksCheckpoint::new(self.db.raw());
         // Flushes the memtables of all families together, since there is no write-ahead log.
         checkpoint

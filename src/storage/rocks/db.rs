@@ -8,6 +8,7 @@ use rocksdb::{
     ReadOptions, WriteBatch, WriteOptions,
 };
 
+use super::options;
 use crate::storage::StorageError;
 use crate::storage::varint::Malformed;
 
@@ -18,6 +19,8 @@ pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Stor
 pub(super) struct Database {
     db: DB,
     path: PathBuf,
+    /// Made once: it is an object of RocksDB's.
+    memory_only: ReadOptions,
 }
 
 impl fmt::Debug for Database {
@@ -39,10 +42,7 @@ impl Database {
         families: Vec<ColumnFamilyDescriptor>,
     ) -> Result<Self, StorageError> {
         DB::open_cf_descriptors(options, path, families)
-            .map(|db| Self {
-                db,
-                path: path.to_owned(),
-            })
+            .map(|db| Self::new(db, path))
             .map_err(|source| open_error(path, source))
     }
 
@@ -56,11 +56,16 @@ impl Database {
         families: Vec<ColumnFamilyDescriptor>,
     ) -> Result<Self, StorageError> {
         DB::open_cf_descriptors_read_only(options, path, families, false)
-            .map(|db| Self {
-                db,
-                path: path.to_owned(),
-            })
+            .map(|db| Self::new(db, path))
             .map_err(|source| open_error(path, source))
+    }
+
+    fn new(db: DB, path: &Path) -> Self {
+        Self {
+            db,
+            path: path.to_owned(),
+            memory_only: options::memory_only(),
+        }
     }
 
     /// RocksDB itself, for what has no method here.
@@ -108,9 +113,9 @@ impl Database {
         &self,
         family: &'static str,
         key: &[u8],
-        options: &ReadOptions,
     ) -> Result<Option<Option<Vec<u8>>>, StorageError> {
-        match self.db.get_cf_opt(self.family(family)?, key, options) {
+        let family = self.family(family)?;
+        match self.db.get_cf_opt(family, key, &self.memory_only) {
             Ok(value) => Ok(Some(value)),
             Err(source) if source.kind() == ErrorKind::Incomplete => Ok(None),
             Err(source) => Err(self.failed("read a key", source)),

@@ -91,6 +91,13 @@ pub(super) fn node(path: &str) -> Vec<u8> {
     with_depth(depth(path), path.as_bytes())
 }
 
+/// Replaces the contents of `key` by the key of the znode at `path`.
+pub(super) fn put_node(path: &str, key: &mut Vec<u8>) {
+    key.clear();
+    key.extend_from_slice(&depth(path).to_be_bytes());
+    key.extend_from_slice(path.as_bytes());
+}
+
 /// The path in a key of `nodes`.
 pub(super) fn node_path(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(2..)?).ok()

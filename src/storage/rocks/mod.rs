@@ -7,9 +7,11 @@ mod cache;
 mod checkpoints;
 mod db;
 mod encode;
+mod gather;
 mod keys;
 mod loads;
 mod log;
+mod marks;
 mod options;
 mod recent;
 mod tree;
@@ -26,6 +28,7 @@ use tracing::warn;
 
 use self::checkpoints::{RocksSnapshots, io_error, sync_dir};
 use self::db::Database;
+use self::gather::Gather;
 use self::keys::{Family, LOG_META, meta};
 use self::log::RocksLog;
 use self::options::Split;
@@ -99,10 +102,15 @@ impl RocksStores {
         let log = RocksLog::start(log, config, split)?;
         check_positions(config, &layout, tree_meta.applied, &log)?;
         let tree = Arc::new(tree);
-        let snapshots = RocksSnapshots::open(Arc::clone(&tree), layout.snapshots.clone())?;
+        let gather = Arc::new(Gather::new(Arc::clone(&tree)));
+        let snapshots = RocksSnapshots::open(
+            Arc::clone(&tree),
+            Arc::clone(&gather),
+            layout.snapshots.clone(),
+        )?;
         Ok(Self {
             log: Arc::new(log),
-            tree: Arc::new(RocksTree::new(tree, tree_options.blocks, split)),
+            tree: Arc::new(RocksTree::new(tree, gather, tree_options.blocks, split)),
             snapshots: Arc::new(snapshots),
             layout,
         })

@@ -1,19 +1,24 @@
 //! What has been installed but is not in the database yet.
 //!
-//! Until a slice of txns has been persisted, this is the only place that answers for a znode that
+//! Until a txn has been written, this is the only place that answers for a znode that
 //! the cache has evicted. It also completes what a scan of the database finds.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use super::cache::Known;
 use crate::state::{Change, Txn, Zxid};
 
+/// Room that is kept for the next entry: some hundred creates.
+const NODES_KEPT: usize = 4096;
+
 /// The changes of a few txns; cloned only while a view still uses an older version.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
+    /// The last txn.
+    newest: Zxid,
     /// Znodes by path, as they are now.
     pub nodes: HashMap<Arc<str>, Stamped<Known>>,
     /// Containers and TTL nodes that came (true) or went.
@@ -40,6 +45,7 @@ impl Recent {
         let zxid = txn.zxid;
         let mut guard = self.changes.write();
         let changes = Arc::make_mut(&mut guard);
+        changes.newest = zxid;
         for change in &txn.changes {
             match change {
                 Change::Znode { path, after, .. } => {
@@ -65,6 +71,18 @@ impl Recent {
     /// Forgets what was installed by txns up to `last`: the database knows it now.
     pub(super) fn persisted(&self, last: Zxid) {
         let mut guard = self.changes.write();
+        if guard.newest <= last {
+            // The usual case: nothing is kept.
+            match Arc::get_mut(&mut guard) {
+                Some(changes) => {
+                    changes.nodes.clear();
+                    changes.nodes.shrink_to(NODES_KEPT);
+                    changes.reap.clear();
+                }
+                None => *guard = Arc::default(),
+            }
+            return;
+        }
         let newer = |zxid: Zxid| zxid > last;
         let changes = Arc::make_mut(&mut guard);
         changes.nodes.retain(|_, stamped| newer(stamped.zxid));

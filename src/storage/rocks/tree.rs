@@ -4,25 +4,24 @@
 //!   peek            cache ─▶ recent                     under the state lock, never the disk
 //!   load, warm      cache ─▶ recent ─▶ disk ─▶ cache    unless installed meanwhile
 //!   install         recent, then cache
-//!   persist         one batch of changes and applied position ─▶ memtables ─▶ recent forgets
+//!   persist         gather ─▶ one batch with the applied position ─▶ memtables ─▶ recent forgets
 //! ```
 //!
 //! The database has no write-ahead log. What is in memtables is lost in a crash, all families
 //! together, and the Raft log is applied again from the position found.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rocksdb::WriteBatch;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::cache::{Cache, Known};
 use super::db::Database;
 use super::encode;
+use super::gather::Gather;
 use super::keys::{self, Below, Family};
 use super::loads::Loads;
 use super::options::{self, Split};
-use super::recent::Recent;
 use super::view::TreeView;
 use crate::state::{
     AclId, Change, Meta, Missing, Peek, Restored, Store, StoreError, Txn, View, Znode,
@@ -34,7 +33,7 @@ use crate::storage::{StorageError, StorageStats};
 pub(in crate::storage) struct RocksTree {
     db: Arc<Database>,
     cache: Cache,
-    recent: Recent,
+    gather: Arc<Gather>,
     loads: Loads,
     blocks: Blocks,
 }
@@ -50,11 +49,16 @@ impl std::fmt::Debug for Blocks {
 
 impl RocksTree {
     /// A tree over an open database.
-    pub(super) fn new(db: Arc<Database>, blocks: rocksdb::Cache, split: Split) -> Self {
+    pub(super) fn new(
+        db: Arc<Database>,
+        gather: Arc<Gather>,
+        blocks: rocksdb::Cache,
+        split: Split,
+    ) -> Self {
         Self {
             db,
             cache: Cache::new(split.cache),
-            recent: Recent::default(),
+            gather,
             loads: Loads::default(),
             blocks: Blocks(blocks),
         }
@@ -79,7 +83,7 @@ impl RocksTree {
             if let Some(known) = self.cache.get(path) {
                 return Ok(known);
             }
-            let node = match self.recent.get(path) {
+            let node = match self.gather.recent.get(path) {
                 Some(known) => known,
                 None => self.read(path)?.map(Arc::new),
             };
@@ -92,10 +96,7 @@ impl RocksTree {
     fn read(&self, path: &str) -> Result<Option<Znode>, StorageError> {
         let key = keys::node(path);
         let nodes = Family::Nodes.name();
-        let value = match self
-            .db
-            .value_in_memory(nodes, &key, &options::memory_only())?
-        {
+        let value = match self.db.value_in_memory(nodes, &key)? {
             Some(value) => value,
             None => off_worker(|| self.db.value(nodes, &key))?,
         };
@@ -126,7 +127,7 @@ impl RocksTree {
     fn scan_names(&self, parent: &str) -> Result<BTreeSet<Box<str>>, StorageError> {
         let below = Below::children(parent);
         // Before the scan: what is persisted meanwhile is then in one of the two.
-        let recent = self.recent.all();
+        let recent = self.gather.recent.all();
         let mut names = BTreeSet::new();
         let range = options::scan(below.start(), below.end());
         self.db.scan(Family::Nodes.name(), range, &mut |key, _| {
@@ -151,88 +152,8 @@ impl RocksTree {
         Ok(names)
     }
 
-    fn write(&self, txns: &[Txn], meta: &Meta) -> Result<(), StorageError> {
-        let batch = self.batch(txns, meta)?;
-        let written = self.db.write(batch, &options::unlogged());
-        written.map_err(|source| self.db.failed("write changes", source))
-    }
-
-    fn batch(&self, txns: &[Txn], meta: &Meta) -> Result<WriteBatch, StorageError> {
-        let nodes = self.db.family(Family::Nodes.name())?;
-        let acls = self.db.family(Family::Acls.name())?;
-        let mut batch = WriteBatch::default();
-        let mut value = Vec::new();
-        let mut paths_seen = HashSet::new();
-        let mut acls_seen = HashSet::new();
-        // Backwards: the last value of a key is the only one written.
-        for change in txns.iter().rev().flat_map(|txn| txn.changes.iter().rev()) {
-            match change {
-                Change::Znode { path, after, .. } if paths_seen.insert(&**path) => match after {
-                    Some(node) => {
-                        value.clear();
-                        encode::put_znode(node, &mut value);
-                        batch.put_cf(nodes, keys::node(path), &value);
-                    }
-                    None => batch.delete_cf(nodes, keys::node(path)),
-                },
-                Change::Acl {
-                    id,
-                    list,
-                    references,
-                } if acls_seen.insert(*id) => match references {
-                    0 => batch.delete_cf(acls, id.0.to_be_bytes()),
-                    _ => batch.put_cf(acls, id.0.to_be_bytes(), encode::acl(list, *references)),
-                },
-                Change::Znode { .. }
-                | Change::Acl { .. }
-                | Change::Session { .. }
-                | Change::Ephemeral { .. }
-                | Change::Reap { .. }
-                | Change::Quota { .. } => {}
-            }
-        }
-        for change in txns.iter().flat_map(|txn| &txn.changes) {
-            self.put_index(&mut batch, change)?;
-        }
-        let family = self.db.family(Family::Meta.name())?;
-        batch.put_cf(family, keys::meta::STATE, encode::meta(meta));
-        Ok(batch)
-    }
-
-    /// Writes a change of one of the small indexes, whose keys rarely change twice in a slice.
-    fn put_index(&self, batch: &mut WriteBatch, change: &Change) -> Result<(), StorageError> {
-        let (family, key, value) = match change {
-            Change::Session { id, after } => {
-                let value = after.as_ref().map(encode::session);
-                (Family::Sessions, keys::session(*id).to_vec(), value)
-            }
-            Change::Ephemeral {
-                session,
-                path,
-                added,
-            } => {
-                let key = keys::ephemeral(*session, path);
-                (Family::Ephemerals, key, added.then(Vec::new))
-            }
-            Change::Reap { path, added } => {
-                (Family::Reap, path.as_bytes().to_vec(), added.then(Vec::new))
-            }
-            Change::Quota { path, added } => (
-                Family::Quota,
-                path.as_bytes().to_vec(),
-                added.then(Vec::new),
-            ),
-            Change::Znode { .. } | Change::Acl { .. } => return Ok(()),
-        };
-        let family = self.db.family(family.name())?;
-        match value {
-            Some(value) => batch.put_cf(family, key, value),
-            None => batch.delete_cf(family, key),
-        }
-        Ok(())
-    }
-
     fn read_all(&self) -> Result<Restored, StorageError> {
+        self.gather.write()?;
         let mut restored = Restored {
             meta: read_meta(&self.db)?,
             ..Restored::default()
@@ -295,7 +216,10 @@ pub(super) fn read_meta(db: &Database) -> Result<Meta, StorageError> {
 
 impl Store for RocksTree {
     fn peek(&self, path: &str) -> Peek<Option<Arc<Znode>>> {
-        let known = self.cache.get(path).or_else(|| self.recent.get(path));
+        let known = self
+            .cache
+            .get(path)
+            .or_else(|| self.gather.recent.get(path));
         known.map_or(Peek::NotInMemory, Peek::Known)
     }
 
@@ -326,7 +250,7 @@ impl Store for RocksTree {
             return;
         }
         // First, so that a listing that begins now sees it there.
-        self.recent.install(txn);
+        self.gather.recent.install(txn);
         let mut noting = self.loads.noting();
         for change in &txn.changes {
             let Change::Znode {
@@ -346,22 +270,20 @@ impl Store for RocksTree {
             }
             self.cache.install(path, after);
         }
-        drop(noting);
-        self.cache.make_room();
     }
 
     fn persist(&self, txns: &[Txn], meta: &Meta) -> Result<(), StoreError> {
-        self.write(txns, meta)
+        self.gather
+            .add(txns, meta)
             .map_err(|source| store_error("persist changes", source))?;
-        if let Some(last) = txns.last() {
-            self.recent.persisted(last.zxid);
-        }
+        // Here and not in `install`, which keeps readers waiting.
+        self.cache.make_room();
         Ok(())
     }
 
     fn view(&self) -> Box<dyn View> {
         // Before the snapshot: what is persisted in between is then in both, never in none.
-        let recent = self.recent.all();
+        let recent = self.gather.recent.all();
         Box::new(TreeView::new(Arc::clone(&self.db), recent))
     }
 

@@ -87,6 +87,64 @@ fn a_parent_tells_what_does_not_exist() {
 }
 
 #[test]
+fn marks_begin_with_the_first_child() {
+    let cache = Cache::new(MAX);
+    let parent: Arc<str> = "/p".into();
+    cache.install(&parent, &znode(0, 0));
+    let before = cache.bytes();
+    for index in 0..100 {
+        let name = format!("child-{index}");
+        assert_eq!(cache.get(&format!("/p/{name}")), Some(None));
+        cache.install_name(&parent, &name, true);
+        cache.install(&parent, &znode(index + 1, 0));
+        assert_eq!(cache.get(&format!("/p/{name}")), None);
+    }
+    assert!(!cache.lists(&parent));
+    assert!((500..2000).contains(&(cache.bytes() - before)));
+    cache.install_name(&parent, "child-7", false);
+    cache.install(&parent, &znode(99, 5));
+    assert_eq!(cache.get("/p/child-7"), Some(None));
+    assert_eq!(cache.get("/p/child-8"), None);
+    assert_eq!(sums(&cache), (cache.bytes(), cache.entries()));
+    cache.insert_names(&parent, names(99)).unwrap();
+    assert!(cache.lists(&parent));
+    cache.install(&parent, &None);
+    assert_eq!(cache.bytes(), before - ZNODE_BYTES);
+}
+
+#[test]
+fn marks_never_begin_beside_unknown_children() {
+    let cache = Cache::new(MAX);
+    let parent: Arc<str> = "/p".into();
+    cache.install(&parent, &znode(1, 0));
+    cache.install_name(&parent, "b", true);
+    cache.install(&parent, &znode(2, 0));
+    assert_eq!((cache.get("/p/a"), cache.get("/p/b")), (None, None));
+    // Within a multi the parent comes with its last count before its other children change.
+    cache.install(&parent, &znode(0, 0));
+    cache.install_name(&parent, "c", true);
+    cache.install_name(&parent, "a", false);
+    cache.install_name(&parent, "b", false);
+    cache.install_name(&parent, "c", false);
+    cache.install_name(&parent, "d", true);
+    cache.install(&parent, &znode(1, 0));
+    assert_eq!((cache.get("/p/c"), cache.get("/p/d")), (Some(None), None));
+}
+
+#[test]
+fn marks_of_too_many_children_are_given_up() {
+    let cache = Cache::new(MAX / 8);
+    let parent: Arc<str> = "/p".into();
+    cache.install(&parent, &znode(0, 0));
+    for index in 0..20_000 {
+        cache.install_name(&parent, &format!("child-{index}"), true);
+        cache.install(&parent, &znode(index + 1, 0));
+    }
+    assert_eq!(cache.get("/p/another"), None);
+    assert!(cache.bytes() < 1000);
+}
+
+#[test]
 fn names_are_weighed() {
     let cache = Cache::new(MAX);
     let parent: Arc<str> = "/p".into();
