@@ -9,6 +9,7 @@
 mod config;
 mod connection;
 mod listener;
+mod scratch;
 
 pub use config::Config;
 pub use connection::Front;

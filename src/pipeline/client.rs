@@ -49,7 +49,8 @@ pub struct Client {
     /// Bytes to send, in order.
     pub wire: BytesMut,
     codec: FrameCodec,
-    head: Option<Head>,
+    /// Boxed: few requests wait here, and idle connections are many.
+    head: Option<Box<Head>>,
     phase: Phase,
     writes_proposed: u64,
     pub(super) arrived: Instant,
@@ -141,9 +142,8 @@ impl Client {
     /// zk: ZooKeeperServer.touch, called for each request that enters the pipeline.
     pub fn heard(&mut self) {
         self.arrived = Instant::now();
-        if let Some(touch) = self.connection.touch() {
-            self.pipeline.shared.touches.touch(&touch);
-        }
+        self.connection
+            .heard(&self.pipeline.shared.touches, self.arrived);
     }
 
     /// Collects in `wire` what apply has pushed, without serving anything.
@@ -194,7 +194,7 @@ impl Client {
             match self.serve(state, head) {
                 Served::Done => {}
                 Served::Stays(head, step) => {
-                    self.head = Some(head);
+                    self.head = Some(Box::new(head));
                     break step;
                 }
                 Served::End => {
@@ -240,6 +240,11 @@ impl Client {
         self.head.is_none() && !opening
     }
 
+    /// True if nothing that has come waits to be served.
+    pub fn is_caught_up(&self) -> bool {
+        self.head.is_none() && self.inbox.is_empty()
+    }
+
     /// True if the server has so much to do that this client, which waits for some of it, must
     /// not be read from.
     ///
@@ -255,7 +260,7 @@ impl Client {
 
     fn next_head(&mut self) -> Result<Option<Head>, Broken> {
         if let Some(head) = self.head.take() {
-            return Ok(Some(head));
+            return Ok(Some(*head));
         }
         if self.phase == Phase::Leaving {
             self.inbox.clear();

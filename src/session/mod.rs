@@ -14,7 +14,7 @@ mod touch;
 pub use config::Config;
 pub use connection::{Connection, ConnectionFigures, ConnectionId, ConnectionStats};
 pub use handshake::{Granted, Greeter, Greeting, Password, put_connect_response};
-pub use outbox::{End, Outbox};
+pub use outbox::{End, Line, Outbox};
 pub use registry::Registry;
 pub use stats::{ServerFigures, ServerStats};
 pub use touch::{Touch, Touches};
