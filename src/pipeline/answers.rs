@@ -44,7 +44,7 @@ impl Client {
             }
             Err(ReadStop::Missing(missing)) => {
                 reply::abandon(&mut self.wire, mark);
-                Served::Stays(head, Step::Warm(missing))
+                Served::Stays(head, Step::Warm(vec![missing]))
             }
             Err(ReadStop::NeedsScan) => {
                 reply::abandon(&mut self.wire, mark);
@@ -130,7 +130,7 @@ impl Client {
             }
             Watched::Missing(catchup, missing) => {
                 head.progress = Progress::CatchingUp(catchup);
-                Served::Stays(head, Step::Warm(missing))
+                Served::Stays(head, Step::Warm(vec![missing]))
             }
         }
     }

@@ -193,7 +193,10 @@ impl Client {
             };
             match self.serve(state, head) {
                 Served::Done => {}
-                Served::Stays(head, step) => {
+                Served::Stays(head, mut step) => {
+                    if let Step::Warm(missing) = &mut step {
+                        self.look_ahead(state, missing);
+                    }
                     self.head = Some(Box::new(head));
                     break step;
                 }
