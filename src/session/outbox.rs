@@ -238,8 +238,8 @@ mod tests {
     }
 
     fn is_woken(outbox: &Outbox) -> bool {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        outbox.poll_woken(&mut cx).is_ready()
+        let cx = Context::from_waker(std::task::Waker::noop());
+        outbox.poll_woken(&cx).is_ready()
     }
 
     #[test]
