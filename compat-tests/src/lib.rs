@@ -13,6 +13,7 @@
 //! - [`differential`]: random request sequences to two servers in lockstep;
 //! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
 //! - [`hostile`]: hostile bytes and load, while others are served;
+//! - [`limits`]: what becomes of clients beyond the limits that an operator sets;
 //! - [`damage`]: damaged files, full and failing disks;
 //! - [`suite`]: progress lines and the closing count.
 #![allow(
@@ -32,6 +33,7 @@ pub mod client;
 pub mod damage;
 pub mod differential;
 pub mod hostile;
+pub mod limits;
 pub mod server;
 pub mod settings;
 pub mod suite;

@@ -350,14 +350,19 @@ impl Client {
                 return Served::End;
             }
         };
-        metrics::session_asked();
         let read_only_asked = request.read_only.is_some();
         let pipeline = Arc::clone(&self.pipeline);
-        match pipeline
+        let greeting = pipeline
             .greeter
-            .greet(state, &pipeline.shared.touches, &request)
-        {
-            Greeting::Behind => Served::End,
+            .greet(state, &pipeline.shared.touches, &request);
+        if greeting == Greeting::Throttled {
+            tracing::debug!(peer = %self.connection.peer, "too many ask for sessions");
+            metrics::connection_rejected();
+            return Served::End;
+        }
+        metrics::session_asked(pipeline.greeter.throttle().deficit());
+        match greeting {
+            Greeting::Behind | Greeting::Throttled => Served::End,
             Greeting::Invalid => {
                 put_connect_response(&mut self.wire, None, read_only_asked);
                 Served::End

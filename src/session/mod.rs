@@ -9,6 +9,7 @@ mod handshake;
 mod outbox;
 mod registry;
 mod stats;
+mod throttle;
 mod touch;
 
 pub use config::Config;
@@ -17,4 +18,5 @@ pub use handshake::{Granted, Greeter, Greeting, Password, put_connect_response};
 pub use outbox::{End, Line, Outbox};
 pub use registry::Registry;
 pub use stats::{ServerFigures, ServerStats};
+pub use throttle::{Share, Throttle, ThrottleConfig, Wants};
 pub use touch::{Touch, Touches};

@@ -11,7 +11,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, damage, hostile, settings, words, zkcli};
+use compat_tests::{chaos, damage, hostile, limits, settings, words, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -38,6 +38,8 @@ enum Suite {
     Damage,
     /// Hostile bytes and load, while others are served.
     Hostile(Hostile),
+    /// What becomes of clients beyond the limits that an operator sets.
+    Limits,
     /// Prints the deliberate differences.
     Differences,
 }
@@ -115,6 +117,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
         Suite::Words => words::run(settings::server_kind()?),
         Suite::Differential(arguments) => differential(arguments),
+        Suite::Limits => limits::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Hostile(arguments) => {
             let plan = hostile::Plan {
