@@ -183,6 +183,7 @@ handles! {
     connection_drop_count: counter,
     connection_rejected: counter,
     connection_request_count: counter,
+    connection_token_deficit: histogram,
     dbinittime: histogram,
     election_time: histogram,
     fsynctime: histogram,
@@ -278,9 +279,12 @@ pub fn committed() {
     HANDLES.commit_count.increment(1);
 }
 
-/// A client asked for a session.
-pub fn session_asked() {
+/// A client asked for a session and was not throttled, whose bucket lacks so many tokens.
+pub fn session_asked(token_deficit: u64) {
     HANDLES.connection_request_count.increment(1);
+    HANDLES
+        .connection_token_deficit
+        .record(whole(token_deficit.into()));
 }
 
 /// A session's time was over.

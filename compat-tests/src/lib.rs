@@ -15,6 +15,7 @@
 //! - [`differential`]: random request sequences to two servers in lockstep;
 //! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
 //! - [`hostile`]: hostile bytes and load, while others are served;
+//! - [`limits`]: what becomes of clients beyond the limits that an operator sets;
 //! - [`damage`]: damaged files, full and failing disks;
 //! - [`lend`]: servers for test programs in other languages (`clients/`);
 //! - [`suite`]: progress lines and the closing count.
@@ -37,6 +38,7 @@ pub mod differential;
 pub mod golden;
 pub mod hostile;
 pub mod lend;
+pub mod limits;
 pub mod server;
 pub mod settings;
 pub mod suite;

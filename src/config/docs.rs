@@ -65,7 +65,7 @@ fn value(key: &Key) -> String {
         Shape::YesNo(_) => "yes, no".to_owned(),
         Shape::Int { .. } => "number".to_owned(),
         Shape::Size { .. } => "bytes (K, M, G)".to_owned(),
-        Shape::Real => "fraction".to_owned(),
+        Shape::Real(_) => "fraction".to_owned(),
         Shape::Text(_) => "text".to_owned(),
     };
     if key.default.is_empty() {

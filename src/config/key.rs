@@ -58,8 +58,8 @@ pub(crate) enum Shape {
         max: u64,
         set: fn(&mut Draft, u64),
     },
-    /// A decimal fraction that is not negative.
-    Real,
+    /// A decimal fraction.
+    Real(fn(&mut Draft, f64)),
     /// Any text; the setter may find it wrong.
     Text(fn(&mut Draft, &str) -> Result<(), String>),
 }
@@ -157,6 +157,15 @@ pub(crate) const fn text(
     key(name, Shape::Text(set), default, doc)
 }
 
+pub(crate) const fn real_number(
+    name: &'static str,
+    default: &'static str,
+    set: fn(&mut Draft, f64),
+    doc: &'static str,
+) -> Key {
+    key(name, Shape::Real(set), default, doc)
+}
+
 /// Keys that set nothing: their shape is checked, then their verdict applies.
 pub(crate) const fn unset_flag(
     name: &'static str,
@@ -192,7 +201,7 @@ pub(crate) const fn unset_real(
     default: &'static str,
     doc: &'static str,
 ) -> Key {
-    key(name, Shape::Real, default, doc)
+    real_number(name, default, |_, _| (), doc)
 }
 
 impl Key {
@@ -275,7 +284,7 @@ impl Key {
             Shape::YesNo(_) => Ok(if self.yes(value) { "yes" } else { "no" }.to_owned()),
             Shape::Int { min, max, .. } => self.number(value, min, max).map(|n| n.to_string()),
             Shape::Size { min, max, .. } => bytes(value, min, max).map(|n| n.to_string()),
-            Shape::Real => real(value).map(|n| n.to_string()),
+            Shape::Real(_) => real(value).map(|n| n.to_string()),
             Shape::Text(_) => Ok(value.to_owned()),
         }
     }
@@ -291,7 +300,7 @@ impl Key {
             Shape::YesNo(set) => set(draft, self.yes(value)),
             Shape::Int { min, max, set } => set(draft, self.number(value, min, max)?),
             Shape::Size { min, max, set } => set(draft, bytes(value, min, max)?),
-            Shape::Real => return real(value).map(|_| ()),
+            Shape::Real(set) => set(draft, real(value)?),
             Shape::Text(set) => set(draft, value)?,
         }
         Ok(())
@@ -307,7 +316,7 @@ impl Key {
             | Shape::YesNo(_)
             | Shape::Int { .. }
             | Shape::Size { .. }
-            | Shape::Real
+            | Shape::Real(_)
             | Shape::Text(_) => return None,
         };
         Some(format!(

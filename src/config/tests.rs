@@ -222,7 +222,7 @@ fn samples(key: &key::Key) -> (&'static str, Option<&'static str>) {
         Shape::YesNo(_) => (if key.default == "yes" { "no" } else { "yes" }, None),
         Shape::Int { .. } => ("42", Some("many")),
         Shape::Size { .. } => ("32M", Some("32 apples")),
-        Shape::Real => ("0.5", Some("half")),
+        Shape::Real(_) => ("0.5", Some("half")),
         Shape::Text(_) => ("srvr", None),
     })
 }

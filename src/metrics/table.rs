@@ -221,7 +221,7 @@ pub static TABLE: &[Metric] = &[
     summary("follower_sync_time", "of ZooKeeper only: nothing happens here that it measures"),
     summary("observer_sync_time", "of ZooKeeper only: nothing happens here that it measures"),
     summary("election_time", "time without a leader").ms(),
-    summary("connection_token_deficit", "of ZooKeeper only: nothing happens here that it measures"),
+    summary("connection_token_deficit", "tokens missing in the bucket when a client asked for a session"),
     summary("inflight_snap_count", "of ZooKeeper only: nothing happens here that it measures"),
     summary("inflight_diff_count", "of ZooKeeper only: nothing happens here that it measures"),
     summary("node_created_watch_count", "watchers told of one creation"),

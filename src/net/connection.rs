@@ -1,36 +1,48 @@
 //! One connection's task: bytes between a socket and a client.
+//!
+//! ```text
+//!   Opening ─┬─ a command word ─▶ Answering ─────────┐
+//!            └─ ConnectRequest ─▶ Serving ─ ends ────┴─▶ Leaving (sends what is left) ─▶ over
+//! ```
+//!
+//! A future written by hand: there may be very many connections, most of them idle. What an idle
+//! one needs is in [`Task`] and nothing else; buffers are lent by the thread that serves it, and
+//! what only some need for some time (timers, steps that are being settled) is boxed.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Sleep, sleep};
 
 use super::config::Config;
+use super::listener::Place;
+use super::scratch;
 use crate::admin::Inspector;
 use crate::auth::Schemes;
 use crate::clock::Clock;
 use crate::metrics;
 use crate::pipeline::{Client, Pipeline, Settle, Step, settle};
-use crate::session::{Connection, Outbox};
+use crate::session::{Connection, End, Line, Outbox};
 
-/// Room that a read of the socket finds in the inbox.
-const READ_BYTES: usize = 4 * 1024;
-/// The same for a client that fills what it is given, again and again.
-const READ_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that may wait in the inbox while the head cannot be served.
 const INBOX_BYTES_MAX: usize = 128 * 1024;
-/// Capacity above which an empty buffer is given back.
-const KEEP_BYTES_MAX: usize = 64 * 1024;
+/// An inbox with so many bytes keeps its buffer instead of moving them to one of its own.
+const MOVED_BYTES_MAX: usize = 16 * 1024;
 /// How long a connection that ends may take to get rid of what is on its wire.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The length of a frame, or a command word.
+const FIRST_BYTES: usize = 4;
+/// The argument of a command word that takes one.
+const ARGUMENT_BYTES: usize = 8;
 
 /// What connections are served with.
 #[derive(Debug)]
@@ -45,106 +57,211 @@ pub struct Front {
 
 /// A step that is being settled, polled beside the socket.
 type Settling = Pin<Box<dyn Future<Output = Settle> + Send>>;
+/// The text that answers a command word.
+type Answer = Pin<Box<dyn Future<Output = String> + Send>>;
 
-/// What the task goes on with.
-enum Next {
-    Serve,
-    End,
-}
+/// The sending half of a client's socket.
+struct Sender(OwnedWriteHalf);
 
-/// Serves one connection until it ends.
-pub(super) async fn serve(
-    front: Arc<Front>,
-    config: Config,
-    stream: TcpStream,
-    peer: SocketAddr,
-    stop: CancellationToken,
-) {
-    let pipeline = Arc::clone(&front.pipeline);
-    let identities = Schemes::of_connection(peer.ip()).into();
-    let outbox = Outbox::new(config.outbox_bytes_max);
-    let connection = pipeline.shared.registry.enter(peer, identities, outbox);
-    connection.stats.established(front.clock.wall_ms());
-    let client = Client::new(
-        Arc::clone(&pipeline),
-        Arc::clone(&connection),
-        Config::HANDSHAKE_FRAME_BYTES_MAX.min(config.frame_bytes_max),
-    );
-    let mut task = Task {
-        front,
-        stream,
-        client,
-        deadline: Instant::now() + Duration::from_millis(config.handshake_timeout_ms),
-        settling: None,
-        read_bytes: READ_BYTES,
-        at_end: false,
-    };
-    let ended = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        ended = task.run() => ended,
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection lost");
-        metrics::connection_dropped();
+impl Line for Sender {
+    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.try_write(bytes)?;
+        metrics::sent(sent);
+        Ok(sent)
     }
-    leave(&pipeline, &connection);
 }
 
-fn leave(pipeline: &Pipeline, connection: &Connection) {
-    pipeline.leave(connection);
-    tracing::debug!(peer = %connection.peer, session = %connection.session(), "connection ended");
+/// What the connection is about.
+enum Phase {
+    /// Nothing is known of the client but less than four bytes.
+    Opening,
+    /// Requests.
+    Serving,
+    /// A command word.
+    Answering(Answer),
+    /// Sends what is on the wire, for so long.
+    Leaving(Pin<Box<Sleep>>),
 }
 
-struct Task {
+/// What the task does next while it serves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Serve what has come.
+    Serve,
+    /// Wait for something to come.
+    Wait,
+}
+
+/// Serves one connection until it ends: a future that holds everything about it.
+pub(super) struct Task {
     front: Arc<Front>,
-    stream: TcpStream,
+    reader: OwnedReadHalf,
     client: Client,
-    /// When a connection without a session is closed.
-    deadline: Instant,
+    phase: Phase,
+    turn: Turn,
+    /// Ends a connection that does not come by a session in time.
+    deadline: Option<Pin<Box<Sleep>>>,
     settling: Option<Settling>,
-    /// Room that the next read finds: follows what comes.
-    read_bytes: usize,
     /// The client sends no more; what has come is still served.
     at_end: bool,
+    _place: Place,
 }
 
 impl Task {
-    async fn run(&mut self) -> io::Result<()> {
-        if !self.first_bytes().await? {
-            return Ok(());
+    /// Enters a connection that was accepted.
+    pub(super) fn new(
+        front: Arc<Front>,
+        config: &Config,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+    ) -> Self {
+        let pipeline = Arc::clone(&front.pipeline);
+        let identities = Schemes::of_connection(peer.ip()).into();
+        let (reader, writer) = stream.into_split();
+        let outbox = Outbox::new(config.outbox_bytes_max, Box::new(Sender(writer)));
+        let connection = pipeline.shared.registry.enter(peer, identities, outbox);
+        connection.stats.established(front.clock.wall_ms());
+        let first_frame_max = Config::HANDSHAKE_FRAME_BYTES_MAX.min(config.frame_bytes_max);
+        let deadline = Duration::from_millis(config.handshake_timeout_ms);
+        Self {
+            front,
+            reader,
+            client: Client::new(pipeline, connection, first_frame_max),
+            phase: Phase::Opening,
+            turn: Turn::Wait,
+            deadline: Some(Box::pin(sleep(deadline))),
+            settling: None,
+            at_end: false,
+            _place: place,
         }
+    }
+
+    fn connection(&self) -> &Connection {
+        self.client.connection()
+    }
+
+    fn poll_phases(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let step = if self.settling.is_some() {
-                Step::Blocked
-            } else {
-                self.client.advance()
-            };
-            match step {
-                Step::Gone => return Ok(()),
-                Step::End => return self.last_words().await,
-                Step::Idle if self.at_end => return self.last_words().await,
-                Step::More => {
-                    self.try_send()?;
-                    if self.client.wire.is_empty() {
-                        tokio::task::yield_now().await;
-                        continue;
+            match &mut self.phase {
+                Phase::Opening => {
+                    if !ready!(self.poll_first_bytes(cx))? {
+                        return Poll::Ready(Ok(()));
                     }
                 }
-                Step::Idle | Step::Blocked => {}
-                waits @ (Step::Warm(_) | Step::Count { .. } | Step::Barrier | Step::Full) => {
-                    let pipeline = Arc::clone(&self.front.pipeline);
-                    self.settling = Some(Box::pin(settle(pipeline, waits)));
+                Phase::Serving => {
+                    if !ready!(self.poll_serve(cx))? {
+                        return Poll::Ready(Ok(()));
+                    }
                 }
-            }
-            match self.wait().await? {
-                Next::Serve => {}
-                Next::End => return Ok(()),
+                Phase::Answering(answer) => {
+                    let text = ready!(answer.as_mut().poll(cx));
+                    self.front.pipeline.shared.stats.sent(1);
+                    self.client.wire.extend_from_slice(text.as_bytes());
+                    self.phase = Phase::Leaving(Box::pin(sleep(LAST_WORDS)));
+                }
+                Phase::Leaving(_) => return self.poll_last_words(cx),
             }
         }
     }
 
+    /// Waits for the first four bytes: a command word, or the length of a ConnectRequest. False if
+    /// the connection is over.
+    fn poll_first_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            if let Some(word) = self.client.inbox.first_chunk::<FIRST_BYTES>().copied() {
+                if !self.front.inspector.knows(word) {
+                    self.phase = Phase::Serving;
+                    self.turn = Turn::Serve;
+                    return Poll::Ready(Ok(true));
+                }
+                let argument_bytes = if self.front.inspector.takes_argument(word) {
+                    ARGUMENT_BYTES
+                } else {
+                    0
+                };
+                if self.client.inbox.len() >= FIRST_BYTES + argument_bytes {
+                    self.answer(word);
+                    return Poll::Ready(Ok(true));
+                }
+            }
+            // Without its argument, and the client silent or gone, there is nobody to answer.
+            if self.at_end || !ready!(self.poll_wait(cx))? {
+                return Poll::Ready(Ok(false));
+            }
+            if self.connection().outbox.state() != End::Open {
+                return Poll::Ready(Ok(false));
+            }
+        }
+    }
+
+    /// A four-letter word: its text, then the end. zk: NIOServerCnxn.checkFourLetterWord.
+    fn answer(&mut self, word: [u8; 4]) {
+        let inbox = &self.client.inbox;
+        let argument = inbox
+            .get(FIRST_BYTES..FIRST_BYTES + ARGUMENT_BYTES)
+            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
+            .map(i64::from_be_bytes);
+        let inspector = Arc::clone(&self.front.inspector);
+        let connection = Arc::clone(self.client.connection());
+        connection.stats.received(1);
+        self.front.pipeline.shared.stats.received(1);
+        self.deadline = None;
+        let text = async move { inspector.command(word, argument, &connection).await };
+        self.phase = Phase::Answering(Box::pin(text));
+    }
+
+    /// Serves requests until there is nothing to do; false if the connection is over, true if it
+    /// only has to send what is left.
+    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            if self.turn == Turn::Serve {
+                match self.advance() {
+                    Step::Gone => return Poll::Ready(Ok(false)),
+                    Step::End => return Poll::Ready(Ok(self.leave())),
+                    Step::Idle if self.at_end => return Poll::Ready(Ok(self.leave())),
+                    Step::More => {
+                        self.try_send()?;
+                        if self.client.wire.is_empty() {
+                            // Others first.
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                    }
+                    Step::Idle | Step::Blocked => {}
+                    waits @ (Step::Warm(_) | Step::Count { .. } | Step::Barrier | Step::Full) => {
+                        let pipeline = Arc::clone(&self.front.pipeline);
+                        self.settling = Some(Box::pin(settle(pipeline, waits)));
+                    }
+                }
+                self.turn = Turn::Wait;
+            }
+            if !ready!(self.poll_wait(cx))? {
+                return Poll::Ready(Ok(false));
+            }
+            self.turn = Turn::Serve;
+        }
+    }
+
+    fn advance(&mut self) -> Step {
+        if self.settling.is_some() {
+            return Step::Blocked;
+        }
+        if self.client.wire.capacity() == 0 {
+            self.client.wire = scratch::lend();
+        }
+        self.client.advance()
+    }
+
+    /// The client is served no further. True: what is on the wire is still to be sent.
+    fn leave(&mut self) -> bool {
+        self.phase = Phase::Leaving(Box::pin(sleep(LAST_WORDS)));
+        true
+    }
+
     /// Waits until something can be done: bytes to read or to send, a wake-up, a settled step.
-    async fn wait(&mut self) -> io::Result<Next> {
+    /// False if the time for opening a session is over.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         // Most replies leave here, without waiting for the socket to say that it is writable.
         self.try_send()?;
         let sending = !self.client.wire.is_empty();
@@ -152,38 +269,41 @@ impl Task {
             && !self.at_end
             && (self.client.inbox.len() < INBOX_BYTES_MAX || self.client.is_starved())
             && !self.client.is_held_back();
-        let handshaking = self.client.is_handshaking();
-        let connection = Arc::clone(self.client.connection());
-        if reading {
-            self.make_room();
+        if let Some(settling) = self.settling.as_mut()
+            && let Poll::Ready(settled) = settling.as_mut().poll(cx)
+        {
+            self.settling = None;
+            self.client.settled(settled);
+            return Poll::Ready(Ok(true));
         }
-        // Reading by `read_buf` and not by `try_read`: a read that takes all that has come tells the
-        // runtime so, and the next wait needs no system call that finds nothing.
-        let (mut reader, writer) = self.stream.split();
-        let settling = async {
-            match self.settling.as_mut() {
-                Some(settling) => settling.await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            settled = settling => {
-                self.settling = None;
-                self.client.settled(settled);
-            }
-            () = connection.outbox.woken() => self.collect(),
-            writable = writer.writable(), if sending => writable?,
-            received = reader.read_buf(&mut self.client.inbox), if reading => {
-                self.received(received?);
-            }
-            () = sleep_until(self.deadline), if handshaking => {
-                tracing::debug!(peer = %connection.peer, "no session in time");
-                metrics::sessionless_connection_expired();
-                return Ok(Next::End);
-            }
+        if self.connection().outbox.poll_woken(cx).is_ready() {
+            self.collect();
+            return Poll::Ready(Ok(true));
         }
-        Ok(Next::Serve)
+        if sending && let Poll::Ready(writable) = self.reader.as_ref().poll_write_ready(cx) {
+            writable?;
+            return Poll::Ready(Ok(true));
+        }
+        if reading && let Poll::Ready(received) = self.poll_receive(cx) {
+            self.received(received?);
+            return Poll::Ready(Ok(true));
+        }
+        if !self.client.is_handshaking() {
+            self.deadline = None;
+        } else if let Some(deadline) = self.deadline.as_mut()
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            tracing::debug!(peer = %self.connection().peer, "no session in time");
+            metrics::sessionless_connection_expired();
+            return Poll::Ready(Ok(false));
+        }
+        self.give_buffers_back();
+        // Whoever waits for nothing but bytes of its client need not be woken to send a reply.
+        let may_rest = reading && self.settling.is_none() && self.client.is_caught_up();
+        if may_rest && !self.connection().outbox.rest() {
+            return Poll::Ready(Ok(true));
+        }
+        Poll::Pending
     }
 
     /// While a step is being settled, what apply has pushed meanwhile is sent all the same.
@@ -194,13 +314,17 @@ impl Task {
         }
     }
 
-    /// Room in the inbox for the next read; an idle connection holds little.
-    fn make_room(&mut self) {
+    /// Reads what has come. By a read of tokio and not by `try_read`: one that takes all that has
+    /// come tells the runtime so, and the next needs no system call that finds nothing.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let inbox = &mut self.client.inbox;
-        if inbox.is_empty() && inbox.capacity() > 4 * self.read_bytes {
-            *inbox = BytesMut::new();
+        if inbox.len() < MOVED_BYTES_MAX && inbox.capacity() < scratch::ROOM_BYTES / 2 {
+            let few = std::mem::replace(inbox, scratch::lend());
+            inbox.extend_from_slice(&few);
+        } else {
+            inbox.reserve(scratch::ROOM_BYTES / 4);
         }
-        inbox.reserve(self.read_bytes);
+        pin!(self.reader.read_buf(&mut self.client.inbox)).poll(cx)
     }
 
     /// So many bytes have come; none: the client sends no more.
@@ -212,20 +336,29 @@ impl Task {
         }
         metrics::received(bytes);
         self.client.heard();
-        self.read_bytes = if bytes >= self.read_bytes {
-            (self.read_bytes * 2).min(READ_BYTES_MAX)
-        } else if bytes < self.read_bytes / 4 {
-            (self.read_bytes / 2).max(READ_BYTES)
-        } else {
-            self.read_bytes
-        };
+    }
+
+    /// A connection that waits holds what it must, and no room for more.
+    fn give_buffers_back(&mut self) {
+        let Client { inbox, wire, .. } = &mut self.client;
+        if wire.is_empty() && wire.capacity() > 0 {
+            scratch::take_back(std::mem::take(wire));
+        }
+        if inbox.is_empty() {
+            if inbox.capacity() > 0 {
+                scratch::take_back(std::mem::take(inbox));
+            }
+        } else if inbox.len() < MOVED_BYTES_MAX && inbox.capacity() > 2 * inbox.len() + 64 {
+            let few = BytesMut::from(&inbox[..]);
+            scratch::take_back(std::mem::replace(inbox, few));
+        }
     }
 
     /// Sends as much as the socket takes now.
     fn try_send(&mut self) -> io::Result<()> {
         let wire = &mut self.client.wire;
         while !wire.is_empty() {
-            match self.stream.try_write(wire) {
+            match self.reader.as_ref().try_write(wire) {
                 Ok(sent) => {
                     metrics::sent(sent);
                     wire.advance(sent);
@@ -234,93 +367,62 @@ impl Task {
                 Err(error) => return Err(error),
             }
         }
-        if wire.capacity() > KEEP_BYTES_MAX {
-            *wire = BytesMut::new();
-        }
         Ok(())
     }
 
-    async fn send_all(&mut self) -> io::Result<()> {
-        let wire = &mut self.client.wire;
-        while !wire.is_empty() {
-            metrics::sent(self.stream.write_buf(wire).await?);
-        }
-        Ok(())
-    }
-
-    /// Sends what is left, then closes.
-    async fn last_words(&mut self) -> io::Result<()> {
-        let sent = tokio::time::timeout(LAST_WORDS, async {
-            self.send_all().await?;
-            self.stream.shutdown().await
-        });
-        match sent.await {
-            Ok(sent) => sent,
-            Err(_elapsed) => Ok(()),
-        }
-    }
-
-    /// Waits for the first four bytes: a command word, or the length of a ConnectRequest. False if
-    /// the connection is over.
-    async fn first_bytes(&mut self) -> io::Result<bool> {
-        if !self.read_until(4).await? {
-            return Ok(false);
-        }
-        let inbox = &self.client.inbox;
-        let Some(word) = inbox.first_chunk::<4>().copied() else {
-            return Ok(false);
-        };
-        if !self.front.inspector.knows(word) {
-            return Ok(true);
-        }
-        self.command(word).await?;
-        Ok(false)
-    }
-
-    /// Reads until the inbox holds `count` bytes; false if the client ends, or the time for a session
-    /// is over, before that.
-    async fn read_until(&mut self, count: usize) -> io::Result<bool> {
-        let inbox = &mut self.client.inbox;
-        while inbox.len() < count {
-            let read = async {
-                self.stream.readable().await?;
-                inbox.reserve(READ_BYTES);
-                self.stream.try_read_buf(inbox)
-            };
-            match tokio::time::timeout_at(self.deadline, read).await {
-                Ok(Ok(0)) => return Ok(false),
-                Err(_elapsed) => {
-                    metrics::sessionless_connection_expired();
-                    return Ok(false);
-                }
-                Ok(Ok(bytes)) => metrics::received(bytes),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(Err(error)) => return Err(error),
+    /// Sends what is left, if the client takes it in time.
+    fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            self.try_send()?;
+            if self.client.wire.is_empty() || self.connection().outbox.state() == End::Now {
+                return Poll::Ready(Ok(()));
             }
+            if self.connection().outbox.poll_woken(cx).is_ready() {
+                continue;
+            }
+            if let Phase::Leaving(time) = &mut self.phase
+                && time.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.reader.as_ref().poll_write_ready(cx))?;
         }
-        Ok(true)
     }
+}
 
-    /// A four-letter word: its text, then the end. zk: NIOServerCnxn.checkFourLetterWord.
-    async fn command(&mut self, word: [u8; 4]) -> io::Result<()> {
-        const ARGUMENT_BYTES: usize = 8;
-        // Without its argument, and the client silent or gone, there is nobody to answer.
-        if self.front.inspector.takes_argument(word) && !self.read_until(4 + ARGUMENT_BYTES).await?
-        {
-            return Ok(());
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Err(error) = ready!(self.poll_phases(cx)) {
+            tracing::debug!(peer = %self.connection().peer, %error, "connection lost");
+            metrics::connection_dropped();
         }
-        let inbox = &self.client.inbox;
-        let argument = inbox
-            .get(4..4 + ARGUMENT_BYTES)
-            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
-            .map(i64::from_be_bytes);
-        let inspector = Arc::clone(&self.front.inspector);
-        let connection = Arc::clone(self.client.connection());
-        connection.stats.received(1);
-        self.front.pipeline.shared.stats.received(1);
-        let text = inspector.command(word, argument, &connection).await;
-        self.front.pipeline.shared.stats.sent(1);
-        self.client.wire.extend_from_slice(text.as_bytes());
-        self.last_words().await
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let connection = self.client.connection();
+        self.front.pipeline.leave(connection);
+        connection.outbox.close();
+        tracing::debug!(peer = %connection.peer, session = %connection.session(), "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be very many, most of them idle.
+    #[test]
+    fn a_connection_is_small() {
+        let sizes = [
+            size_of::<Task>(),
+            size_of::<Client>(),
+            size_of::<Connection>(),
+        ];
+        assert!(sizes.iter().sum::<usize>() <= 1024, "{sizes:?}");
     }
 }

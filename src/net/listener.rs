@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::Config;
-use super::connection::{Front, serve};
+use super::connection::{Front, Task};
 use crate::metrics;
 
 /// Waiting connections that the system may hold. zk: clientPortListenBacklog, default 50 in Java;
@@ -42,7 +42,7 @@ pub struct Listener {
 
 /// Connections per client address, and in total.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+struct Counts {
     per_ip: Mutex<HashMap<IpAddr, u32>>,
 }
 
@@ -65,7 +65,7 @@ impl Counts {
         true
     }
 
-    pub(super) fn leave(&self, ip: IpAddr) {
+    fn leave(&self, ip: IpAddr) {
         let mut per_ip = self.per_ip.lock();
         if let Some(count) = per_ip.get_mut(&ip) {
             *count = count.saturating_sub(1);
@@ -73,6 +73,19 @@ impl Counts {
                 per_ip.remove(&ip);
             }
         }
+    }
+}
+
+/// A connection's place within the limits; free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    counts: Arc<Counts>,
+    ip: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.counts.leave(self.ip);
     }
 }
 
@@ -89,8 +102,9 @@ impl Listener {
                 TcpSocket::new_v4()?
             };
             socket.set_reuseaddr(true)?;
-            // Accepted connections inherit it.
+            // Accepted connections inherit both.
             socket.set_keepalive(config.keepalive)?;
+            socket.set_nodelay(true)?;
             socket.bind(addr)?;
             socket.listen(config.listen_backlog.unwrap_or(BACKLOG))
         };
@@ -119,13 +133,14 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(&connections, &front, &stop, stream, peer),
+                Ok((stream, peer)) => self.admit(&connections, &front, stream, peer),
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+        front.pipeline.shared.registry.end_all();
         connections.close();
         connections.wait().await;
     }
@@ -134,7 +149,6 @@ impl Listener {
         &self,
         connections: &TaskTracker,
         front: &Arc<Front>,
-        stop: &CancellationToken,
         stream: TcpStream,
         peer: SocketAddr,
     ) {
@@ -145,17 +159,17 @@ impl Listener {
             metrics::connection_rejected();
             return;
         }
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "no TCP_NODELAY");
-        }
-        let counts = Arc::clone(&self.counts);
-        let front = Arc::clone(front);
-        let config = self.config.clone();
-        let stop = stop.clone();
-        connections.spawn(async move {
-            let peer = SocketAddr::new(ip, peer.port());
-            serve(front, config, stream, peer, stop).await;
-            counts.leave(ip);
-        });
+        let place = Place {
+            counts: Arc::clone(&self.counts),
+            ip,
+        };
+        let peer = SocketAddr::new(ip, peer.port());
+        connections.spawn(Task::new(
+            Arc::clone(front),
+            &self.config,
+            stream,
+            peer,
+            place,
+        ));
     }
 }

@@ -33,7 +33,7 @@ impl Client {
                 self.note_reply(&head, zxid);
                 Served::Done
             }
-            Err(ReadStop::Missing(missing)) => Served::Stays(head, Step::Warm(missing)),
+            Err(ReadStop::Missing(missing)) => Served::Stays(head, Step::Warm(vec![missing])),
             Err(ReadStop::Refused(_) | ReadStop::NeedsScan) => {
                 let step = if let Request::GetAllChildrenNumber(wanted) = request {
                     Step::Count {
@@ -117,7 +117,7 @@ impl Client {
             }
             Watched::Missing(catchup, missing) => {
                 head.progress = Progress::CatchingUp(catchup);
-                Served::Stays(head, Step::Warm(missing))
+                Served::Stays(head, Step::Warm(vec![missing]))
             }
         }
     }

@@ -53,7 +53,8 @@ pub struct Client {
     /// Bytes to send, in order.
     pub wire: BytesMut,
     codec: FrameCodec,
-    head: Option<Head>,
+    /// Boxed: few requests wait here, and idle connections are many.
+    head: Option<Box<Head>>,
     phase: Phase,
     writes_proposed: u64,
     /// Sequence of its newest proposal.
@@ -152,14 +153,32 @@ impl Client {
         self.phase == Phase::Handshake
     }
 
-    /// Bytes have come from the client: its session is alive.
-    ///
-    /// zk: ZooKeeperServer.touch, called for each request that enters the pipeline.
+    /// Bytes have come from the client: its session is alive if there is a request among them.
     pub fn heard(&mut self) {
         self.arrived = Instant::now();
-        if let Some(touch) = self.connection.touch() {
-            self.pipeline.shared.touches.touch(&touch);
+        if self.has_request() {
+            self.connection
+                .heard(&self.pipeline.shared.touches, self.arrived);
         }
+    }
+
+    /// Whether a frame has come whole that keeps a session alive: any but auth and sasl.
+    ///
+    /// zk: ZooKeeperServer.submitRequestNow touches; processPacket answers those two before it.
+    pub(super) fn has_request(&self) -> bool {
+        let mut rest = &self.inbox[..];
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let bytes = usize::try_from(i32::from_be_bytes(*length)).ok();
+            let Some((frame, next)) = bytes.and_then(|bytes| behind.split_at_checked(bytes)) else {
+                return false;
+            };
+            let op = frame.get(4..8).and_then(|op| op.try_into().ok());
+            match op.map(|op| OpCode(i32::from_be_bytes(op))) {
+                Some(OpCode::AUTH | OpCode::SASL) => rest = next,
+                _ => return true,
+            }
+        }
+        false
     }
 
     /// Collects in `wire` what apply has pushed, without serving anything.
@@ -211,8 +230,11 @@ impl Client {
             };
             match self.serve(state, head) {
                 Served::Done => {}
-                Served::Stays(head, step) => {
-                    self.head = Some(head);
+                Served::Stays(head, mut step) => {
+                    if let Step::Warm(missing) = &mut step {
+                        self.look_ahead(state, missing);
+                    }
+                    self.head = Some(Box::new(head));
                     break step;
                 }
                 Served::End => {
@@ -259,6 +281,11 @@ impl Client {
         self.head.is_none() && !opening
     }
 
+    /// True if nothing that has come waits to be served.
+    pub fn is_caught_up(&self) -> bool {
+        self.head.is_none() && self.inbox.is_empty()
+    }
+
     /// True if the server has so much to do that this client, which waits for some of it, must
     /// not be read from.
     ///
@@ -278,7 +305,7 @@ impl Client {
 
     fn next_head(&mut self) -> Result<Option<Head>, Broken> {
         if let Some(head) = self.head.take() {
-            return Ok(Some(head));
+            return Ok(Some(*head));
         }
         if self.phase == Phase::Leaving {
             self.inbox.clear();
@@ -412,14 +439,19 @@ impl Client {
                 return Served::End;
             }
         };
-        metrics::session_asked();
         let read_only_asked = request.read_only.is_some();
         let pipeline = Arc::clone(&self.pipeline);
-        match pipeline
+        let greeting = pipeline
             .greeter
-            .greet(state, &pipeline.shared.touches, &request)
-        {
-            Greeting::Behind => Served::End,
+            .greet(state, &pipeline.shared.touches, &request);
+        if greeting == Greeting::Throttled {
+            tracing::debug!(peer = %self.connection.peer, "too many ask for sessions");
+            metrics::connection_rejected();
+            return Served::End;
+        }
+        metrics::session_asked(pipeline.greeter.throttle().deficit());
+        match greeting {
+            Greeting::Behind | Greeting::Throttled => Served::End,
             Greeting::Invalid => {
                 put_connect_response(&mut self.wire, None, read_only_asked);
                 Served::End

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use jute::{ErrorCode, ReplyHeader, perms, reply};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::queue::{Awaits, Pending};
@@ -21,16 +22,27 @@ use crate::watch::{Notice, WatchTable, WatcherId};
 /// The state of a WatcherEvent: always SyncConnected. zk: Watcher.Event.KeeperState.
 pub(super) const EVENT_STATE: i32 = 3;
 
+/// Connections that are sent what they were told before apply goes on: for so few it is not worth
+/// while to wake anybody.
+const FLUSHED_AT_ONCE_MAX: usize = 4;
+/// Connections that one task flushes when there are more.
+const FLUSHED_BY_TASK: usize = 32;
+
 /// Tells clients what apply did.
 #[derive(Debug, Clone)]
 pub struct Deliver {
     pub(super) shared: Arc<Shared>,
+    /// Where tasks run that flush outboxes; `None` outside of a runtime.
+    runtime: Option<Handle>,
 }
 
 impl Deliver {
-    /// Delivers to the connections in `shared`.
+    /// Delivers to the connections in `shared`, with the help of the runtime that this is called in.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self {
+            shared,
+            runtime: Handle::try_current().ok(),
+        }
     }
 
     fn tell_watchers(&self, txn: &Txn) {
@@ -45,20 +57,23 @@ impl Deliver {
 
     /// One event: its frame is encoded once for each kind and path and copied to all who watch.
     fn trigger(&self, watches: &mut WatchTable, txn: &Txn, event: &Event) {
+        let registry = self.shared.registry.reading();
         let mut frame = EventFrame::default();
         let mut fired = Fired::default();
         watches.trigger(event, &mut |notice: Notice<'_>| {
             let WatcherId(number) = notice.watcher;
-            let Some(connection) = self.shared.registry.of_id(ConnectionId(number)) else {
+            let Some(connection) = registry.of_id(ConnectionId(number)) else {
                 return;
             };
-            if !self.may_see(&connection, &notice) {
+            frame.prepare(txn.zxid.0, &notice, self.shared.skip_acl);
+            if !frame.is_public && !self.may_see(connection, &notice) {
                 return;
             }
-            let bytes = frame.encoded(txn.zxid.0, &notice);
-            fired.note(notice.kind.wire_type(), bytes.len());
-            connection.outbox.push(|out| out.extend_from_slice(bytes));
-            self.shared.tell(&connection);
+            fired.note(notice.kind.wire_type(), frame.bytes.len());
+            connection
+                .outbox
+                .push(|out| out.extend_from_slice(&frame.bytes));
+            self.shared.tell(connection);
         });
         fired.record();
     }
@@ -71,6 +86,22 @@ impl Deliver {
             perms::READ,
             self.shared.skip_acl,
         )
+    }
+
+    /// Sends everybody what was told: a few from here, more by tasks of their own, so that apply
+    /// goes on.
+    fn flush(&self, mut told: Vec<Arc<Connection>>) {
+        if let Some(runtime) = &self.runtime
+            && told.len() > FLUSHED_AT_ONCE_MAX
+        {
+            while !told.is_empty() {
+                let part = told.split_off(told.len().saturating_sub(FLUSHED_BY_TASK));
+                runtime.spawn(async move {
+                    part.iter().for_each(|connection| connection.flush_told());
+                });
+            }
+        }
+        told.iter().for_each(|connection| connection.flush_told());
     }
 
     /// Takes the pending proposal that this txn answers, if it is one of this process.
@@ -185,9 +216,7 @@ impl Sink for Deliver {
     }
 
     fn slice_done(&self) {
-        for connection in self.shared.end_slice() {
-            connection.wake_told();
-        }
+        self.flush(self.shared.end_slice());
     }
 }
 
@@ -197,18 +226,20 @@ struct EventFrame {
     kind: i32,
     path: String,
     bytes: BytesMut,
+    /// Whoever watches may see it.
+    is_public: bool,
 }
 
 impl EventFrame {
-    fn encoded(&mut self, zxid: i64, notice: &Notice<'_>) -> &[u8] {
+    fn prepare(&mut self, zxid: i64, notice: &Notice<'_>, skip_acl: bool) {
         let kind = notice.kind.wire_type();
         if self.kind != kind || self.path != notice.path {
             self.kind = kind;
             notice.path.clone_into(&mut self.path);
             self.bytes.clear();
             put_event(&mut self.bytes, zxid, kind, notice.path);
+            self.is_public = permits(notice.filter_acl, &[], perms::READ, skip_acl);
         }
-        &self.bytes
     }
 }
 

@@ -15,6 +15,7 @@
 //!
 //! This room does not know: sockets, Raft, the disk.
 
+mod ahead;
 mod answers;
 mod classify;
 mod client;

@@ -14,8 +14,8 @@ pub enum Step {
     Blocked,
     /// There is more to serve, but others must have their turn: send, then call again.
     More,
-    /// The head needs something from the disk: settle.
-    Warm(Missing),
+    /// The head, and some of what is behind it, needs something from the disk: settle.
+    Warm(Vec<Missing>),
     /// The head needs a count over a part of the tree: settle.
     Count {
         /// The tree at `at`.
@@ -75,7 +75,8 @@ pub async fn settle(pipeline: Arc<Pipeline>, step: Step) -> Settle {
     match step {
         Step::Warm(missing) => {
             let store = Arc::clone(pipeline.replica.store());
-            match tokio::task::spawn_blocking(move || store.warm(&missing)).await {
+            let warm = move || missing.iter().try_for_each(|missing| store.warm(missing));
+            match tokio::task::spawn_blocking(warm).await {
                 Ok(Ok(())) => Settle::Again,
                 Ok(Err(error)) => {
                     pipeline.report_store_failure(error);

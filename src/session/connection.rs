@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use jute::OpCode;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::outbox::Outbox;
-use super::touch::Touch;
+use super::touch::{Touch, Touches};
 use crate::state::{Identities, SessionId, Zxid};
 
 /// Identifies a connection of this process; never used twice.
@@ -72,6 +73,13 @@ impl Connection {
         self.touch.lock().clone()
     }
 
+    /// Its client was heard of.
+    pub fn heard(&self, touches: &Touches, at: Instant) {
+        if let Some(touch) = &*self.touch.lock() {
+            touches.touch_at(touch, at);
+        }
+    }
+
     /// Who it says it is.
     pub fn identities(&self) -> Identities {
         Arc::clone(&self.identities.lock())
@@ -123,10 +131,10 @@ impl Connection {
         !self.told.swap(true, Ordering::AcqRel)
     }
 
-    /// Wakes its task after a slice.
-    pub fn wake_told(&self) {
+    /// After a slice: sends it what it was told, or has its task do so.
+    pub fn flush_told(&self) {
         self.told.store(false, Ordering::Release);
-        self.outbox.wake();
+        self.outbox.flush();
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use jute::{ConnectRequest, ConnectResponse};
 
 use super::config::Config;
+use super::throttle::{Throttle, Wants};
 use super::touch::Touches;
 use crate::clock::Clock;
 use crate::state::{SessionId, State};
@@ -18,6 +19,8 @@ pub type Password = [u8; 16];
 /// The answer to a ConnectRequest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Greeting {
+    /// Close without a word: too many ask for sessions.
+    Throttled,
     /// Close without a word: this server is behind what the client has seen.
     Behind,
     /// Propose this new session and answer when it is applied.
@@ -43,6 +46,7 @@ pub struct Granted {
 #[derive(Debug)]
 pub struct Greeter {
     config: Config,
+    throttle: Throttle,
     next_id: AtomicI64,
 }
 
@@ -57,6 +61,7 @@ impl Greeter {
         let first = (time_bits | server_bits).cast_signed();
         Self {
             config,
+            throttle: Throttle::new(config.throttle),
             next_id: AtomicI64::new(first),
         }
     }
@@ -75,6 +80,14 @@ impl Greeter {
     /// The order of the checks is protocol.md 2.2. zk-differs: the password is checked before an
     /// old connection of the session is closed, so that nobody can cut a client off by its id.
     pub fn greet(&self, state: &State, touches: &Touches, request: &ConnectRequest) -> Greeting {
+        let wants = if request.session_id == SessionId::NONE.0 {
+            Wants::Open
+        } else {
+            Wants::Renew
+        };
+        if !self.throttle.admits(wants) {
+            return Greeting::Throttled;
+        }
         if request.last_zxid_seen > state.last_zxid().0 {
             return Greeting::Behind;
         }
@@ -103,6 +116,11 @@ impl Greeter {
             timeout_ms,
             password: record.password,
         })
+    }
+
+    /// The throttle, to be looked at.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     fn fresh_id(&self, state: &State) -> SessionId {

@@ -9,12 +9,14 @@ mod handshake;
 mod outbox;
 mod registry;
 mod stats;
+mod throttle;
 mod touch;
 
 pub use config::Config;
 pub use connection::{Connection, ConnectionFigures, ConnectionId, ConnectionStats};
 pub use handshake::{Granted, Greeter, Greeting, Password, put_connect_response};
-pub use outbox::{End, Outbox};
+pub use outbox::{End, Line, Outbox};
 pub use registry::Registry;
 pub use stats::{ServerFigures, ServerStats};
+pub use throttle::{Share, Throttle, ThrottleConfig, Wants};
 pub use touch::{Touch, Touches};

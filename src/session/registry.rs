@@ -1,11 +1,11 @@
 //! Who is connected here: connections by number and by session.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use hashbrown::HashMap;
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::connection::{Connection, ConnectionId};
 use super::outbox::{End, Outbox};
@@ -83,6 +83,11 @@ impl Registry {
         self.tables.read().by_id.get(&id).cloned()
     }
 
+    /// For several look-ups in a row.
+    pub fn reading(&self) -> Reading<'_> {
+        Reading(self.tables.read())
+    }
+
     /// The connection that is bound to a session.
     pub fn of_session(&self, session: SessionId) -> Option<Arc<Connection>> {
         self.tables.read().by_session.get(&session).cloned()
@@ -95,8 +100,27 @@ impl Registry {
         all
     }
 
+    /// Ends all connections: the server stops.
+    pub fn end_all(&self) {
+        for connection in self.tables.read().by_id.values() {
+            connection.outbox.end(End::Now);
+            connection.outbox.wake();
+        }
+    }
+
     /// Number of connections.
     pub fn count(&self) -> usize {
         self.tables.read().by_id.len()
+    }
+}
+
+/// The registry, held for reading.
+#[derive(Debug)]
+pub struct Reading<'a>(RwLockReadGuard<'a, Tables>);
+
+impl Reading<'_> {
+    /// The connection of that number.
+    pub fn of_id(&self, id: ConnectionId) -> Option<&Arc<Connection>> {
+        self.0.by_id.get(&id)
     }
 }

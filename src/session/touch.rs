@@ -58,7 +58,11 @@ impl Touches {
 
     /// Milliseconds since this was made, on a clock that never goes back.
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.ms(Instant::now())
+    }
+
+    fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Starts a session's clock with its whole timeout, or starts it again.
@@ -86,7 +90,12 @@ impl Touches {
 
     /// The session was heard of.
     pub fn touch(&self, touch: &Touch) {
-        touch.heard_ms.store(self.now_ms(), Ordering::Relaxed);
+        self.touch_at(touch, Instant::now());
+    }
+
+    /// The same, by a clock that has been read already.
+    pub fn touch_at(&self, touch: &Touch, at: Instant) {
+        touch.heard_ms.store(self.ms(at), Ordering::Relaxed);
     }
 
     /// A handshake granted another timeout, which counts from now on.

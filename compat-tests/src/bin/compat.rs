@@ -12,7 +12,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, damage, golden, hostile, lend, settings, words, zkcli};
+use compat_tests::{chaos, damage, golden, hostile, lend, limits, settings, words, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -47,6 +47,8 @@ enum Suite {
     Hostile(Hostile),
     /// Runs a program and lends it servers (see the module `lend`).
     Lend(Lend),
+    /// What becomes of clients beyond the limits that an operator sets.
+    Limits,
     /// Prints the deliberate differences.
     Differences,
 }
@@ -138,6 +140,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Golden { only } => golden::run(settings::server_kind()?, only),
         Suite::Words => words::run(settings::server_kind()?),
         Suite::Differential(arguments) => differential(arguments),
+        Suite::Limits => limits::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Hostile(arguments) => {
             let plan = hostile::Plan {

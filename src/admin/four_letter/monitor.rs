@@ -89,8 +89,9 @@ impl Figures {
         self.whole("uptime", u64::try_from(uptime).unwrap_or(u64::MAX));
         let watches = sources.pipeline.shared.watches.lock().watch_count();
         self.whole("watch_count", watches as u64);
-        // There is no throttle of connections and no TLS yet.
-        self.broken("connection_drop_probability", 0.0);
+        let drop_share = sources.pipeline.greeter.throttle().drop_share();
+        self.broken("connection_drop_probability", drop_share.fraction());
+        // There is no TLS yet.
         for name in [
             "outstanding_tls_handshake",
             "non_mtls_remote_conn_count",

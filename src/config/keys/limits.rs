@@ -1,12 +1,16 @@
 //! Bounds on what clients may send and hold, and the plumbing of ZooKeeper's threads.
 
-use super::super::draft::{to_u32, to_u64};
-use super::super::key::{I32, Key, flag, int, unset_flag, unset_int, unset_real, unset_text};
+use super::super::draft::{Draft, to_u32, to_u64};
+use super::super::key::{I32, Key, flag, int, real_number, unset_flag, unset_int, unset_text};
+use crate::session::{Share, ThrottleConfig};
 
-const THROTTLE: &str = "connections are not throttled; maxCnxns and maxClientCnxns are in force";
 const REQUESTS: &str = "globalOutstandingLimit bounds what is under way";
 const ENSEMBLE: &str = "it belongs to the ensemble";
 const TLS: &str = "it belongs to TLS";
+
+fn throttle(draft: &mut Draft) -> &mut ThrottleConfig {
+    &mut draft.settings.session.throttle
+}
 
 pub(super) static KEYS: &[Key] = &[
     int(
@@ -93,73 +97,80 @@ pub(super) static KEYS: &[Key] = &[
     )
     .title("throttledOpWaitTime")
     .later(REQUESTS),
-    unset_int(
+    int(
         "connection_throttle_tokens",
+        (0, I32),
         "0",
-        "token bucket for new connections",
+        |d, n| throttle(d).tokens_max = to_u32(n),
+        "token bucket for clients that ask for sessions; above it they are closed; 0: none",
     )
-    .title("connectionMaxTokens")
-    .later(THROTTLE),
-    unset_int(
+    .title("connectionMaxTokens"),
+    int(
         "connection_throttle_fill_time",
+        (1, I32),
         "1",
+        |d, n| throttle(d).fill_time_ms = to_u32(n),
         "token bucket: refill every so many milliseconds",
-    )
-    .later(THROTTLE),
-    unset_int(
+    ),
+    int(
         "connection_throttle_fill_count",
+        (0, I32),
         "1",
+        |d, n| throttle(d).fill_count = to_u32(n),
         "token bucket: tokens per refill",
-    )
-    .later(THROTTLE),
-    unset_int(
+    ),
+    int(
         "connection_throttle_freeze_time",
+        (-1, I32),
         "-1",
-        "token bucket: pace of adaptation",
-    )
-    .later(THROTTLE),
-    unset_real(
+        |d, n| throttle(d).freeze_time_ms = u32::try_from(n).ok(),
+        "token bucket: the share of refusals changes so often, milliseconds; -1: nobody is refused while there are tokens",
+    ),
+    real_number(
         "connection_throttle_drop_increase",
         "0.02",
-        "token bucket: adaptation",
-    )
-    .later(THROTTLE),
-    unset_real(
+        |d, n| throttle(d).drop_increase = Share::of_fraction(n),
+        "token bucket: what an empty one adds to the share of refusals",
+    ),
+    real_number(
         "connection_throttle_drop_decrease",
         "0.002",
-        "token bucket: adaptation",
-    )
-    .later(THROTTLE),
-    unset_real(
+        |d, n| throttle(d).drop_decrease = Share::of_fraction(n),
+        "token bucket: what one that is full enough takes from it",
+    ),
+    real_number(
         "connection_throttle_decrease_ratio",
         "0",
-        "token bucket: adaptation",
-    )
-    .later(THROTTLE),
-    unset_flag(
+        |d, n| throttle(d).decrease_ratio = Share::of_fraction(n),
+        "token bucket: full enough is one that lacks this part of its tokens, or less",
+    ),
+    flag(
         "connection_throttle_weight_enabled",
         "false",
-        "token bucket: weights",
-    )
-    .later(THROTTLE),
-    unset_int(
+        |d, on| throttle(d).weighted = on,
+        "token bucket: sessions cost by their weights, and bucket and refills are as many times larger",
+    ),
+    int(
         "connection_throttle_global_session_weight",
+        (0, I32),
         "3",
+        |d, n| throttle(d).open_weight = to_u32(n),
         "token bucket: weight of a new session",
-    )
-    .later(THROTTLE),
-    unset_int(
+    ),
+    int(
         "connection_throttle_local_session_weight",
+        (0, I32),
         "1",
-        "token bucket: weight of a local session",
-    )
-    .later(THROTTLE),
-    unset_int(
+        |d, n| throttle(d).local_weight = to_u32(n),
+        "token bucket: weight of a local session, and the least that the others can be",
+    ),
+    int(
         "connection_throttle_renew_session_weight",
+        (0, I32),
         "2",
+        |d, n| throttle(d).renew_weight = to_u32(n),
         "token bucket: weight of a renewed session",
-    )
-    .later(THROTTLE),
+    ),
     int(
         "nio.sessionlessCnxnTimeout",
         (1, I32),

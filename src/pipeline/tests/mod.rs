@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use jute::{ConnectRequest, FrameCodec, Reply, Request, RequestHeader};
+use jute::{ConnectRequest, FrameCodec, OpCode, Reply, Request, RequestHeader};
 use tokio_util::codec::Decoder as _;
 
 use super::{Client, Deliver, Pipeline, Settle, Shared, Step, settle};
 use crate::auth::{self, Schemes};
 use crate::clock::SystemClock;
 use crate::ensemble::{self, Ensemble};
-use crate::session::{self, Greeter, Outbox};
+use crate::session::{self, Greeter, Line, Outbox};
 use crate::state::{
     self, Meta, Missing, Peek, Replica, Restored, ServerId, Store, StoreError, Txn, View, Znode,
 };
@@ -113,6 +113,15 @@ async fn pipeline(forgets_every: u64) -> Arc<Pipeline> {
     })
 }
 
+/// Nothing is sent by delivery: these peers never rest.
+struct NoLine;
+
+impl Line for NoLine {
+    fn try_send(&self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::WouldBlock.into())
+    }
+}
+
 /// A client, and what has come out of it.
 struct Peer {
     client: Client,
@@ -126,7 +135,7 @@ impl Peer {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let identities = Schemes::of_connection(peer.ip()).into();
         let registry = &pipeline.shared.registry;
-        let connection = registry.enter(peer, identities, Outbox::new(16 << 20));
+        let connection = registry.enter(peer, identities, Outbox::new(16 << 20, Box::new(NoLine)));
         let mut peer = Self {
             client: Client::new(Arc::clone(pipeline), connection, 1 << 20),
             frames: Vec::new(),
@@ -191,7 +200,8 @@ impl Peer {
     }
 
     async fn woken(&self) {
-        let woken = self.client.connection().outbox.woken();
+        let outbox = &self.client.connection().outbox;
+        let woken = std::future::poll_fn(|cx| outbox.poll_woken(cx));
         let limit = std::time::Duration::from_secs(60);
         tokio::time::timeout(limit, woken).await.expect("no reply");
     }
@@ -213,4 +223,33 @@ fn put_request(out: &mut BytesMut, xid: i32, request: &Request) {
     RequestHeader { xid, op }.encode(&mut payload);
     request.encode_body(&mut payload);
     put_frame(out, &payload);
+}
+
+#[tokio::test]
+async fn only_whole_requests_keep_a_session_alive() {
+    let pipeline = pipeline(0).await;
+    let mut peer = Peer::connect(&pipeline).await;
+    let frame = |op: OpCode, body: &[u8]| {
+        let mut payload = BytesMut::new();
+        RequestHeader { xid: 1, op }.encode(&mut payload);
+        payload.extend_from_slice(body);
+        let mut out = BytesMut::new();
+        put_frame(&mut out, &payload);
+        out
+    };
+    let auth = frame(OpCode::AUTH, b"whatever");
+    let ping = frame(OpCode::PING, b"");
+    let table: [(&[&[u8]], bool); 7] = [
+        (&[], false),
+        (&[&ping], true),
+        (&[&ping[..ping.len() - 1]], false),
+        (&[&auth], false),
+        (&[&frame(OpCode::SASL, b"")], false),
+        (&[&auth, &auth, &ping], true),
+        (&[&frame(OpCode(777), b"")], true),
+    ];
+    for (parts, alive) in table {
+        peer.client.inbox = parts.concat().as_slice().into();
+        assert_eq!(peer.client.has_request(), alive, "{parts:?}");
+    }
 }

@@ -124,7 +124,7 @@ impl Gather {
         let mut batch = WriteBatch::with_capacity_bytes(pending.bytes.min(BYTES_MAX));
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let mut znodes: Vec<_> = pending.znodes.iter().collect();
-        znodes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        znodes.sort_unstable_by_key(|(path, _)| *path);
         for (path, after) in znodes {
             keys::put_node(path, &mut key);
             match after {

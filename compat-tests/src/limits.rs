@@ -1,0 +1,126 @@
+//! Limits that an operator sets: how many clients may ask for sessions, and what becomes of the rest.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received};
+use crate::server::{Kind, Options, Server};
+use crate::suite::Suite;
+use crate::wire::Reader;
+
+/// A case, on a server of its own.
+type Case = fn(Kind) -> Result<()>;
+
+const SESSION_MS: i32 = 30_000;
+/// The bucket fills completely in this time.
+const FILL: Duration = Duration::from_secs(3);
+
+/// Runs all cases; true when all passed.
+///
+/// # Errors
+/// No server starts.
+pub fn run(kind: Kind) -> Result<bool> {
+    let mut suite = Suite::open(format!("limits on {kind}"));
+    let cases: [(&str, Case); 2] = [
+        ("a bucket of connections", bucket),
+        ("weights of connections", weights),
+    ];
+    for (name, case) in cases {
+        match case(kind) {
+            Ok(()) => suite.pass(name),
+            Err(error) => suite.fail(name, format_args!("{error:#}")),
+        }
+    }
+    Ok(suite.close())
+}
+
+/// A server whose bucket takes [`FILL`] from empty to full, and is full.
+fn throttled(kind: Kind, tokens: &str, weighted: &str) -> Result<Server> {
+    let options = Options::default()
+        .config("connection_throttle_tokens", tokens)
+        .config("connection_throttle_fill_count", tokens)
+        .config(
+            "connection_throttle_fill_time",
+            &FILL.as_millis().to_string(),
+        )
+        .config("connection_throttle_weight_enabled", weighted);
+    let server = Server::start(kind, options)?;
+    refill();
+    Ok(server)
+}
+
+fn refill() {
+    sleep(FILL + Duration::from_millis(200));
+}
+
+/// A client that asked: its connection, its session and password; `None` if it was turned away.
+type Admitted = Option<(Connection, i64, Vec<u8>)>;
+
+fn ask(server: &Server, session: i64, password: &[u8]) -> Result<Admitted> {
+    let mut connection = Connection::open(server.address(), REPLY_TIME_MAX)?;
+    let hello = Hello {
+        session,
+        password: Some(password.to_vec()),
+        ..Hello::new(SESSION_MS)
+    };
+    connection.send(&hello.frame());
+    match connection.receive()? {
+        Received::Frame(frame) => {
+            let mut reader = Reader::new(&frame);
+            let (_protocol, _timeout) = (reader.i32()?, reader.i32()?);
+            let session = reader.i64()?;
+            let password = reader.buffer()?.unwrap_or_default().to_vec();
+            ensure!(session != 0, "an answer without a session");
+            Ok(Some((connection, session, password)))
+        }
+        Received::Eof => Ok(None),
+        other => anyhow::bail!("neither an answer nor the end: {other:?}"),
+    }
+}
+
+fn open(server: &Server) -> Result<Admitted> {
+    ask(server, 0, &[0; 16])
+}
+
+fn bucket(kind: Kind) -> Result<()> {
+    let server = throttled(kind, "5", "false")?;
+    for round in 0..2 {
+        let mut admitted = Vec::new();
+        for _ in 0..8 {
+            admitted.push(open(&server)?.is_some());
+        }
+        let expected = [true, true, true, true, true, false, false, false];
+        ensure!(admitted == expected, "round {round}: {admitted:?}");
+        refill();
+    }
+    Ok(())
+}
+
+/// Six tokens: three for a new session, two for a renewal.
+fn weights(kind: Kind) -> Result<()> {
+    let server = throttled(kind, "2", "true")?;
+    let Some((connection, session, password)) = open(&server)? else {
+        anyhow::bail!("a full bucket admitted nobody");
+    };
+    drop(connection);
+    ensure!(
+        ask(&server, session, &password)?.is_some(),
+        "three tokens are enough for a renewal"
+    );
+    ensure!(
+        open(&server)?.is_none(),
+        "one token is too little for a new session"
+    );
+    ensure!(
+        ask(&server, session, &password)?.is_none(),
+        "one token is too little for a renewal"
+    );
+    refill();
+    ensure!(
+        ask(&server, session, &password)?.is_some(),
+        "a session outlives its client's being turned away"
+    );
+    Ok(())
+}
