@@ -13,7 +13,7 @@ export OXKEEPER_BIN := $(BIN)
 SHELL := /bin/bash
 
 .PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos hostile
-.PHONY: kazoo c-client node-client go-client
+.PHONY: kazoo c-client node-client go-client kafka
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,10 @@ node-client: build  ## The Node client on SERVER
 go-client: build  ## The Go client on SERVER
 	@compat-tests/tools/deps go-client
 	@SERVER="$(SERVER)" compat-tests/clients/go/run
+
+kafka: build  ## One Kafka broker in ZooKeeper mode on SERVER, which is killed under load
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" compat-tests/clients/kafka/run
 
 chaos: build  ## 300 crashes under load, then damaged disks (SERVER=zookeeper: only the crashes)
 	@compat-tests/tools/deps test
