@@ -9,7 +9,7 @@ import java.util.concurrent.TimeUnit;
  * only named.
  */
 final class Checks {
-    private static final long PATIENCE_SECONDS = 120;
+    private static final long PATIENCE_SECONDS = 300;
 
     private int passed;
     private int failed;

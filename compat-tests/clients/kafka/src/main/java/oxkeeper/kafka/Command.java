@@ -14,7 +14,7 @@ final class Command {
     static final String ACLS = "kafka.admin.AclCommand";
     static final String REASSIGN = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
 
-    private static final long PATIENCE_SECONDS = 120;
+    private static final long PATIENCE_SECONDS = 300;
 
     private Command() {
     }
@@ -26,7 +26,8 @@ final class Command {
         command.addAll(List.of(args));
         Path output = Files.createTempFile("compat-kafka-command-", ".txt");
         try {
-            Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(output.toFile()).start();
+            ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
+            Process process = builder.redirectOutput(output.toFile()).start();
             boolean ended = process.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS);
             if (!ended) {
                 process.destroyForcibly().waitFor();

@@ -23,7 +23,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  */
 record Ledger(String topic, int partitions) {
     private static final int FRAME_BYTES = Long.BYTES + Integer.BYTES;
-    private static final long SILENCE_SECONDS = 60;
+    private static final long SILENCE_SECONDS = 180;
 
     ProducerRecord<byte[], byte[]> record(long number) {
         byte[] key = ByteBuffer.allocate(Long.BYTES).putLong(number).array();
@@ -47,12 +47,16 @@ record Ledger(String topic, int partitions) {
     /** The number of a record that came back whole; anything else fails. */
     static long number(ConsumerRecord<byte[], byte[]> record) {
         ByteBuffer value = ByteBuffer.wrap(record.value());
-        Checks.holds("record at " + record.partition() + ":" + record.offset() + " has a frame", value.limit() >= FRAME_BYTES);
-        Checks.equal("checksum at " + record.partition() + ":" + record.offset(), checksum(record.value()),
-                value.getInt(value.limit() - Integer.BYTES));
+        Checks.holds(place(record) + " has a frame", value.limit() >= FRAME_BYTES);
+        int found = value.getInt(value.limit() - Integer.BYTES);
+        Checks.equal("checksum of " + place(record), checksum(record.value()), found);
         long number = value.getLong(0);
         Checks.equal("key of record " + number, number, ByteBuffer.wrap(record.key()).getLong());
         return number;
+    }
+
+    private static String place(ConsumerRecord<byte[], byte[]> record) {
+        return "record at " + record.topic() + "-" + record.partition() + ":" + record.offset();
     }
 
     /** Reads the whole topic: it must hold the records 0 to `count` - 1 and nothing else. */
@@ -73,7 +77,7 @@ record Ledger(String topic, int partitions) {
             while (all.stream().anyMatch(p -> consumer.position(p) < ends.get(p))) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(500))) {
                     silent = System.nanoTime();
-                    Checks.equal("record at " + record.partition() + ":" + record.offset(), next[record.partition()], number(record));
+                    Checks.equal(place(record), next[record.partition()], number(record));
                     next[record.partition()] += partitions;
                 }
                 Checks.holds("records come within " + SILENCE_SECONDS + " s",

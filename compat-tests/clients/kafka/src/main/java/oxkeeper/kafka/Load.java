@@ -16,7 +16,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  */
 final class Load implements AutoCloseable {
     private static final int IN_FLIGHT_MAX = 500;
-    private static final int PAUSE_MICROS = 200;
+    private static final int PAUSE_MICROS = 500;
 
     private final Ledger ledger;
     private final Producer<byte[], byte[]> producer;
@@ -37,8 +37,10 @@ final class Load implements AutoCloseable {
         Map<String, Object> settings = new HashMap<>(client);
         settings.put("acks", "all");
         settings.put("enable.idempotence", "true");
-        settings.putIfAbsent("linger.ms", "5");
-        settings.putIfAbsent("batch.size", "65536");
+        settings.put("linger.ms", "5");
+        settings.put("batch.size", "65536");
+        settings.put("delivery.timeout.ms", "300000");
+        settings.put("max.block.ms", "300000");
         return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
     }
 

@@ -7,7 +7,6 @@ import static oxkeeper.kafka.Checks.until;
 
 import java.time.Duration;
 import java.util.Collection;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -24,8 +23,6 @@ import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
-import org.apache.kafka.clients.producer.Producer;
-import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.acl.AccessControlEntry;
@@ -34,9 +31,6 @@ import org.apache.kafka.common.acl.AclBindingFilter;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
-import org.apache.kafka.common.errors.AuthorizationException;
-import org.apache.kafka.common.errors.RecordTooLargeException;
-import org.apache.kafka.common.errors.SaslAuthenticationException;
 import org.apache.kafka.common.quota.ClientQuotaAlteration;
 import org.apache.kafka.common.quota.ClientQuotaEntity;
 import org.apache.kafka.common.quota.ClientQuotaFilter;
@@ -53,11 +47,13 @@ public final class OneBroker {
     private static final int KILLS = 5;
     private static final String ADMIN = "admin";
     private static final String GROUP = "readers";
+    /** A topic whose content nobody counts: it takes what shows that a setting works. */
+    private static final String SCRATCH = "scratch";
+    private static final ConfigResource BROKER = new ConfigResource(ConfigResource.Type.BROKER, "1");
 
     private final Checks checks = new Checks();
     private final Keeper keeper = new Keeper();
     private final String root = "/kafka-" + ProcessHandle.current().pid();
-    /** Topics whose content is counted. The third, by-command, takes what shows that a setting works. */
     private final Ledger orders = new Ledger("orders", 6);
     private final Ledger underway = new Ledger("underway", 3);
     private Registry registry;
@@ -76,7 +72,8 @@ public final class OneBroker {
         checks.check("a SCRAM user is created in ZooKeeper before any broker runs", this::prepare);
         checks.check("a broker starts and registers", this::startBroker);
         checks.check("topics are created and described", this::createTopics);
-        checks.check(RECORDS + " records are produced and consumed, none lost, none twice, in order", this::produceAndConsume);
+        checks.check(RECORDS + " records are produced and consumed, none lost, none twice, in order",
+                this::produceAndConsume);
         checks.check("topic configs are altered and take effect", this::alterTopicConfig);
         checks.check("broker configs are altered while it runs and take effect", this::alterBrokerConfig);
         checks.check("client quotas are altered", this::alterQuotas);
@@ -91,32 +88,22 @@ public final class OneBroker {
         } else {
             checks.check(kills, this::killServer);
         }
-        checks.check("the first records are still whole", () -> orders.verify(client(ADMIN), RECORDS));
+        checks.check("the first records are still whole", () -> orders.verify(client(), RECORDS));
         checks.check("a broker that stops leaves ZooKeeper at once", this::stopBroker);
         checks.end();
     }
 
-    /** The settings of a client with this identity; passwords follow from names. */
-    private Map<String, Object> client(String user) {
-        return client(user, password(user));
+    /** Somebody whose password follows from the name. */
+    private Principal user(String name) {
+        return new Principal(broker.hosts(), name, password(name));
     }
 
-    private Map<String, Object> client(String user, String password) {
-        Map<String, Object> settings = new HashMap<>();
-        settings.put("bootstrap.servers", broker.hosts());
-        settings.put("security.protocol", "SASL_PLAINTEXT");
-        settings.put("sasl.mechanism", "SCRAM-SHA-256");
-        settings.put("sasl.jaas.config", login(user, password));
-        return settings;
+    private Map<String, Object> client() {
+        return user(ADMIN).settings();
     }
 
     private static String password(String user) {
         return user + "-secret";
-    }
-
-    private static String login(String user, String password) {
-        return "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"" + user + "\" password=\""
-                + password + "\";";
     }
 
     private void prepare() throws Exception {
@@ -128,8 +115,9 @@ public final class OneBroker {
     }
 
     private void addUserByCommand(String user) throws Exception {
-        Command.run(Command.CONFIGS, "--zookeeper", keeper.hosts() + root, "--alter", "--entity-type", "users",
-                "--entity-name", user, "--add-config", "SCRAM-SHA-256=[iterations=4096,password=" + password(user) + "]");
+        Command.run(Command.CONFIGS, "--zookeeper", keeper.hosts() + root, "--alter",
+                "--entity-type", "users", "--entity-name", user,
+                "--add-config", "SCRAM-SHA-256=[iterations=4096,password=" + password(user) + "]");
     }
 
     private void startBroker() throws Exception {
@@ -137,7 +125,8 @@ public final class OneBroker {
                 "security.inter.broker.protocol", "SASL_PLAINTEXT",
                 "sasl.mechanism.inter.broker.protocol", "SCRAM-SHA-256",
                 "sasl.enabled.mechanisms", "SCRAM-SHA-256",
-                "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config", login(ADMIN, password(ADMIN)),
+                "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config",
+                        Principal.login(ADMIN, password(ADMIN)),
                 "authorizer.class.name", "kafka.security.authorizer.AclAuthorizer",
                 "super.users", "User:" + ADMIN,
                 "offsets.topic.replication.factor", "1",
@@ -145,7 +134,7 @@ public final class OneBroker {
                 "transaction.state.log.min.isr", "1"));
         broker.start();
         awaitBroker();
-        admin = Admin.create(client(ADMIN));
+        admin = Admin.create(client());
         equal("brokers that clients see", 1, admin.describeCluster().nodes().get().size());
     }
 
@@ -165,19 +154,20 @@ public final class OneBroker {
         admin.createTopics(List.of(new NewTopic(orders.topic(), orders.partitions(), (short) 1),
                 new NewTopic(underway.topic(), underway.partitions(), (short) 1))).all().get();
         Command.run(Command.TOPICS, "--bootstrap-server", broker.hosts(), "--command-config",
-                broker.clientFile(client(ADMIN)), "--create", "--topic", "by-command", "--partitions", "4",
+                broker.clientFile(client()), "--create", "--topic", SCRATCH, "--partitions", "4",
                 "--config", "retention.ms=3600000");
-        equal("topics", Set.of(orders.topic(), underway.topic(), "by-command"), admin.listTopics().names().get());
-        equal("partitions", 4, admin.describeTopics(List.of("by-command")).allTopicNames().get().get("by-command").partitions().size());
+        equal("topics", Set.of(orders.topic(), underway.topic(), SCRATCH), admin.listTopics().names().get());
+        equal("partitions", 4,
+                admin.describeTopics(List.of(SCRATCH)).allTopicNames().get().get(SCRATCH).partitions().size());
         failure("a topic is not created twice",
-                () -> admin.createTopics(List.of(new NewTopic("by-command", 1, (short) 1))).all().get());
+                () -> admin.createTopics(List.of(new NewTopic(SCRATCH, 1, (short) 1))).all().get());
         equal("topics in ZooKeeper", 3, registry.children(root + "/brokers/topics").size());
     }
 
     private void produceAndConsume() throws Exception {
-        Load.writeAll(orders, client(ADMIN), RECORDS);
-        orders.verify(client(ADMIN), RECORDS);
-        Map<String, Object> settings = client(ADMIN);
+        Load.writeAll(orders, client(), RECORDS);
+        orders.verify(client(), RECORDS);
+        Map<String, Object> settings = client();
         settings.put("group.id", GROUP);
         try (Consumer<byte[], byte[]> consumer = Ledger.consumer(settings)) {
             consumer.subscribe(List.of(orders.topic()));
@@ -202,7 +192,8 @@ public final class OneBroker {
     }
 
     private void alter(ConfigResource resource, OpType what, String key, String value) throws Exception {
-        admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry(key, value), what)))).all().get();
+        AlterConfigOp change = new AlterConfigOp(new ConfigEntry(key, value), what);
+        admin.incrementalAlterConfigs(Map.of(resource, List.of(change))).all().get();
     }
 
     private Config config(ConfigResource resource) throws Exception {
@@ -213,49 +204,35 @@ public final class OneBroker {
         return new ConfigResource(ConfigResource.Type.TOPIC, name);
     }
 
-    private void send(String user, String topic, int bytes) throws Exception {
-        Map<String, Object> settings = client(user);
-        try (Producer<byte[], byte[]> producer = Load.producer(settings)) {
-            producer.send(new ProducerRecord<>(topic, new byte[1], new byte[bytes])).get();
-        }
-    }
-
-    /** True when records of this size are taken, false when they are too large; anything else fails. */
-    private boolean takes(String topic, int bytes) throws Exception {
-        try {
-            send(ADMIN, topic, bytes);
-            return true;
-        } catch (java.util.concurrent.ExecutionException e) {
-            holds("only the size is refused: " + e.getCause(), e.getCause() instanceof RecordTooLargeException);
-            return false;
-        }
+    /** True when a record of this size is taken. */
+    private boolean fits(int bytes) throws Exception {
+        return user(ADMIN).fits(SCRATCH, bytes);
     }
 
     private void alterTopicConfig() throws Exception {
-        ConfigResource topic = topic("by-command");
+        ConfigResource topic = topic(SCRATCH);
         equal("config given at creation", "3600000", config(topic).get("retention.ms").value());
-        holds("5 kB are taken at first", takes("by-command", 5000));
+        holds("5 kB are taken at first", fits(5000));
         alter(topic, OpType.SET, "max.message.bytes", "1000");
-        until("5 kB are too large", () -> !takes("by-command", 5000));
+        until("5 kB are too large", () -> !fits(5000));
         equal("config described", "1000", config(topic).get("max.message.bytes").value());
         alter(topic, OpType.DELETE, "max.message.bytes", null);
-        until("5 kB are taken again", () -> takes("by-command", 5000));
+        until("5 kB are taken again", () -> fits(5000));
         alter(topic, OpType.APPEND, "cleanup.policy", "compact");
         until("a list is appended to", () -> "delete,compact".equals(config(topic).get("cleanup.policy").value()));
     }
 
     private void alterBrokerConfig() throws Exception {
-        ConfigResource one = new ConfigResource(ConfigResource.Type.BROKER, "1");
         ConfigResource all = new ConfigResource(ConfigResource.Type.BROKER, "");
-        alter(one, OpType.SET, "log.cleaner.threads", "2");
+        alter(BROKER, OpType.SET, "log.cleaner.threads", "2");
         until("the broker's own config is described", () -> {
-            ConfigEntry entry = config(one).get("log.cleaner.threads");
+            ConfigEntry entry = config(BROKER).get("log.cleaner.threads");
             return "2".equals(entry.value()) && entry.source() == ConfigEntry.ConfigSource.DYNAMIC_BROKER_CONFIG;
         });
         alter(all, OpType.SET, "message.max.bytes", "2000");
-        until("5 kB are too large by the default of all brokers", () -> !takes("by-command", 5000));
+        until("5 kB are too large by the default of all brokers", () -> !fits(5000));
         alter(all, OpType.DELETE, "message.max.bytes", null);
-        until("5 kB are taken again", () -> takes("by-command", 5000));
+        until("5 kB are taken again", () -> fits(5000));
     }
 
     private void alterQuotas() throws Exception {
@@ -271,29 +248,24 @@ public final class OneBroker {
                 new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), password))).all().get();
     }
 
-    /** True when this identity can log in; anything but a wrong password fails. */
-    private boolean logsIn(String user, String password) throws Exception {
-        try (Admin other = Admin.create(client(user, password))) {
-            other.describeCluster().nodes().get();
-            return true;
-        } catch (java.util.concurrent.ExecutionException e) {
-            holds("only the login is refused: " + e.getCause(), e.getCause() instanceof SaslAuthenticationException);
-            return false;
-        }
+    private Set<String> users() throws Exception {
+        return admin.describeUserScramCredentials().all().get().keySet();
     }
 
     private void alterUsers() throws Exception {
         for (String user : List.of("alice", "bob", "dave")) {
             upsert(user, password(user));
-            until(user + " logs in", () -> logsIn(user, password(user)));
+            until(user + " logs in", () -> user(user).logsIn());
         }
-        holds("a wrong password is refused", !logsIn("alice", "wrong"));
+        holds("a wrong password is refused", !new Principal(broker.hosts(), "alice", "wrong").logsIn());
+        Principal changed = new Principal(broker.hosts(), "dave", "changed");
         upsert("dave", "changed");
-        until("the new password is taken", () -> logsIn("dave", "changed"));
-        holds("the old one is not", !logsIn("dave", password("dave")));
-        admin.alterUserScramCredentials(List.of(new UserScramCredentialDeletion("dave", ScramMechanism.SCRAM_SHA_256))).all().get();
-        until("a deleted user is refused", () -> !logsIn("dave", "changed"));
-        equal("users", Set.of(ADMIN, "alice", "bob"), admin.describeUserScramCredentials().all().get().keySet());
+        until("the new password is taken", () -> changed.logsIn());
+        holds("the old one is not", !user("dave").logsIn());
+        admin.alterUserScramCredentials(List.of(
+                new UserScramCredentialDeletion("dave", ScramMechanism.SCRAM_SHA_256))).all().get();
+        until("a deleted user is refused", () -> !changed.logsIn());
+        equal("users", Set.of(ADMIN, "alice", "bob"), users());
     }
 
     private static AclBinding allow(String user, ResourceType type, String name, AclOperation operation) {
@@ -301,54 +273,43 @@ public final class OneBroker {
                 new AccessControlEntry("User:" + user, "*", operation, AclPermissionType.ALLOW));
     }
 
-    /** True when this identity may write to the topic; anything but a missing right fails. */
-    private boolean mayWrite(String user, String topic) throws Exception {
-        try {
-            send(user, topic, 10);
-            return true;
-        } catch (java.util.concurrent.ExecutionException e) {
-            holds("only the right is missing: " + e.getCause(), e.getCause() instanceof AuthorizationException);
-            return false;
-        }
-    }
-
     private void alterAcls() throws Exception {
-        holds("nobody writes without an ACL", !mayWrite("alice", "by-command"));
+        holds("nobody writes without an ACL", !user("alice").mayWrite(SCRATCH));
         // Idempotent producers need nothing else in this version: to write to a topic is enough.
         List<AclBinding> bindings = List.of(
-                allow("alice", ResourceType.TOPIC, "by-command", AclOperation.WRITE),
-                allow("alice", ResourceType.TOPIC, "by-command", AclOperation.READ),
+                allow("alice", ResourceType.TOPIC, SCRATCH, AclOperation.WRITE),
+                allow("alice", ResourceType.TOPIC, SCRATCH, AclOperation.READ),
                 allow("alice", ResourceType.GROUP, GROUP, AclOperation.READ),
-                allow("bob", ResourceType.TOPIC, "by-command", AclOperation.READ));
+                allow("bob", ResourceType.TOPIC, SCRATCH, AclOperation.READ));
         admin.createAcls(bindings).all().get();
-        until("who is allowed writes", () -> mayWrite("alice", "by-command"));
-        holds("who may only read does not", !mayWrite("bob", "by-command"));
+        until("who is allowed writes", () -> user("alice").mayWrite(SCRATCH));
+        holds("who may only read does not", !user("bob").mayWrite(SCRATCH));
         Collection<AclBinding> listed = admin.describeAcls(AclBindingFilter.ANY).values().get();
         equal("ACLs listed", Set.copyOf(bindings), Set.copyOf(listed));
         String table = Command.run(Command.ACLS, "--bootstrap-server", broker.hosts(), "--command-config",
-                broker.clientFile(client(ADMIN)), "--list", "--topic", "by-command");
+                broker.clientFile(client()), "--list", "--topic", SCRATCH);
         holds("the command lists them: " + table, table.contains("User:alice") && table.contains("User:bob"));
         admin.deleteAcls(List.of(bindings.get(0).toFilter())).all().get();
-        until("whose right is taken away does not write", () -> !mayWrite("alice", "by-command"));
+        until("whose right is taken away does not write", () -> !user("alice").mayWrite(SCRATCH));
         admin.createAcls(List.of(bindings.get(0))).all().get();
-        until("whose right is given back writes", () -> mayWrite("alice", "by-command"));
+        until("whose right is given back writes", () -> user("alice").mayWrite(SCRATCH));
     }
 
     /** Both commands leave a sequential znode, by whose watch the broker must hear of the change. */
     private void changeFromOutside() throws Exception {
         addUserByCommand("carol");
-        until("a user created in ZooKeeper logs in", () -> logsIn("carol", password("carol")));
+        until("a user created in ZooKeeper logs in", () -> user("carol").logsIn());
         Command.run(Command.ACLS, "--authorizer-properties", "zookeeper.connect=" + keeper.hosts() + root,
-                "--add", "--allow-principal", "User:carol", "--operation", "Write", "--topic", "by-command");
-        until("an ACL created in ZooKeeper allows", () -> mayWrite("carol", "by-command"));
+                "--add", "--allow-principal", "User:carol", "--operation", "Write", "--topic", SCRATCH);
+        until("an ACL created in ZooKeeper allows", () -> user("carol").mayWrite(SCRATCH));
     }
 
     private void deleteTopic() throws Exception {
         Ledger doomed = new Ledger("doomed", 2);
         for (int round = 1; round <= 2; round++) {
             admin.createTopics(List.of(new NewTopic(doomed.topic(), doomed.partitions(), (short) 1))).all().get();
-            Load.writeAll(doomed, client(ADMIN), 100L * round);
-            doomed.verify(client(ADMIN), 100L * round);
+            Load.writeAll(doomed, client(), 100L * round);
+            doomed.verify(client(), 100L * round);
             admin.deleteTopics(List.of(doomed.topic())).all().get();
             until("its znodes are gone", () -> !registry.exists(root + "/brokers/topics/doomed")
                     && !registry.exists(root + "/config/topics/doomed")
@@ -366,23 +327,23 @@ public final class OneBroker {
         holds("it has a session of its own", !before.equals(registry.hold(brokerPath())));
         equal("controllers so far", epoch + 1, registry.controllerEpoch(root));
         // A broker knows none until its controller has told it.
-        until("all topics are seen", () -> Set.of(orders.topic(), underway.topic(), "by-command")
+        until("all topics are seen", () -> Set.of(orders.topic(), underway.topic(), SCRATCH)
                 .equals(admin.listTopics().names().get()));
-        equal("topic config", "3600000", config(topic("by-command")).get("retention.ms").value());
-        equal("broker config", "2", config(new ConfigResource(ConfigResource.Type.BROKER, "1")).get("log.cleaner.threads").value());
+        equal("topic config", "3600000", config(topic(SCRATCH)).get("retention.ms").value());
+        equal("broker config", "2", config(BROKER).get("log.cleaner.threads").value());
         equal("quotas", 1, admin.describeClientQuotas(ClientQuotaFilter.all()).entities().get().size());
-        equal("users", Set.of(ADMIN, "alice", "bob", "carol"), admin.describeUserScramCredentials().all().get().keySet());
+        equal("users", Set.of(ADMIN, "alice", "bob", "carol"), users());
         equal("ACLs", 5, admin.describeAcls(AclBindingFilter.ANY).values().get().size());
-        holds("who was allowed writes", mayWrite("alice", "by-command"));
-        holds("who was not does not", !mayWrite("bob", "by-command"));
-        orders.verify(client(ADMIN), RECORDS);
+        holds("who was allowed writes", user("alice").mayWrite(SCRATCH));
+        holds("who was not does not", !user("bob").mayWrite(SCRATCH));
+        orders.verify(client(), RECORDS);
         equal("offsets committed", (long) RECORDS, committed());
     }
 
     private void killServer() throws Exception {
         Registry.Hold registered = registry.hold(brokerPath());
         Registry.Hold controller = registry.hold(root + "/controller");
-        try (Load load = new Load(underway, client(ADMIN))) {
+        try (Load load = new Load(underway, client())) {
             for (int kill = 1; kill <= KILLS; kill++) {
                 load.awaitMore(1000);
                 keeper.kill();
@@ -393,24 +354,24 @@ public final class OneBroker {
                 holds("no topic is created without ZooKeeper", !created.isDone());
                 keeper.start();
                 created.get();
-                equal("who holds the broker's registration after kill " + kill, registered, registry.hold(brokerPath()));
-                equal("who holds the controller's znode after kill " + kill, controller, registry.hold(root + "/controller"));
+                equal("who is registered after kill " + kill, registered, registry.hold(brokerPath()));
+                equal("who is controller after kill " + kill, controller, registry.hold(root + "/controller"));
                 // Through a watch that the broker had set before the kill.
-                alter(topic("by-command"), OpType.SET, "max.message.bytes", "1000");
-                until("the broker hears of a new config", () -> !takes("by-command", 5000));
-                alter(topic("by-command"), OpType.DELETE, "max.message.bytes", null);
-                until("the broker hears of its end", () -> takes("by-command", 5000));
+                alter(topic(SCRATCH), OpType.SET, "max.message.bytes", "1000");
+                until("the broker hears of a new config", () -> !fits(5000));
+                alter(topic(SCRATCH), OpType.DELETE, "max.message.bytes", null);
+                until("the broker hears of its end", () -> fits(5000));
                 Ledger fresh = new Ledger(topic.name(), 2);
-                Load.writeAll(fresh, client(ADMIN), 200);
-                fresh.verify(client(ADMIN), 200);
+                Load.writeAll(fresh, client(), 200);
+                fresh.verify(client(), 200);
             }
             load.awaitMore(1000);
-            underway.verify(client(ADMIN), load.end());
+            underway.verify(client(), load.end());
         }
         holds("the broker runs", broker.isAlive());
-        equal("users", Set.of(ADMIN, "alice", "bob", "carol"), admin.describeUserScramCredentials().all().get().keySet());
-        holds("who was allowed writes", mayWrite("alice", "by-command"));
-        holds("who was not does not", !mayWrite("bob", "by-command"));
+        equal("users", Set.of(ADMIN, "alice", "bob", "carol"), users());
+        holds("who was allowed writes", user("alice").mayWrite(SCRATCH));
+        holds("who was not does not", !user("bob").mayWrite(SCRATCH));
     }
 
     private void stopBroker() throws Exception {
@@ -418,6 +379,7 @@ public final class OneBroker {
         broker.stop();
         holds("its registration is gone", !registry.exists(brokerPath()));
         holds("there is no controller", !registry.exists(root + "/controller"));
+        registry.removeRoot(root);
         registry.close();
     }
 }

@@ -21,7 +21,7 @@ import java.util.stream.Stream;
 final class Program {
     private static final ConcurrentLinkedQueue<Program> ALL = new ConcurrentLinkedQueue<>();
     private static final int LOWEST_PORT = 12_000;
-    private static final int STOP_SECONDS = 90;
+    private static final int STOP_SECONDS = 180;
 
     static {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> ALL.forEach(Program::remove)));
@@ -68,7 +68,8 @@ final class Program {
     /** The last lines of its log that are not frames of stack traces. */
     String tail() {
         try {
-            List<String> lines = Files.readAllLines(dir.resolve("log")).stream().filter(l -> !l.startsWith("\tat ")).toList();
+            List<String> all = Files.readAllLines(dir.resolve("log"));
+            List<String> lines = all.stream().filter(line -> !line.startsWith("\tat ")).toList();
             return String.join("\n", lines.subList(Math.max(0, lines.size() - 40), lines.size()));
         } catch (IOException e) {
             return "no log: " + e;

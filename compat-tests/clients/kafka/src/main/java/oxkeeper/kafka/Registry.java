@@ -8,6 +8,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException;
+import org.apache.zookeeper.ZKUtil;
 import org.apache.zookeeper.ZooDefs.Ids;
 import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.data.Stat;
@@ -30,6 +31,11 @@ final class Registry implements AutoCloseable {
     /** Makes the root below which a cluster of Kafka lives. */
     void makeRoot(String path) throws Exception {
         patiently(() -> zk.create(path, new byte[0], Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT));
+    }
+
+    /** Removes it with all below it. */
+    void removeRoot(String path) throws Exception {
+        ZKUtil.deleteRecursive(zk, path, 500);
     }
 
     /** Who holds this ephemeral; null when there is none. */
