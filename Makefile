@@ -13,7 +13,7 @@ export OXKEEPER_BIN := $(BIN)
 SHELL := /bin/bash
 
 .PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos hostile
-.PHONY: kazoo c-client node-client go-client kafka kafka-cluster
+.PHONY: kazoo c-client node-client go-client kafka kafka-cluster patroni
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,10 @@ kafka: build  ## One Kafka broker in ZooKeeper mode on SERVER, which is killed u
 kafka-cluster: build  ## Three Kafka brokers on SERVER: controller killed, partitions moved, rolling restart
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" compat-tests/clients/kafka/run cluster
+
+patroni: build  ## Two PostgreSQL nodes under Patroni on SERVER: leader killed, server killed, switchover
+	@compat-tests/tools/deps patroni
+	@SERVER="$(SERVER)" compat-tests/clients/patroni/run
 
 chaos: build  ## 300 crashes under load, then damaged disks (SERVER=zookeeper: only the crashes)
 	@compat-tests/tools/deps test
