@@ -35,7 +35,7 @@ class Ledger:
             user="postgres",
             password=nodes[0].PASSWORD,
             dbname="postgres",
-            connect_timeout=3,
+            connect_timeout=30,
             target_session_attrs=session,
         )
         connection.autocommit = True

@@ -225,7 +225,8 @@ class Node:
             return {}
 
     def leads(self):
-        return self.state().get("role") in ("primary", "master") and self.state().get("state") == "running"
+        state = self.state()
+        return state.get("role") in ("primary", "master") and state.get("state") == "running"
 
 
 def readable_copy(directory):

@@ -165,7 +165,8 @@ class Suite:
             self.ledger.await_more(200)
             self.await_replica()
         assert self.holds() == before, f"held before: {before}, now: {self.holds()}"
-        assert self.leader() is leader and leader.leads()
+        assert self.leader() is leader
+        until("the leader serves", leader.leads)
         self.ledger.verify(leader)
 
     def fail_over(self):

@@ -28,6 +28,8 @@ record Principal(String hosts, String user, String password) {
         Map<String, Object> settings = new HashMap<>();
         settings.put("bootstrap.servers", hosts);
         settings.put("default.api.timeout.ms", "300000");
+        // A request that takes long is not sent again: the first may have done what was asked.
+        settings.put("request.timeout.ms", "120000");
         settings.put("security.protocol", "SASL_PLAINTEXT");
         settings.put("sasl.mechanism", "SCRAM-SHA-256");
         settings.put("sasl.jaas.config", login(user, password));

@@ -79,6 +79,8 @@ public final class ThreeBrokers {
         Map<String, Object> settings = new HashMap<>();
         settings.put("bootstrap.servers", String.join(",", brokers.stream().map(Broker::hosts).toList()));
         settings.put("default.api.timeout.ms", "300000");
+        // A request that takes long is not sent again: the first may have done what was asked.
+        settings.put("request.timeout.ms", "120000");
         return settings;
     }
 
