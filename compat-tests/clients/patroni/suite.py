@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -244,6 +245,8 @@ class Suite:
 
 
 def main():
+    # Also when it is told to end, it takes what it started with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     # The suite's own client tells of every try to connect.
     logging.disable(logging.CRITICAL)
     directory = tempfile.mkdtemp(prefix="compat-patroni-")
