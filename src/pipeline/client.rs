@@ -208,6 +208,7 @@ impl Client {
             if served >= RUN_REQUESTS_MAX || self.wire.len() >= RUN_BYTES_MAX {
                 break Step::More;
             }
+            let is_new = self.head.is_none();
             let head = match self.next_head() {
                 Ok(Some(head)) => head,
                 Ok(None) if self.has_reads_waiting() => break Step::Blocked,
@@ -231,7 +232,11 @@ impl Client {
             match self.serve(state, head) {
                 Served::Done => {}
                 Served::Stays(head, mut step) => {
-                    if let Step::Warm(missing) = &mut step {
+                    // Once for each head: where memory is so short that what is loaded for those
+                    // behind it pushes out what it needs itself, it must get on all the same.
+                    if let Step::Warm(missing) = &mut step
+                        && is_new
+                    {
                         self.look_ahead(state, missing);
                     }
                     self.head = Some(Box::new(head));
