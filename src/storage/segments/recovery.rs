@@ -39,6 +39,8 @@ pub(super) struct Found {
     used: Vec<(Arc<Segment>, Opening)>,
     /// Those behind them, made ready and not written to.
     fresh: VecDeque<Segment>,
+    /// The newest segment has lost its first frame; what was made ready behind it must not be used.
+    is_broken: bool,
     /// Left behind by a purge that did not get far.
     purged: Vec<PathBuf>,
     spares: Vec<PathBuf>,
@@ -142,6 +144,7 @@ impl Found {
             strict,
             used: Vec::new(),
             fresh: VecDeque::new(),
+            is_broken: false,
             purged: Vec::new(),
             spares: listed.spares,
         };
@@ -160,10 +163,13 @@ impl Found {
                     return Err(error);
                 }
                 warn!(%error, "the log was not synced; its end is lost");
-                self.spares.push(segment::retire(&segment.path)?);
-                return Ok(());
+                self.is_broken = true;
             }
-            self.fresh.push_back(segment);
+            if self.is_broken {
+                self.spares.push(segment::retire(&segment.path)?);
+            } else {
+                self.fresh.push_back(segment);
+            }
             return Ok(());
         };
         let mut opening = None;

@@ -13,6 +13,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Advice;
+use tracing::debug;
+
 use crate::storage::StorageError;
 use crate::storage::format::Format;
 use crate::storage::rocks::{io_error, sync_dir};
@@ -145,12 +148,18 @@ fn try_prepare(
         fill(&file, bytes).map_err(failed("fill segment"))?;
     }
     let bytes = file.metadata().map_err(failed("measure segment"))?.len();
-    let salt = RandomState::new().hash_one(sequence) as u32 | 1;
+    let [.., a, b, c, d] = RandomState::new().hash_one(sequence).to_le_bytes();
+    let salt = u32::from_le_bytes([a | 1, b, c, d]);
     let mut page = [0; PAGE_BYTES as usize];
     page[..HEADER_BYTES].copy_from_slice(&encode(store, sequence, salt, bytes));
     file.write_all_at(&page, 0)
         .and_then(|()| file.sync_all())
         .map_err(failed("write header of segment"))?;
+    // Nothing of it need stay in memory: it is written in whole pages. And what is cached in large
+    // pieces would be counted as written in large pieces.
+    if let Err(error) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed) {
+        debug!(%error, "a segment's zeros stay cached");
+    }
     let path = path_of(dir, sequence);
     fs::rename(spare, &path).map_err(failed("name segment"))?;
     sync_dir(dir)?;

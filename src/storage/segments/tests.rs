@@ -400,6 +400,18 @@ fn without_syncs_a_lost_end_is_cut_off_and_stays_so() {
     let found = all(&open(dir.path()));
     assert_eq!(found.len(), 6);
     assert_eq!(found[5], entry(2, 5, 100));
+    // And the same of a segment's first frame.
+    let log = open(dir.path());
+    for index in 6..10 {
+        append(&log, vec![entry(2, index, 100)]);
+    }
+    drop(log);
+    overwrite(&segment::path_of(dir.path(), 2), PAGE_BYTES, &[0; 20]);
+    let log = open(dir.path());
+    assert_eq!(log.ends().last, Some(at(1, 4)));
+    append(&log, vec![entry(3, 5, 100)]);
+    drop(log);
+    assert_eq!(all(&open(dir.path()))[5], entry(3, 5, 100));
 }
 
 #[test]

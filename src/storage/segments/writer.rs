@@ -277,6 +277,13 @@ impl Writer {
 
     fn next_segment(&mut self, shared: &Shared) -> Result<(), StorageError> {
         let next = self.spares.take()?;
+        if let Some(last) = self.segments.back()
+            && !self.force_sync
+        {
+            // At least the segments that are not written to any more are whole after a crash.
+            let synced = last.file.sync_data();
+            synced.map_err(|source| io_error("sync", &last.path, source))?;
+        }
         self.sealed = self.segments.back().map(|last| Sealed {
             end: self.offset,
             stretches: shared.state.read().index.of(last),
@@ -309,10 +316,16 @@ impl Writer {
             let path = segment.path.clone();
             move |source| io_error(doing, &path, source)
         };
-        segment
-            .file
-            .write_all_at(&self.buffer, self.offset - begins as u64)
-            .map_err(failed("write"))?;
+        // The last page goes by itself: the next frame writes it again, and pages that were written
+        // together are cached, and counted as written, together.
+        let at = self.offset - begins as u64;
+        let (whole, last) = self.buffer.split_at(self.buffer.len() - page);
+        if !whole.is_empty() {
+            let written = segment.file.write_all_at(whole, at);
+            written.map_err(failed("write"))?;
+        }
+        let written = segment.file.write_all_at(last, at + whole.len() as u64);
+        written.map_err(failed("write"))?;
         if self.force_sync {
             segment.file.sync_data().map_err(failed("sync"))?;
         }
