@@ -80,6 +80,12 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// Indexes continue the log. Never blocks on the disk.
     fn append(&self, entries: Vec<LogEntry>, durable: Durable);
 
+    /// The same, but the calling thread writes what is queued, unless another one does already:
+    /// for whoever has nothing to do before it is durable. Often called back when this returns.
+    fn append_here(&self, entries: Vec<LogEntry>, durable: Durable) {
+        self.append(entries, durable);
+    }
+
     /// Queues the vote behind all earlier appends; durable when `durable` is called.
     fn save_vote(&self, vote: Bytes, durable: Durable);
 

@@ -352,6 +352,19 @@ impl Shared {
         }
     }
 
+    /// Does on this thread what the log's thread would be woken for. If the writer is held, its
+    /// holder looks for more before it rests.
+    fn write_here(&self) {
+        let Some(mut writer) = self.writer.try_lock() else {
+            return;
+        };
+        self.write_next(&mut writer);
+        drop(writer);
+        if !self.queue.lock().jobs.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
     /// Writes what has gathered, if anything has, and calls back. The writer is held until all
     /// are called, so that calls come in order.
     fn write_next(&self, writer: &mut Writer) {
@@ -442,6 +455,17 @@ impl Log for SegmentLog {
             state.append(number, entries)
         }) {
             self.shared.wake.notify_one();
+        }
+    }
+
+    fn append_here(&self, entries: Vec<LogEntry>, durable: Durable) {
+        let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
+        self.shared.counters.appended(bytes as u64);
+        let write = Write::Append(entries.clone());
+        if self.queue(write, durable, |state, number| {
+            state.append(number, entries)
+        }) {
+            self.shared.write_here();
         }
     }
 
