@@ -31,8 +31,9 @@ pub(super) fn seal(out: &mut [u8], segment: &Segment, offset: u64) -> Result<(),
     let length = out.len().saturating_sub(HEADER_BYTES);
     let length = u32::try_from(length).map_err(|_| too_long())?;
     let (crc, rest) = out.split_first_chunk_mut::<4>().ok_or_else(too_long)?;
-    rest[..4].copy_from_slice(&length.to_le_bytes());
-    rest[4..8].copy_from_slice(&segment.salt.to_le_bytes());
+    let (written_length, behind) = rest.split_first_chunk_mut::<4>().ok_or_else(too_long)?;
+    *written_length = length.to_le_bytes();
+    *behind.first_chunk_mut().ok_or_else(too_long)? = segment.salt.to_le_bytes();
     *crc = checksum(segment, offset, rest).to_le_bytes();
     Ok(())
 }
@@ -95,7 +96,7 @@ impl<'a> Frames<'a> {
         let Some(frame) = self.look(whole)? else {
             return Ok(None);
         };
-        if checksum(self.segment, self.offset, &frame[4..]) != number(0) {
+        if checksum(self.segment, self.offset, &frame.slice(4..)) != number(0) {
             return Ok(None);
         }
         self.offset += whole;

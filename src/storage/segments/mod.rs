@@ -98,23 +98,24 @@ struct Failed {
 
 impl Failed {
     fn of(error: &StorageError, dir: &Path) -> Self {
-        match error {
-            StorageError::Io {
-                doing,
-                path,
-                source,
-            } => Self {
+        if let StorageError::Io {
+            doing,
+            path,
+            source,
+        } = error
+        {
+            return Self {
                 doing,
                 path: path.clone(),
                 code: source.raw_os_error(),
                 words: source.to_string(),
-            },
-            error => Self {
-                doing: "write the log in",
-                path: dir.to_owned(),
-                code: None,
-                words: error.to_string(),
-            },
+            };
+        }
+        Self {
+            doing: "write the log in",
+            path: dir.to_owned(),
+            code: None,
+            words: error.to_string(),
         }
     }
 

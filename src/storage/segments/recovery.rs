@@ -200,14 +200,12 @@ impl Found {
             let purged = self.used.drain(..=gap);
             self.purged = purged.map(|(segment, _)| segment.path.clone()).collect();
         }
-        let mut next = self.used.last().map_or(1, |(last, _)| last.sequence + 1);
-        for segment in &self.fresh {
-            if segment.sequence != next {
-                return Err(missing(&self.dir, next));
-            }
-            next += 1;
+        let next = self.used.last().map_or(1, |(last, _)| last.sequence + 1);
+        let mut fresh = (next..).zip(&self.fresh);
+        match fresh.find(|(next, segment)| segment.sequence != *next) {
+            Some((next, _)) => Err(missing(&self.dir, next)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn read(&self) -> Result<Read, StorageError> {

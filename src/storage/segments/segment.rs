@@ -21,7 +21,9 @@ use crate::storage::format::Format;
 use crate::storage::rocks::{io_error, sync_dir};
 
 /// A segment is written in whole pages: the system never has to read one to change a part of it.
-pub(super) const PAGE_BYTES: u64 = 4096;
+pub(super) const PAGE_BYTES: u64 = PAGE as u64;
+/// The same, of memory.
+pub(super) const PAGE: usize = 4096;
 /// Ending of a segment's file name.
 const IN_USE: &str = "segment";
 /// Ending of the names of files that were purged or are being filled.
@@ -150,7 +152,7 @@ fn try_prepare(
     let bytes = file.metadata().map_err(failed("measure segment"))?.len();
     let [.., a, b, c, d] = RandomState::new().hash_one(sequence).to_le_bytes();
     let salt = u32::from_le_bytes([a | 1, b, c, d]);
-    let mut page = [0; PAGE_BYTES as usize];
+    let mut page = [0; PAGE];
     page[..HEADER_BYTES].copy_from_slice(&encode(store, sequence, salt, bytes));
     file.write_all_at(&page, 0)
         .and_then(|()| file.sync_all())
@@ -177,7 +179,7 @@ fn fill(file: &File, bytes: u64) -> std::io::Result<()> {
     let mut at = 0;
     while at < bytes {
         let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
-        let piece = &zeros[..left.min(FILL_BYTES)];
+        let piece = zeros.get(..left).unwrap_or(&zeros);
         file.write_all_at(piece, at)?;
         file.sync_data()?;
         at += piece.len() as u64;

@@ -15,7 +15,7 @@ use super::Shared;
 use super::edit::{self, Contents, Opening, Sealed};
 use super::frame;
 use super::high_water::HighWater;
-use super::segment::{End, PAGE_BYTES, Segment};
+use super::segment::{End, PAGE, PAGE_BYTES, Segment};
 use super::spares::Spares;
 use crate::state::LogPosition;
 use crate::storage::rocks::io_error;
@@ -309,9 +309,8 @@ impl Writer {
             frame::seal(frame, &segment, self.offset)?;
         }
         let end = self.buffer.len();
-        let page = PAGE_BYTES as usize;
         // Whole pages, so that the system need not read what lies behind the frame.
-        self.buffer.resize(end.next_multiple_of(page), 0);
+        self.buffer.resize(end.next_multiple_of(PAGE), 0);
         let failed = |doing| {
             let path = segment.path.clone();
             move |source| io_error(doing, &path, source)
@@ -319,7 +318,7 @@ impl Writer {
         // The last page goes by itself: the next frame writes it again, and pages that were written
         // together are cached, and counted as written, together.
         let at = self.offset - begins as u64;
-        let (whole, last) = self.buffer.split_at(self.buffer.len() - page);
+        let (whole, last) = self.buffer.split_at(self.buffer.len() - PAGE);
         if !whole.is_empty() {
             let written = segment.file.write_all_at(whole, at);
             written.map_err(failed("write"))?;
@@ -338,7 +337,7 @@ impl Writer {
         }
         self.offset += (end - begins) as u64;
         self.is_fresh = false;
-        self.begins = end % page;
+        self.begins = end % PAGE;
         self.buffer.truncate(end);
         self.buffer.drain(..end - self.begins);
         self.buffer.shrink_to(BUFFER_BYTES_KEPT);
