@@ -35,6 +35,9 @@ pub enum StartError {
     /// A setting that openraft refuses.
     #[error("check the timing of the ensemble")]
     Timing(#[from] openraft::ConfigError),
+    /// The system has no thread for it.
+    #[error("start the thread of the ensemble")]
+    Thread(#[source] std::io::Error),
     /// A new log that does not take its first entry.
     #[error("write the first membership")]
     Initialize(#[source] Box<dyn std::error::Error + Send + Sync>),

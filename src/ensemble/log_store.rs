@@ -26,20 +26,33 @@ use super::raft::{Entry, LogId, Types, Vote, log_id, position};
 /// Bytes of entries read at once, for apply and for a follower; openraft itself only counts them.
 const READ_BYTES_MAX: usize = 2 << 20;
 
+/// Appends up to this size are written by the core's own thread, if it may wait: two hand-overs
+/// cost more than what could be done meanwhile. Above, the next batch is encoded while the log's
+/// thread writes.
+const WRITTEN_HERE_BYTES_MAX: usize = 16 << 10;
+
 /// See the head of the file. Clones read the same log.
 #[derive(Clone, Debug)]
 pub(super) struct LogStore {
     log: Arc<dyn Log>,
     progress: Arc<Progress>,
     pressure: Arc<Pressure>,
+    may_wait: bool,
 }
 
 impl LogStore {
-    pub(super) fn new(log: Arc<dyn Log>, progress: Arc<Progress>, pressure: Arc<Pressure>) -> Self {
+    /// `may_wait`: appends may wait for the disk on the task of openraft's core (`home.rs`).
+    pub(super) fn new(
+        log: Arc<dyn Log>,
+        progress: Arc<Progress>,
+        pressure: Arc<Pressure>,
+        may_wait: bool,
+    ) -> Self {
         Self {
             log,
             progress,
             pressure,
+            may_wait,
         }
     }
 
@@ -201,11 +214,16 @@ impl RaftLogStorage<Types> for LogStore {
         };
         let entries: Vec<LogEntry> = entries.into_iter().map(encode).collect();
         let last = entries.last().map(|entry| entry.position.index);
+        let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
         let progress = Arc::clone(&self.progress);
         let durable = Box::new(move |result: Result<(), StorageError>| {
             callback.io_completed(result.map_err(|e| progress.fail(Failure::Storage(e))));
         });
-        self.log.append(entries, durable);
+        if self.may_wait && bytes <= WRITTEN_HERE_BYTES_MAX {
+            self.log.append_here(entries, durable);
+        } else {
+            self.log.append(entries, durable);
+        }
         if let Some(last) = last {
             self.pressure.appended(last, self.log.appended_bytes());
         }

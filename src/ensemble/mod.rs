@@ -14,6 +14,9 @@
 //! by no other way. A batch stays in the queue until the replicated cursor of this origin has
 //! passed it; whatever happened to it before then, it is sent again and takes effect once (I5).
 //!
+//! All between the queue and the `Sink` runs on one thread if this server is the only voter
+//! (`home.rs`), so a lone write wakes two threads: that one, and its connection's.
+//!
 //! Only this room knows openraft. Its defaults are not safe for us: `config.rs` sets what must be
 //! set. A standalone server is an ensemble of one voter and takes the same path (I7). Servers
 //! beyond the first one need the network of `peer.rs`, which refuses as yet.
@@ -26,6 +29,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod format;
+mod home;
 mod log_store;
 mod machine;
 mod peer;
@@ -59,6 +63,7 @@ pub use queue::QueueReport;
 pub use role::Role;
 
 use barrier::Barrier;
+use home::Home;
 use progress::Progress;
 use queue::Queue;
 use raft::Raft;
@@ -116,6 +121,7 @@ pub struct Ensemble {
     barrier: Barrier,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    home: Home,
 }
 
 impl Ensemble {
@@ -225,6 +231,7 @@ impl Ensemble {
         if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
             tracing::warn!(%error, "log was not closed in order");
         }
+        self.home.leave().await;
     }
 }
 

@@ -18,6 +18,7 @@ use super::batcher;
 use super::checkpoint::{self, Pressure};
 use super::config::Config;
 use super::error::{Failure, StartError};
+use super::home::Home;
 use super::log_store::LogStore;
 use super::machine::Machine;
 use super::peer::NoPeers;
@@ -25,6 +26,24 @@ use super::progress::Progress;
 use super::queue::Queue;
 use super::raft::{Fatal, Raft};
 use super::role::{self, Role};
+
+/// The parts of the room before they are home.
+struct Parts {
+    config: Config,
+    log: Arc<dyn Log>,
+    progress: Arc<Progress>,
+    queue: Arc<Queue>,
+    pressure: Arc<Pressure>,
+    machine: Machine,
+}
+
+/// The parts that run.
+struct Tasks {
+    raft: Raft,
+    roles: watch::Receiver<Role>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
 
 /// See [`Ensemble::start`].
 pub(super) async fn start(
@@ -36,18 +55,11 @@ pub(super) async fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<Ensemble, StartError> {
     config.validate()?;
-    let raft_config = Arc::new(config.raft()?);
     let origin = origin(&config, &log, &*clock).await?;
     let progress = Arc::new(Progress::new(replica.read().applied()));
     let rules = *replica.read().config();
     let queue = Arc::new(Queue::new(origin, &config, clock, rules));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
-
-    let log_store = LogStore::new(
-        Arc::clone(&log),
-        Arc::clone(&progress),
-        Arc::clone(&pressure),
-    );
     let machine = Machine::new(
         origin,
         replica,
@@ -56,32 +68,21 @@ pub(super) async fn start(
         Arc::clone(&queue),
         Arc::clone(&progress),
     );
-    // Replays the log up to what was known to be committed.
-    let raft = Raft::new(config.server.0, raft_config, NoPeers, log_store, machine)
-        .await
-        .map_err(|fatal| failed(&progress, fatal))?;
-
-    let stopping = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let (role_sender, roles) = watch::channel(Role::Follower { leader: None });
-    tasks.spawn(role::watch(
-        raft.clone(),
-        role_sender,
-        Arc::clone(&queue),
-        Arc::clone(&progress),
-        stopping.clone(),
-    ));
-    tasks.spawn(batcher::run(
-        Arc::clone(&queue),
-        raft.clone(),
-        stopping.clone(),
-    ));
-    tasks.spawn(checkpoint::run(
-        raft.clone(),
+    let home = Home::new(&config)?;
+    let parts = Parts {
+        config: config.clone(),
+        log: Arc::clone(&log),
+        progress: Arc::clone(&progress),
+        queue: Arc::clone(&queue),
         pressure,
-        Arc::clone(&progress),
-        stopping.clone(),
-    ));
+        machine,
+    };
+    let Tasks {
+        raft,
+        roles,
+        tasks,
+        stopping,
+    } = home.run(parts.spawn()).await?;
 
     let ensemble = Ensemble {
         origin,
@@ -93,11 +94,60 @@ pub(super) async fn start(
         barrier: Barrier::default(),
         tasks,
         stopping,
+        home,
     };
     join(&config, &ensemble).await?;
     serve(&ensemble).await?;
     tracing::info!(role = %ensemble.role(), applied = ?ensemble.progress.applied(), "serving");
     Ok(ensemble)
+}
+
+impl Parts {
+    /// Starts openraft, which replays the log up to what was known to be committed, and the tasks
+    /// around it.
+    async fn spawn(self) -> Result<Tasks, StartError> {
+        let Self {
+            config,
+            log,
+            progress,
+            queue,
+            pressure,
+            machine,
+        } = self;
+        let log_store = LogStore::new(
+            log,
+            Arc::clone(&progress),
+            Arc::clone(&pressure),
+            Home::is_one_thread(&config),
+        );
+        let raft_config = Arc::new(config.raft()?);
+        let raft = Raft::new(config.server.0, raft_config, NoPeers, log_store, machine)
+            .await
+            .map_err(|fatal| failed(&progress, fatal))?;
+        let stopping = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (role_sender, roles) = watch::channel(Role::Follower { leader: None });
+        tasks.spawn(role::watch(
+            raft.clone(),
+            role_sender,
+            Arc::clone(&queue),
+            Arc::clone(&progress),
+            stopping.clone(),
+        ));
+        tasks.spawn(batcher::run(queue, raft.clone(), stopping.clone()));
+        tasks.spawn(checkpoint::run(
+            raft.clone(),
+            pressure,
+            progress,
+            stopping.clone(),
+        ));
+        Ok(Tasks {
+            raft,
+            roles,
+            tasks,
+            stopping,
+        })
+    }
 }
 
 /// The name under which this process proposes: a new incarnation at each start.

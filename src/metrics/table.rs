@@ -152,7 +152,7 @@ pub static TABLE: &[Metric] = &[
     read_gauge("znode_cache_bytes", "znodes and names in the cache").bytes(),
     read_gauge("block_cache_bytes", "blocks of the tree in memory").bytes(),
     read_gauge("tree_memtable_bytes", "changes of the tree that are not flushed").bytes(),
-    read_gauge("log_memtable_bytes", "entries of the log in memory").bytes(),
+    read_gauge("log_tail_bytes", "entries of the log in memory").bytes(),
     gauge("auth_failed_count", "credentials of clients that were refused"),
     set(Kind::GaugeSet, "quota_count_limit_per_namespace", "limit of znodes under a quota"),
     set(Kind::GaugeSet, "quota_bytes_limit_per_namespace", "limit of bytes under a quota"),

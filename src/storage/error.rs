@@ -47,6 +47,16 @@ pub enum StorageError {
         /// Newest version that this program knows.
         known: u32,
     },
+    /// An older program wrote it, in a way that is no longer read.
+    #[error("{path} has format {found}, this program knows {oldest} and later: start empty")]
+    OlderFormat {
+        /// Directory of the database.
+        path: PathBuf,
+        /// Version found.
+        found: u32,
+        /// Oldest version that this program knows.
+        oldest: u32,
+    },
     /// A genuine ZooKeeper's data lies here and has not been imported.
     #[error(
         "{path} holds the data of an Apache ZooKeeper: starting empty beside it would hide it. \
@@ -59,11 +69,11 @@ pub enum StorageError {
     /// Another process has the directory open.
     #[error("{path} is in use by another process")]
     InUse {
-        /// Directory of the database.
+        /// Directory of the log or the tree.
         path: PathBuf,
-        /// RocksDB's words.
+        /// What was said when it was to be locked.
         #[source]
-        source: rocksdb::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// One of the two databases is gone or has lost what it acknowledged.
     #[error("{path}: {why}; refusing to go on with incomplete data, restore it or start empty")]

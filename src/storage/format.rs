@@ -5,18 +5,18 @@ use std::path::Path;
 
 use super::StorageError;
 
-/// Versions of the layout of the two databases: families, keys, and what they mean together.
+/// Versions of the layout of log and tree: files, families, keys, and what they mean together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u32)]
 pub enum Format {
-    /// 2026-11, first format: `log` with entries and meta; `tree` with nodes, acls, sessions,
-    /// ephemerals, reap, quota and meta.
-    V1 = 1,
+    /// 2026-11, first that is read: `log` in segments; `tree` a RocksDB with nodes, acls,
+    /// sessions, ephemerals, reap, quota and meta. Before it, never released, `log` was a RocksDB.
+    V2 = 2,
 }
 
 impl Format {
     /// What this program writes.
-    pub const NEWEST: Self = Self::V1;
+    pub const NEWEST: Self = Self::V2;
 
     /// The number on disk.
     pub fn number(self) -> u32 {
@@ -29,7 +29,12 @@ impl Format {
     /// A newer program wrote it, or no version of this one.
     pub fn from_disk(number: u32, path: &Path) -> Result<Self, StorageError> {
         match number {
-            1 => Ok(Self::V1),
+            2 => Ok(Self::V2),
+            1 => Err(StorageError::OlderFormat {
+                path: path.to_owned(),
+                found: 1,
+                oldest: Self::V2.number(),
+            }),
             0 => Err(StorageError::Corrupt {
                 what: "format version",
                 path: path.to_owned(),

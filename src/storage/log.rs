@@ -29,6 +29,49 @@ pub struct LogEnds {
     pub last: Option<LogPosition>,
 }
 
+impl LogEnds {
+    /// The index behind the last entry, 0 in an empty log.
+    pub(super) fn next(&self) -> u64 {
+        self.last.map_or(0, |last| last.index + 1)
+    }
+
+    /// Entries behind `last` go, all if `None`.
+    pub(super) fn truncate_after(&mut self, last: Option<LogPosition>) {
+        let from = last.map_or(0, |last| last.index + 1);
+        if self.last.is_some_and(|at| at.index >= from) {
+            self.last = last.max(self.purged);
+        }
+    }
+
+    /// Entries up to `upto` go, which may lie beyond the last one.
+    pub(super) fn purge(&mut self, upto: LogPosition) {
+        self.purged = Some(upto);
+        if self.last.is_none_or(|last| last.index <= upto.index) {
+            self.last = Some(upto);
+        }
+    }
+
+    /// Whether `entries` continue the log.
+    ///
+    /// # Errors
+    /// The first one that does not.
+    pub(super) fn check(&self, entries: &[LogEntry]) -> Result<(), StorageError> {
+        let mut expected = self.last.map(|last| last.index + 1);
+        for entry in entries {
+            let found = entry.position.index;
+            let expected_now = expected.unwrap_or(found);
+            if found != expected_now {
+                return Err(StorageError::Gap {
+                    expected: expected_now,
+                    found,
+                });
+            }
+            expected = Some(found + 1);
+        }
+        Ok(())
+    }
+}
+
 /// A durable log, the vote and the committed position. reference/openraft.md section 2.
 ///
 /// One writer thread drains one queue of appends and votes: one sync per group, no timer.
@@ -36,6 +79,12 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// Queues entries; they are readable when this returns, durable when `durable` is called.
     /// Indexes continue the log. Never blocks on the disk.
     fn append(&self, entries: Vec<LogEntry>, durable: Durable);
+
+    /// The same, but the calling thread writes what is queued, unless another one does already:
+    /// for whoever has nothing to do before it is durable. Often called back when this returns.
+    fn append_here(&self, entries: Vec<LogEntry>, durable: Durable) {
+        self.append(entries, durable);
+    }
 
     /// Queues the vote behind all earlier appends; durable when `durable` is called.
     fn save_vote(&self, vote: Bytes, durable: Durable);

@@ -1,9 +1,9 @@
 //! The disk: the Raft log, the tree, and checkpoints of the tree (DESIGN 3).
 //!
-//! Three doors: [`Log`], [`Snapshots`], and the tree, which implements `state::Store`. Two RocksDB
-//! databases per server: `log` is synced by one writer thread; `tree` has no write-ahead log, since
-//! the Raft log is its redo log: each of its batches holds the changes *and* the applied position,
-//! so that a crash leaves a state that is some exact prefix of the log.
+//! Three doors: [`Log`], [`Snapshots`], and the tree, which implements `state::Store`. The log
+//! lies in files of its own and is synced, once per group of writes; the tree is a RocksDB without a
+//! write-ahead log, since the Raft log is its redo log: each of its batches holds the changes *and*
+//! the applied position, so that a crash leaves a state that is some exact prefix of the log.
 //!
 //! This room does not know: openraft, what an entry means, who reads.
 
@@ -13,6 +13,7 @@ mod format;
 mod log;
 pub mod memory;
 mod rocks;
+mod segments;
 mod snapshots;
 mod stats;
 #[cfg(test)]

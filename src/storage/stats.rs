@@ -56,7 +56,7 @@ pub struct StorageStats {
     /// Changes of the tree that are not flushed, bytes.
     pub tree_memtable_bytes: u64,
     /// The log's entries in memory, bytes.
-    pub log_memtable_bytes: u64,
+    pub log_tail_bytes: u64,
     /// Synced groups since the start.
     pub syncs: u64,
     /// Time spent in them, microseconds.

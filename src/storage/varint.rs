@@ -101,10 +101,15 @@ impl<'a> Cursor<'a> {
 
     /// What [`put_bytes`] wrote.
     pub(super) fn bytes(&mut self, field: &'static str) -> Result<Bytes, Malformed> {
+        self.slice(field).map(Bytes::copy_from_slice)
+    }
+
+    /// What [`put_bytes`] wrote, without a copy.
+    pub(super) fn slice(&mut self, field: &'static str) -> Result<&'a [u8], Malformed> {
         let length = self.u64(field)?;
         let rest = self.record.len() - self.offset;
         match usize::try_from(length) {
-            Ok(length) if length <= rest => self.take(length, field).map(Bytes::copy_from_slice),
+            Ok(length) if length <= rest => self.take(length, field),
             Ok(_) | Err(_) => Err(self.malformed(field, "longer than the record")),
         }
     }

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use self::check::Checker;
 use self::dump::Dump;
@@ -458,19 +458,26 @@ impl Control {
     }
 }
 
-/// The newest write-ahead log of our Raft log.
+/// The segment of our Raft log that was written to last. Behind it lies one made ready for later,
+/// with nothing but its header, a page.
 pub fn newest_log(data: &Path) -> Result<PathBuf> {
+    const HEADER_BYTES: usize = 4096;
     let dir = data.join("oxkeeper").join("log");
     let mut logs = Vec::new();
     for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|it| it == "log") {
+        if path.extension().is_some_and(|it| it == "segment") {
             logs.push(path);
         }
     }
     logs.sort();
-    logs.pop()
-        .with_context(|| format!("no .log in {}", dir.display()))
+    while let Some(path) = logs.pop() {
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        if bytes.iter().skip(HEADER_BYTES).any(|byte| *byte != 0) {
+            return Ok(path);
+        }
+    }
+    bail!("no written segment in {}", dir.display())
 }
 
 /// Copies a directory with all that is in it.

@@ -156,7 +156,7 @@ impl Figures {
         self.whole("znode_cache_bytes", storage.cache_bytes);
         self.whole("block_cache_bytes", storage.block_cache_bytes);
         self.whole("tree_memtable_bytes", storage.tree_memtable_bytes);
-        self.whole("log_memtable_bytes", storage.log_memtable_bytes);
+        self.whole("log_tail_bytes", storage.log_tail_bytes);
         self.whole("log_syncs_total", storage.syncs);
         self.whole("log_appended_bytes_total", storage.appended_bytes);
         let micros = std::time::Duration::from_micros(storage.sync_us_sum);

@@ -37,7 +37,7 @@ fn adapters(
         Config::default(),
     ));
     let pressure = Arc::new(Pressure::new(u64::MAX, u64::MAX, 0, 0));
-    let log_store = LogStore::new(log, Arc::clone(&progress), pressure);
+    let log_store = LogStore::new(log, Arc::clone(&progress), pressure, true);
     let sink = Arc::new(Silence);
     let machine = Machine::new(origin, replica, sink, snapshots, queue, progress);
     (log_store, machine)

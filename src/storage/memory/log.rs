@@ -163,19 +163,7 @@ impl Inner {
         let Edit::Append(entries) = edit else {
             return None;
         };
-        let mut expected = self.visible.ends.last.map(|last| last.index + 1);
-        for entry in entries {
-            let found = entry.position.index;
-            let expected_now = expected.unwrap_or(found);
-            if found != expected_now {
-                return Some(StorageError::Gap {
-                    expected: expected_now,
-                    found,
-                });
-            }
-            expected = Some(found + 1);
-        }
-        None
+        self.visible.ends.check(entries).err()
     }
 }
 
@@ -192,16 +180,11 @@ impl Contents {
             Edit::TruncateAfter(last) => {
                 let from = last.map_or(0, |last| last.index + 1);
                 self.entries.split_off(&from);
-                if self.ends.last.is_some_and(|at| at.index >= from) {
-                    self.ends.last = (*last).max(self.ends.purged);
-                }
+                self.ends.truncate_after(*last);
             }
             Edit::Purge(upto) => {
                 self.entries = self.entries.split_off(&(upto.index + 1));
-                self.ends.purged = Some(*upto);
-                if self.ends.last.is_none_or(|last| last.index <= upto.index) {
-                    self.ends.last = Some(*upto);
-                }
+                self.ends.purge(*upto);
             }
             Edit::Incarnation(number) => self.incarnation = *number,
         }

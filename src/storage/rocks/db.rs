@@ -202,7 +202,10 @@ fn open_error(path: &Path, source: rocksdb::Error) -> StorageError {
     let message: &str = source.as_ref();
     let path = path.to_owned();
     if source.kind() == ErrorKind::IOError && message.contains("lock") {
-        return StorageError::InUse { path, source };
+        return StorageError::InUse {
+            path,
+            source: Box::new(source),
+        };
     }
     StorageError::Rocks {
         doing: "open database",

@@ -1,4 +1,4 @@
-//! The keyspace of the two databases: which column families there are and how their keys look.
+//! The keyspace of the tree's database: which column families there are and how their keys look.
 //!
 //! A znode's key is its depth (two bytes, big-endian) and its path. So the children of `/a/b` are
 //! one contiguous range, depth 3 with the prefix `/a/b/`, in byte order of their names; and all
@@ -51,27 +51,14 @@ impl Family {
     }
 }
 
-/// Column family of the database `log`: index (8 bytes, big-endian) to entry.
-pub(super) const ENTRIES: &str = "entries";
-/// Column family of the database `log`: the keys of [`meta`].
-pub(super) const LOG_META: &str = "meta";
-
-/// Keys of the `meta` families.
+/// Keys of the `meta` family.
 pub(super) mod meta {
-    /// Both: the format version.
+    /// The format version.
     pub(in super::super) const FORMAT: &[u8] = b"format";
-    /// Both: the random id that says which log and tree belong together.
+    /// The random id that says which log and tree belong together.
     pub(in super::super) const STORE: &[u8] = b"store";
-    /// Tree: the small rest of the state.
+    /// The small rest of the state.
     pub(in super::super) const STATE: &[u8] = b"state";
-    /// Log: the vote, as the ensemble encodes it.
-    pub(in super::super) const VOTE: &[u8] = b"vote";
-    /// Log: the committed position, as the ensemble encodes it.
-    pub(in super::super) const COMMITTED: &[u8] = b"committed";
-    /// Log: the last purged position.
-    pub(in super::super) const PURGED: &[u8] = b"purged";
-    /// Log: the number of the last start.
-    pub(in super::super) const INCARNATION: &[u8] = b"incarnation";
 }
 
 /// Depths above this share a key range; listings there look for a second slash.

@@ -1,7 +1,7 @@
-//! The stores on RocksDB.
+//! The tree on RocksDB.
 //!
-//! `open` is here because the two databases are only worth something together: each holds the
-//! random id of the store, and positions must fit.
+//! `open` is here because tree and log are only worth something together: each holds the random id
+//! of the store, and positions must fit.
 
 mod cache;
 mod checkpoints;
@@ -10,7 +10,6 @@ mod encode;
 mod gather;
 mod keys;
 mod loads;
-mod log;
 mod marks;
 mod options;
 mod recent;
@@ -26,23 +25,24 @@ use std::sync::Arc;
 use rocksdb::WriteBatch;
 use tracing::warn;
 
-use self::checkpoints::{RocksSnapshots, io_error, sync_dir};
+use self::checkpoints::RocksSnapshots;
+pub(super) use self::checkpoints::{io_error, sync_dir};
 use self::db::Database;
 use self::gather::Gather;
-use self::keys::{Family, LOG_META, meta};
-use self::log::RocksLog;
+use self::keys::{Family, meta};
 use self::options::Split;
 use self::tree::{RocksTree, read_meta};
 use super::format::{Format, refuse_foreign};
+use super::segments::{self, SegmentLog};
 use super::stats::bytes_below;
 use super::varint::Cursor;
 use super::{Config, Log, LogEnds, StorageError, StorageStats};
 use crate::state::LogPosition;
 
-/// The three doors on RocksDB, and what they count.
+/// The three doors, and what they count.
 #[derive(Debug)]
 pub(super) struct RocksStores {
-    pub(super) log: Arc<RocksLog>,
+    pub(super) log: Arc<SegmentLog>,
     pub(super) tree: Arc<RocksTree>,
     pub(super) snapshots: Arc<RocksSnapshots>,
     layout: Layout,
@@ -73,7 +73,8 @@ impl RocksStores {
             snapshots: config.data_dir.join(OURS).join("snapshots"),
             log: config.log_dir.join(OURS).join("log"),
         };
-        let there = (holds_database(&layout.tree), holds_database(&layout.log));
+        let holds_log = segments::holds_log(&layout.log)? || holds_database(&layout.log);
+        let there = (holds_database(&layout.tree), holds_log);
         if let (false, true) = there {
             return Err(lost_tree(&layout));
         }
@@ -81,25 +82,14 @@ impl RocksStores {
         let split = Split::of(config);
         let tree_options = options::tree(split);
         let tree = Database::open(&layout.tree, &tree_options.db, tree_options.families)?;
-        let id = identify(&tree, Family::Meta.name(), None)?;
+        let id = identify(&tree)?;
         let tree_meta = read_meta(&tree)?;
         if let (true, false) = there
             && let Some(applied) = tree_meta.applied
         {
             return Err(lost_log(&layout, applied));
         }
-        let (log_options, log_families) = options::log(split);
-        let log = Database::open(&layout.log, &log_options, log_families)?;
-        if identify(&log, LOG_META, Some(id))? != id {
-            return Err(StorageError::Lost {
-                path: layout.log,
-                why: format!(
-                    "this log belongs to another tree than {}",
-                    layout.tree.display()
-                ),
-            });
-        }
-        let log = RocksLog::start(log, config, split)?;
+        let log = SegmentLog::open(&layout.log, id, config)?;
         check_positions(config, &layout, tree_meta.applied, &log)?;
         let tree = Arc::new(tree);
         let gather = Arc::new(Gather::new(Arc::clone(&tree)));
@@ -153,9 +143,9 @@ fn create_dirs(config: &Config, layout: &Layout) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Reads the format version and the store's id, or writes them into a new database: `id`, or a
-/// random one.
-fn identify(db: &Database, family: &'static str, id: Option<u64>) -> Result<u64, StorageError> {
+/// Reads the format version and the store's id, or writes them, a random one, into a new database.
+fn identify(db: &Database) -> Result<u64, StorageError> {
+    let family = Family::Meta.name();
     let number = |key, what: &'static str| -> Result<Option<u64>, StorageError> {
         let Some(value) = db.value(family, key)? else {
             return Ok(None);
@@ -179,7 +169,7 @@ fn identify(db: &Database, family: &'static str, id: Option<u64>) -> Result<u64,
         (None, Some(_)) => Err(unidentified(db)),
         (None, None) if db.raw().latest_sequence_number() > 0 => Err(unidentified(db)),
         (None, None) => {
-            let id = id.unwrap_or_else(|| RandomState::new().hash_one(OURS));
+            let id = RandomState::new().hash_one(OURS);
             let mut batch = WriteBatch::default();
             let handle = db.family(family)?;
             let format = u64::from(Format::NEWEST.number());
@@ -210,7 +200,7 @@ fn check_positions(
     config: &Config,
     layout: &Layout,
     applied: Option<LogPosition>,
-    log: &RocksLog,
+    log: &SegmentLog,
 ) -> Result<(), StorageError> {
     let LogEnds { purged, last } = log.ends();
     if let Some(purged) = purged

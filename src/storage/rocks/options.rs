@@ -6,18 +6,17 @@
 //! | cache                    | 3/8   | decoded znodes, absences, names of children               |
 //! | block cache              | 1/4   | blocks, filters, indexes; the tree's memtables are charged|
 //! | of it: tree's memtables  | 1/8   | changes since the last flush                              |
-//! | log's memtable           | 1/8   | entries since the last purge, at most                     |
-//! | not given to anything    | 1/4   | fragmentation, iterators, compactions, open table readers |
+//! | not given to anything    | 3/8   | fragmentation, iterators, compactions, open table readers,|
+//! |                          |       | the log's tail (4 MB)                                     |
 
 use std::thread;
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
-    DBRecoveryMode, InfoLogger, LogLevel, Options, ReadOptions, ReadTier, WriteBufferManager,
-    WriteOptions,
+    InfoLogger, LogLevel, Options, ReadOptions, ReadTier, WriteBufferManager, WriteOptions,
 };
 
-use super::keys::{ENTRIES, Family, LOG_META};
+use super::keys::Family;
 use crate::storage::Config;
 
 /// How the memory is divided, in bytes.
@@ -29,8 +28,6 @@ pub(in crate::storage) struct Split {
     pub blocks: usize,
     /// The part of `blocks` that the tree's memtables may take before they are flushed.
     pub tree_memtables: usize,
-    /// The log's memtable.
-    pub log_memtable: usize,
 }
 
 /// Less than this does not work; smaller settings are raised to it.
@@ -41,16 +38,10 @@ impl Split {
     pub(in crate::storage) fn of(config: &Config) -> Self {
         let memory = config.memory_bytes.max(MEMORY_BYTES_MIN);
         let part = |eighths: u64| usize::try_from(memory / 8 * eighths).unwrap_or(usize::MAX);
-        // Room for what is appended while the tree is flushed and before the log is purged.
-        let log_wanted = config
-            .log_bytes_before_flush
-            .saturating_add(config.log_bytes_before_flush / 4);
-        let log_wanted = usize::try_from(log_wanted).unwrap_or(usize::MAX);
         Self {
             cache: part(3),
             blocks: part(2),
             tree_memtables: part(1),
-            log_memtable: log_wanted.clamp(1 << 20, part(1)),
         }
     }
 }
@@ -121,30 +112,7 @@ fn family_options(family: Family, blocks: &Cache, split: Split) -> Options {
     options
 }
 
-/// Options of the database `log` and its families.
-pub(super) fn log(split: Split) -> (Options, Vec<ColumnFamilyDescriptor>) {
-    let mut db = shared();
-    // A write that was cut short by a crash is dropped; anything else that is wrong is an error.
-    // The default takes any damaged record for the end and drops what was acknowledged behind it.
-    db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    // Closed write-ahead logs are listed with their sizes, so that a missing or short one is seen.
-    db.set_track_and_verify_wals_in_manifest(true);
-    let mut entries = Options::default();
-    // The memtable is the log's tail in memory: it is purged before it is flushed.
-    entries.set_write_buffer_size(split.log_memtable);
-    entries.set_arena_block_size(256 << 10);
-    entries.set_compression_type(DBCompressionType::Lz4);
-    let mut meta = Options::default();
-    meta.set_write_buffer_size(1 << 20);
-    meta.set_arena_block_size(16 << 10);
-    let families = vec![
-        ColumnFamilyDescriptor::new(ENTRIES, entries),
-        ColumnFamilyDescriptor::new(LOG_META, meta),
-    ];
-    (db, families)
-}
-
-/// What both databases want.
+/// What the database as a whole wants.
 fn shared() -> Options {
     let mut db = Options::default();
     db.create_if_missing(true);
@@ -189,13 +157,6 @@ pub(super) fn checkpoint() -> (Options, Vec<ColumnFamilyDescriptor>) {
 pub(super) fn unlogged() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.disable_wal(true);
-    options
-}
-
-/// For the log's groups.
-pub(super) fn logged(sync: bool) -> WriteOptions {
-    let mut options = WriteOptions::default();
-    options.set_sync(sync);
     options
 }
 

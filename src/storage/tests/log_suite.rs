@@ -8,6 +8,7 @@ on_both! {
     starts_empty
     reads_what_it_appends
     calls_back_in_order
+    writes_on_the_callers_thread
     keeps_all_over_a_restart
     truncates
     replaces_what_was_truncated
@@ -78,6 +79,36 @@ fn calls_back_in_order(disk: &dyn Disk) {
         told.iter().collect::<Vec<_>>(),
         (0..500).collect::<Vec<_>>()
     );
+}
+
+fn writes_on_the_callers_thread(disk: &dyn Disk) {
+    let doors = disk.open();
+    let (tell, told) = mpsc::channel();
+    for index in 0..300 {
+        let tell = tell.clone();
+        let done = Box::new(move |result: Result<(), StorageError>| {
+            result.unwrap();
+            tell.send(index).unwrap();
+        });
+        let entries = vec![entry(1, index)];
+        if index % 3 == 0 {
+            doors.log.append(entries, done);
+        } else {
+            doors.log.append_here(entries, done);
+        }
+    }
+    drop(tell);
+    assert_eq!(
+        told.iter().collect::<Vec<_>>(),
+        (0..300).collect::<Vec<_>>()
+    );
+    let refused = wait(|done| doors.log.append_here(vec![entry(1, 301)], done));
+    assert!(
+        matches!(refused, Err(StorageError::Gap { .. })),
+        "{refused:?}"
+    );
+    drop(doors);
+    assert_eq!(disk.open().log.ends().last, Some(at(1, 299)));
 }
 
 fn keeps_all_over_a_restart(disk: &dyn Disk) {

@@ -36,24 +36,47 @@ fn a_directory_in_use_is_refused() {
     assert!(matches!(refused, StorageError::InUse { .. }), "{refused}");
 }
 
+fn set_format_of_tree(disk: &RocksDisk, number: u32) {
+    let path = disk.path("tree");
+    let families = DB::list_cf(&Options::default(), &path).unwrap();
+    let db = DB::open_cf(&Options::default(), &path, families).unwrap();
+    let meta = db.cf_handle("meta").unwrap();
+    db.put_cf(meta, "format", u64::from(number).to_be_bytes())
+        .unwrap();
+}
+
+/// Bytes 8 to 12 of a segment are its format, 40 to 44 the checksum of its header.
+fn set_format_of_log(disk: &RocksDisk, number: u32) {
+    let path = disk.path("log").join("0000000000000001.segment");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..12].copy_from_slice(&number.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..40]);
+    bytes[40..44].copy_from_slice(&crc.to_le_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
 #[test]
-fn a_newer_format_is_refused() {
-    for below in ["tree", "log"] {
+fn other_formats_are_refused() {
+    for (below, set) in [
+        ("tree", set_format_of_tree as fn(&RocksDisk, u32)),
+        ("log", set_format_of_log),
+    ] {
         let disk = RocksDisk::new();
         drop(disk.open());
-        let path = disk.path(below);
-        let families = DB::list_cf(&Options::default(), &path).unwrap();
-        let db = DB::open_cf(&Options::default(), &path, families).unwrap();
-        let newer = u64::from(Format::NEWEST.number()) + 1;
-        db.put_cf(db.cf_handle("meta").unwrap(), "format", newer.to_be_bytes())
-            .unwrap();
-        drop(db);
+        let newest = Format::NEWEST.number();
+        set(&disk, newest + 1);
         let refused = disk.try_open().unwrap_err();
         let StorageError::NewerFormat { path, found, known } = &refused else {
             panic!("{refused}");
         };
-        assert!(path.ends_with(below));
-        assert_eq!((*found, *known), (2, 1));
+        assert!(path.starts_with(disk.path(below)));
+        assert_eq!((*found, *known), (newest + 1, newest));
+        set(&disk, 1);
+        let refused = disk.try_open().unwrap_err();
+        assert!(
+            matches!(&refused, StorageError::OlderFormat { path, found: 1, .. } if path.starts_with(disk.path(below))),
+            "{refused}"
+        );
     }
 }
 
@@ -135,6 +158,6 @@ fn figures_are_told() {
     assert_eq!(stats.syncs, 1);
     assert_eq!(stats.grouped_writes, 1);
     assert_eq!(stats.cache_entries, 1);
-    assert!(stats.appended_bytes > 0 && stats.cache_bytes > 0 && stats.log_memtable_bytes > 0);
+    assert!(stats.appended_bytes > 0 && stats.cache_bytes > 0 && stats.log_tail_bytes > 0);
     assert!(stats.data_dir_bytes > stats.log_dir_bytes && stats.log_dir_bytes > 0);
 }

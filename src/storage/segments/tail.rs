@@ -54,9 +54,14 @@ impl Tail {
         }
     }
 
-    /// Index of the first entry here: those before it are in the database. `None` if all are.
+    /// Index of the first entry here: those before it are in the segments. `None` if all are.
     pub(super) fn first(&self) -> Option<u64> {
         self.entries.front().map(|(_, entry)| entry.position.index)
+    }
+
+    /// What it holds, with what that costs.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The entries from `index` on.
