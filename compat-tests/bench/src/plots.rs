@@ -270,7 +270,8 @@ fn panel(area: &Area<'_>, round: &Series, frame: &Frame) -> Result<()> {
         .x_label_area_size(46)
         .y_label_area_size(84)
         .build_cartesian_2d(
-            0.0..frame.seconds,
+            // On the right there is room for the legend.
+            0.0..frame.seconds * 1.11,
             Ticks::log(frame.ms.clone(), decades(&frame.ms)),
         )
         .map_err(failed)?;
@@ -306,17 +307,7 @@ fn panel(area: &Area<'_>, round: &Series, frame: &Frame) -> Result<()> {
             .label(name)
             .legend(move |at| key(at, colour));
     }
-    // Where the curves are not.
-    let last = spreads(round, P999).into_iter().rev().take(10);
-    let high = last
-        .map(|(_, (middle, ..))| middle / 1000.0)
-        .fold(0.0, f64::max);
-    let legend_at = if high > (frame.ms.start * frame.ms.end).sqrt() {
-        SeriesLabelPosition::LowerRight
-    } else {
-        SeriesLabelPosition::UpperRight
-    };
-    legend(&mut chart, legend_at)
+    legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
 fn resident(sweep: &Sweep, path: &Path) -> Result<()> {
