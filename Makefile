@@ -106,7 +106,7 @@ bench: build  ## Our server beside the genuine ZooKeeper; BENCH="--quick", names
 	@mkdir -p "$(CACHE)/bench"
 	@$(CARGO) run --release --locked --quiet -p bench -- --out "$(CACHE)/bench/results.json" $(BENCH)
 
-bench-sweeps: build  ## Record what the pictures show (about an hour; BENCH=--quick: two minutes)
+bench-sweeps: build  ## Record what the pictures show (at most 70 minutes; BENCH=--quick: some)
 	@compat-tests/tools/deps test
 	@mkdir -p "$(CACHE)/bench"
 	@$(CARGO) run --release --locked --quiet -p bench -- --out "$(CACHE)/bench/results.json" sweep $(BENCH)

@@ -1,9 +1,8 @@
 //! Latency over time, while checkpoints are taken: 2,000 requests/s by a schedule, 90 % reads, over a
 //! tree of half a million znodes.
 //!
-//! The question is what a client notices of a checkpoint. What counts as during one: from
-//! [`BEFORE`] its begin to [`AFTER`] its end, since its writes to disk may linger. All the rest is
-//! steady.
+//! The question is what a client notices of a checkpoint. What counts as during one: from 100 ms
+//! before its begin to 1 s after its end, since its writes to disk may linger. All the rest is steady.
 
 use std::time::{Duration, Instant};
 
