@@ -14,6 +14,7 @@ SHELL := /bin/bash
 
 .PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos hostile
 .PHONY: kazoo c-client node-client go-client kafka kafka-cluster patroni
+.PHONY: bench-sweeps bench-plots bench-table
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -104,6 +105,17 @@ bench: build  ## Our server beside the genuine ZooKeeper; BENCH="--quick", names
 	@compat-tests/tools/deps test
 	@mkdir -p "$(CACHE)/bench"
 	@$(CARGO) run --release --locked --quiet -p bench -- --out "$(CACHE)/bench/results.json" $(BENCH)
+
+bench-sweeps: build  ## Record what the pictures show (at most 70 minutes; BENCH=--quick: some)
+	@compat-tests/tools/deps test
+	@mkdir -p "$(CACHE)/bench"
+	@$(CARGO) run --release --locked --quiet -p bench -- --out "$(CACHE)/bench/results.json" sweep $(BENCH)
+
+bench-plots: deps  ## Draw docs/*.svg from what bench-sweeps recorded
+	@$(CARGO) run --release --locked --quiet -p bench -- plots --from "$(CACHE)/bench" --to docs
+
+bench-table: deps  ## The README's table, in Markdown, from what bench recorded
+	@$(CARGO) run --release --locked --quiet -p bench -- table --from "$(CACHE)/bench/results.json"
 
 differences:  ## Every deliberate difference from ZooKeeper, as the code marks it
 	@grep -rn --include='*.rs' -A3 'zk-differs:' src jute/src | sed -E 's/^([^:-]+)[:-]([0-9]+)[:-] *\/\/[\/!]? ?/\1:\2 /'

@@ -251,6 +251,11 @@ impl Server {
         self.dir.as_ref().map(|dir| dir.path().join("data"))
     }
 
+    /// Where its output goes; an external server's is unknown.
+    pub fn log_file(&self) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.path().join("log"))
+    }
+
     /// Starts a stopped one and does not wait until it serves.
     ///
     /// # Errors

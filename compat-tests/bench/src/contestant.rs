@@ -1,6 +1,7 @@
 //! One of the two servers: started, filled and warmed up, measured.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -33,11 +34,19 @@ impl Contestant {
     /// # Errors
     /// It does not start.
     pub fn start(kind: Kind) -> Result<Self> {
+        Self::start_with(kind, |options| options)
+    }
+
+    /// Starts one whose settings `change` changes.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_with(kind: Kind, change: impl FnOnce(Options) -> Options) -> Result<Self> {
         let options = Options::default()
             .config("forceSync", "yes")
             .config("preAllocSize", "65536")
             .java(["-Xmx4g"]);
-        let server = Server::start(kind, options)?;
+        let server = Server::start(kind, change(options))?;
         Ok(Self { server, parents: 0 })
     }
 
@@ -57,6 +66,15 @@ impl Contestant {
     /// It does not run.
     pub fn pid(&self) -> Result<u32> {
         self.server.pid().context("the server does not run")
+    }
+
+    /// Its log and the directory of its data.
+    ///
+    /// # Errors
+    /// Somebody else's server: they are unknown.
+    pub fn files(&self) -> Result<(PathBuf, PathBuf)> {
+        let files = self.server.log_file().zip(self.server.data_dir());
+        files.context("where the server keeps its files is unknown")
     }
 
     /// Creates the hot znodes and lets the server do all kinds of work for `time` (a JVM compiles

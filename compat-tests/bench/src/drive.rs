@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::fleet::{Came, Fleet};
 use crate::histogram::Histogram;
@@ -91,11 +91,39 @@ pub fn open_loop(
     fleet: &mut Fleet,
     per_second: u32,
     time: Duration,
-    mut load: impl Load,
+    load: impl Load,
 ) -> Result<Run> {
+    let mut latency = Histogram::default();
+    let begin = Instant::now();
+    paced(fleet, per_second, time, load, |_, took| {
+        latency.record(took.as_nanos() as u64);
+    })?;
+    Ok(Run {
+        requests: latency.count(),
+        took: begin.elapsed(),
+        latency,
+    })
+}
+
+/// As [`open_loop`]; `record` is told of each reply when its request was due and how long it took.
+///
+/// # Errors
+/// As [`closed_loop`].
+pub fn paced(
+    fleet: &mut Fleet,
+    per_second: u32,
+    time: Duration,
+    mut load: impl Load,
+    mut record: impl FnMut(Instant, Duration),
+) -> Result<()> {
     // The kernel wakes a sleeper up to 50 us late unless told otherwise.
     drop(std::fs::write("/proc/self/timerslack_ns", "1"));
-    let mut latency = Histogram::default();
+    let mut count = |_, came| {
+        if let Came::Reply { since } = came {
+            record(since, since.elapsed());
+        }
+        Ok(())
+    };
     let gap = Duration::from_secs(1) / per_second;
     let begin = Instant::now();
     let end = begin + time;
@@ -109,21 +137,10 @@ pub fn open_loop(
             link = (link + 1) % fleet.sessions();
             due += gap;
         }
-        fleet.turn(Some(due), |_, came| count(&mut latency, came))?;
+        fleet.turn(Some(due), &mut count)?;
     }
     while fleet.in_flight() > 0 {
-        fleet.turn(None, |_, came| count(&mut latency, came))?;
-    }
-    Ok(Run {
-        requests: latency.count(),
-        took: begin.elapsed(),
-        latency,
-    })
-}
-
-fn count(latency: &mut Histogram, came: Came) -> Result<()> {
-    if let Came::Reply { since } = came {
-        latency.record(since.elapsed().as_nanos() as u64);
+        fleet.turn(None, &mut count)?;
     }
     Ok(())
 }
@@ -135,27 +152,55 @@ fn count(latency: &mut Histogram, came: Came) -> Result<()> {
 pub fn fill(
     fleet: &mut Fleet,
     depth: usize,
-    paths: impl Iterator<Item = String>,
+    mut paths: impl ExactSizeIterator<Item = String>,
     encode: fn(&mut Vec<u8>, i32, &str),
 ) -> Result<()> {
-    let mut paths = paths.peekable();
-    for link in 0..fleet.sessions() {
-        for path in paths.by_ref().take(depth) {
-            fleet.push(link, Instant::now(), |xid, out| encode(out, xid, &path));
+    let count = paths.len();
+    send_all(fleet, depth, count, None, |_, xid, out| {
+        if let Some(path) = paths.next() {
+            encode(out, xid, &path);
         }
+    })
+}
+
+/// Sends `count` requests, spread over the sessions, `depth` in flight each, and waits for all
+/// replies. `encode` is told the number of the request, which grow by one.
+///
+/// # Errors
+/// As [`closed_loop`]; also when `deadline` has passed.
+pub fn send_all(
+    fleet: &mut Fleet,
+    depth: usize,
+    count: usize,
+    deadline: Option<Instant>,
+    mut encode: impl FnMut(usize, i32, &mut Vec<u8>),
+) -> Result<()> {
+    let mut sent = 0;
+    let mut send = |fleet: &mut Fleet, link: usize, most: usize| {
+        for _ in 0..most.min(count - sent) {
+            fleet.push(link, Instant::now(), |xid, out| encode(sent, xid, out));
+            sent += 1;
+        }
+        sent
+    };
+    let mut done = 0;
+    for link in 0..fleet.sessions() {
+        done = send(fleet, link, depth);
         fleet.flush(link)?;
     }
-    while paths.peek().is_some() {
+    while done < count {
+        ensure!(
+            deadline.is_none_or(|deadline| Instant::now() < deadline),
+            "not done in time: {done} of {count} requests"
+        );
         let mut answered = 0;
         fleet.turn_by_link(None, |fleet, link, came| {
             if came.is_some() {
                 answered += 1;
-                return Ok(());
+            } else {
+                done = send(fleet, link, answered);
+                answered = 0;
             }
-            for path in paths.by_ref().take(answered) {
-                fleet.push(link, Instant::now(), |xid, out| encode(out, xid, &path));
-            }
-            answered = 0;
             Ok(())
         })?;
     }

@@ -9,7 +9,9 @@
 //! - [`scenario`]: what is measured;
 //! - [`contestant`]: a server, its warm-up and its counters ([`process`]);
 //! - [`fleet`], [`drive`], [`wire`], [`histogram`]: the client;
-//! - [`measure`], [`table`]: figures, and the table with the targets.
+//! - [`measure`], [`table`]: figures, and the table with the targets;
+//! - [`readme`]: the same in the rows of the README;
+//! - [`sweep`]: figures over a range, recorded; [`plots`]: the pictures of them.
 #![allow(
     clippy::indexing_slicing,
     clippy::expect_used,
@@ -25,7 +27,10 @@ pub mod drive;
 pub mod fleet;
 pub mod histogram;
 pub mod measure;
+pub mod plots;
 pub mod process;
+pub mod readme;
 pub mod scenario;
+pub mod sweep;
 pub mod table;
 pub mod wire;

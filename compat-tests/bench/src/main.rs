@@ -1,4 +1,5 @@
-//! `bench`: runs the scenarios on both servers and prints the table. See the library's docs.
+//! `bench`: runs scenarios and sweeps on both servers, records and prints what it saw; draws the
+//! pictures and prints the README's table from what was recorded. See the library's docs.
 #![allow(
     clippy::indexing_slicing,
     clippy::disallowed_types,
@@ -6,24 +7,32 @@
 )]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use compat_tests::server::Kind;
 use compat_tests::suite::say;
 
 use bench::contestant::Contestant;
 use bench::measure::Measure;
 use bench::scenario::{SCENARIOS, Scale, Scenario};
+use bench::sweep::{Kept, Request, SWEEPS};
 use bench::table::{self, Pairs};
+use bench::{plots, readme};
 
 #[derive(Debug, Parser)]
-#[command(about = "Our server beside the genuine ZooKeeper; OXKEEPER_BIN names our binary")]
+#[command(
+    about = "Our server beside the genuine ZooKeeper; OXKEEPER_BIN names our binary",
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
-    /// Only these scenarios, or those whose names contain these words.
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Only these scenarios and sweeps, or those whose names contain these words; with none, all
+    /// scenarios and no sweep ("sweep" for all sweeps).
     only: Vec<String>,
     /// Everything shorter and smaller: about two minutes.
     #[arg(long)]
@@ -40,12 +49,32 @@ struct Arguments {
     /// Only this server: oxkeeper or zookeeper (for a profile; no ratios then).
     #[arg(long, value_parser = compat_tests::settings::parse_kind)]
     server: Option<Kind>,
-    /// Where all figures go, as JSON.
+    /// Where all figures go, as JSON; those of a sweep beside it, in a file of its name. With words
+    /// the figures of other scenarios stay in the file.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Print the scenarios' names and end.
+    /// Print the names and end.
     #[arg(long)]
     list: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the README's table, in Markdown, from recorded figures.
+    Table {
+        /// The file that --out named.
+        #[arg(long)]
+        from: PathBuf,
+    },
+    /// Draw the recorded sweeps, as SVG.
+    Plots {
+        /// The directory of the file that --out named.
+        #[arg(long)]
+        from: PathBuf,
+        /// The directory for the pictures.
+        #[arg(long)]
+        to: PathBuf,
+    },
 }
 
 /// A JVM needs some seconds until it has compiled what runs often.
@@ -62,24 +91,75 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let chosen = chosen(&arguments.only);
+    match &arguments.command {
+        Some(Command::Table { from }) => {
+            say(readme::print(&read(from)?));
+            Ok(())
+        }
+        Some(Command::Plots { from, to }) => plots::draw(from, to),
+        None => measure(arguments),
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
+    let (scenarios, sweeps) = chosen(&arguments.only);
     if arguments.list {
-        chosen.iter().for_each(|scenario| say(scenario.name));
+        scenarios.iter().for_each(|scenario| say(scenario.name));
+        let all = arguments.only.is_empty().then_some(SWEEPS);
+        let sweeps = all.map_or(sweeps, |all| all.to_vec());
+        sweeps.iter().for_each(|sweep| say(sweep.name));
         return Ok(());
     }
-    ensure!(!chosen.is_empty(), "no scenario has such a name: --list");
-    let scale = scale(arguments);
+    ensure!(
+        !scenarios.is_empty() || !sweeps.is_empty(),
+        "nothing has such a name: --list"
+    );
     let kinds = match arguments.server {
         Some(kind) => vec![kind],
         None => vec![Kind::Oxkeeper, Kind::ZooKeeper],
     };
     let begin = Instant::now();
-    let (own, shared): (Vec<_>, Vec<_>) =
-        chosen.into_iter().partition(|scenario| scenario.own_server);
+    if !scenarios.is_empty() {
+        let results = run_scenarios(scenarios, arguments, &kinds)?;
+        let table = table::print(&results);
+        if let Some(path) = &arguments.out {
+            record(path, results, !arguments.only.is_empty())?;
+            say(format_args!("all figures are in {}", path.display()));
+        }
+        say(format_args!("\n{table}"));
+    }
+    let request = Request {
+        quick: arguments.quick,
+        rounds: arguments.rounds.max(1),
+        kinds,
+        seconds: arguments.seconds,
+        znodes: arguments.znodes,
+    };
+    for sweep in sweeps {
+        let swept = sweep.run(&request)?;
+        if let Some(path) = &arguments.out {
+            let dir = path.parent().unwrap_or(Path::new("."));
+            let path = swept.save(dir)?;
+            say(format_args!("{} is in {}", sweep.name, path.display()));
+        }
+    }
+    say(format_args!("{:.0} s", begin.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn run_scenarios(
+    scenarios: Vec<Scenario>,
+    arguments: &Arguments,
+    kinds: &[Kind],
+) -> Result<Vec<Pairs>> {
+    let scale = scale(arguments);
+    let (own, shared): (Vec<_>, Vec<_>) = scenarios
+        .into_iter()
+        .partition(|scenario| scenario.own_server);
     let mut results = Vec::new();
     if !shared.is_empty() {
         let mut contestants = Vec::new();
-        for &kind in &kinds {
+        for &kind in kinds {
             let mut contestant = Contestant::start(kind)?;
             say(format_args!(
                 "{kind}: process {}, warming up",
@@ -89,41 +169,57 @@ fn run(arguments: &Arguments) -> Result<()> {
             contestants.push(contestant);
         }
         for scenario in shared {
-            results.push(alternate(scenario, arguments.rounds, &kinds, |turn, _| {
+            results.push(alternate(scenario, arguments, kinds, |turn, _| {
                 (scenario.run)(&mut contestants[turn], &scale)
             })?);
         }
     }
     for scenario in own {
-        results.push(alternate(scenario, arguments.rounds, &kinds, |_, kind| {
+        results.push(alternate(scenario, arguments, kinds, |_, kind| {
             (scenario.run)(&mut Contestant::start(kind)?, &scale)
         })?);
     }
-    if let Some(path) = &arguments.out {
-        let text = serde_json::to_string_pretty(&results).context("write JSON")?;
-        fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
-        say(format_args!("all figures are in {}", path.display()));
-    }
-    say(format_args!(
-        "\n{}{:.0} s",
-        table::print(&results),
-        begin.elapsed().as_secs_f64()
-    ));
-    Ok(())
+    Ok(results)
 }
 
-/// The scenarios that a word names, or, where it names none, those whose names contain it.
-fn chosen(words: &[String]) -> Vec<Scenario> {
+fn read(path: &Path) -> Result<Vec<Pairs>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("read {} as results", path.display()))
+}
+
+/// Writes the results; those of other scenarios that the file holds stay if `keep`.
+fn record(path: &Path, mut results: Vec<Pairs>, keep: bool) -> Result<()> {
+    if keep && path.exists() {
+        let mut old = read(path)?;
+        old.retain(|old| results.iter().all(|new| new.scenario != old.scenario));
+        results.append(&mut old);
+    }
+    let text = serde_json::to_string_pretty(&results).context("write JSON")?;
+    fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
+}
+
+/// The scenarios and sweeps that a word names, or, where it names none, those whose names contain
+/// it. Without words: all scenarios.
+fn chosen(words: &[String]) -> (Vec<Scenario>, Vec<Kept>) {
+    let names = || {
+        let scenarios = SCENARIOS.iter().map(|scenario| scenario.name);
+        scenarios.chain(SWEEPS.iter().map(|sweep| sweep.name))
+    };
     let wanted = |name: &str| {
         words.iter().any(|word| {
-            let exact = SCENARIOS.iter().any(|scenario| scenario.name == word);
+            let exact = names().any(|name| name == word);
             name == word || (!exact && name.contains(word))
         })
     };
-    SCENARIOS
+    let scenarios = SCENARIOS
         .into_iter()
         .filter(|scenario| words.is_empty() || wanted(scenario.name))
-        .collect()
+        .collect();
+    let sweeps = SWEEPS
+        .into_iter()
+        .filter(|sweep| wanted(sweep.name))
+        .collect();
+    (scenarios, sweeps)
 }
 
 fn scale(arguments: &Arguments) -> Scale {
@@ -143,15 +239,16 @@ fn scale(arguments: &Arguments) -> Scale {
 /// Runs a scenario on the servers in turn, each round beginning with another one.
 fn alternate(
     scenario: Scenario,
-    rounds: usize,
+    arguments: &Arguments,
     kinds: &[Kind],
     mut run: impl FnMut(usize, Kind) -> Result<Measure>,
 ) -> Result<Pairs> {
     let mut pairs = Pairs {
         scenario: scenario.name.to_owned(),
+        quick: arguments.quick,
         ..Pairs::default()
     };
-    for round in 0..rounds {
+    for round in 0..arguments.rounds {
         for turn in 0..kinds.len() {
             let turn = (turn + round) % kinds.len();
             let kind = kinds[turn];

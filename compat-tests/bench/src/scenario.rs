@@ -12,7 +12,7 @@ use crate::measure::{MEMORY, Measure, TIME};
 use crate::wire;
 
 /// How much of everything; `--quick` takes less.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Scale {
     /// How long each run of requests lasts.
     pub time: Duration,
@@ -83,10 +83,10 @@ const PER_DIRECTORY: usize = 1000;
 
 /// A small, fast, repeatable source of choices.
 #[derive(Debug)]
-struct Choice(u64);
+pub(crate) struct Choice(u64);
 
 impl Choice {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -94,7 +94,7 @@ impl Choice {
     }
 }
 
-fn choice() -> Choice {
+pub(crate) fn choice() -> Choice {
     Choice(0x9e37_79b9_7f4a_7c15)
 }
 
@@ -115,7 +115,13 @@ fn closed(
     Ok(measure)
 }
 
-fn get(at: &Contestant, scale: &Scale, sessions: usize, depth: usize) -> Result<Measure> {
+/// getData of hot znodes.
+pub(crate) fn get(
+    at: &mut Contestant,
+    scale: &Scale,
+    sessions: usize,
+    depth: usize,
+) -> Result<Measure> {
     let paths: Vec<String> = (0..HOT).map(hot).collect();
     let mut choice = choice();
     closed(at, scale, (sessions, depth), |_, xid, out| {
@@ -123,7 +129,13 @@ fn get(at: &Contestant, scale: &Scale, sessions: usize, depth: usize) -> Result<
     })
 }
 
-fn create(at: &mut Contestant, scale: &Scale, sessions: usize, depth: usize) -> Result<Measure> {
+/// create, of one fresh parent's children.
+pub(crate) fn create(
+    at: &mut Contestant,
+    scale: &Scale,
+    sessions: usize,
+    depth: usize,
+) -> Result<Measure> {
     let mut names = Names::below(at.parent()?);
     closed(at, scale, (sessions, depth), |_, xid, out| {
         wire::create(out, xid, names.next_path());

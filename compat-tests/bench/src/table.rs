@@ -13,6 +13,9 @@ pub struct Pairs {
     pub oxkeeper: Vec<Measure>,
     /// The genuine one's.
     pub zookeeper: Vec<Measure>,
+    /// Whether they are of a `--quick` run.
+    #[serde(default)]
+    pub quick: bool,
 }
 
 /// A target: which figure of which scenario, and the ratios wanted.
@@ -82,7 +85,7 @@ const ROWS: [Row; 24] = [
 ];
 
 /// Middle, least and greatest of some numbers; `None` when there are none.
-fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
+pub(crate) fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
     values.sort_by(f64::total_cmp);
     let (first, last) = (*values.first()?, *values.last()?);
     let high = values[values.len() / 2];
@@ -90,7 +93,8 @@ fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
     Some((f64::midpoint(low, high), first, last))
 }
 
-fn values(measures: &[Measure], figure: &str) -> Vec<f64> {
+/// A figure of each round.
+pub(crate) fn values(measures: &[Measure], figure: &str) -> Vec<f64> {
     measures
         .iter()
         .filter_map(|measure| measure.figure(figure))
@@ -99,7 +103,7 @@ fn values(measures: &[Measure], figure: &str) -> Vec<f64> {
 
 /// How many times better ours is, per alternation: for a rate ours over theirs, for a cost theirs
 /// over ours.
-fn ratios(pairs: &Pairs, figure: &str) -> Vec<f64> {
+pub(crate) fn ratios(pairs: &Pairs, figure: &str) -> Vec<f64> {
     values(&pairs.oxkeeper, figure)
         .into_iter()
         .zip(values(&pairs.zookeeper, figure))
@@ -112,6 +116,21 @@ fn ratios(pairs: &Pairs, figure: &str) -> Vec<f64> {
             }
         })
         .collect()
+}
+
+/// What is to be reached, and what aimed at; `None` where nothing is.
+pub(crate) fn target(scenario: &str, figure: &str) -> Option<(f64, f64)> {
+    ROWS.iter()
+        .find(|row| row.scenario == scenario && row.figure == figure && row.reach > 0.0)
+        .map(|row| (row.reach, row.aim))
+}
+
+/// Scenario and figure of every target.
+#[cfg(test)]
+pub(crate) fn targets() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ROWS.iter()
+        .filter(|row| row.reach > 0.0)
+        .map(|row| (row.scenario, row.figure))
 }
 
 /// The whole table as text (also valid Markdown).
@@ -194,6 +213,7 @@ mod tests {
             scenario: String::new(),
             oxkeeper: measures(figure, &[2.0, 4.0]),
             zookeeper: measures(figure, &[8.0, 8.0]),
+            quick: false,
         };
         assert_eq!(ratios(&pairs(CPU), CPU), [4.0, 2.0]);
         assert_eq!(ratios(&pairs(RATE), RATE), [0.25, 0.5]);

@@ -8,7 +8,7 @@
 //! scripts are not checked: a script may show what these rules keep out.
 //!
 //! Looked at and found determined, hence pipelined freely: multis that a KeeperException ends (their
-//! records are taken back in one piece, but see [`generated_name`]); any other single request that
+//! records are taken back in one piece, but see `generated_name`); any other single request that
 //! fails (no record is made before its last check); closeSession behind creates and deletes of
 //! ephemerals (it adds what is pending to what is applied); setWatches, reads, sync and pings (the
 //! apply thread serves them, in order); replies with xids such as -8 or -4 (nothing looks at them).
