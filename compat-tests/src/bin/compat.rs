@@ -12,7 +12,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, damage, golden, hostile, lend, limits, settings, words, zkcli};
+use compat_tests::{chaos, damage, golden, hostile, lend, limits, settings, soak, words, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -45,6 +45,8 @@ enum Suite {
     Damage,
     /// Hostile bytes and load, while others are served.
     Hostile(Hostile),
+    /// Minutes at the highest rate: no task dies, no session that pings expires, nothing grows.
+    Soak(Soak),
     /// Runs a program and lends it servers (see the module `lend`).
     Lend(Lend),
     /// What becomes of clients beyond the limits that an operator sets.
@@ -114,6 +116,16 @@ struct Hostile {
 }
 
 #[derive(Debug, Args)]
+struct Soak {
+    /// How long.
+    #[arg(long, default_value_t = 300)]
+    seconds: u64,
+    /// How many sessions write.
+    #[arg(long, default_value_t = 8)]
+    workers: usize,
+}
+
+#[derive(Debug, Args)]
 struct Lend {
     /// How many minutes the program may take.
     #[arg(long, default_value_t = 10)]
@@ -160,6 +172,12 @@ fn run(suite: &Suite) -> Result<bool> {
             seed: settings::seed(1)?,
             first: arguments.first,
             history: arguments.history.clone(),
+        }),
+        Suite::Soak(arguments) => soak::run(&soak::Plan {
+            kind: settings::server_kind()?,
+            time: Duration::from_secs(arguments.seconds),
+            workers: arguments.workers,
+            seed: settings::seed(1)?,
         }),
         Suite::Lend(arguments) => lend::run(&lend::Plan {
             kind: settings::server_kind()?,
