@@ -78,9 +78,9 @@ chaos: build  ## 300 crashes under load, then damaged disks (SERVER=zookeeper: o
 	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- chaos --cycles 300
 	@test "$(SERVER)" != oxkeeper || $(CARGO) run --release --locked --quiet -p compat-tests -- damage
 
-hostile: build  ## Hostile bytes and load, while others are served
+hostile: build  ## Hostile bytes and load, while others are served; HOSTILE="--quick", part of a name
 	@compat-tests/tools/deps test
-	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- hostile
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- hostile $(HOSTILE)
 
 soak: build  ## 5 minutes at the highest rate: nothing dies, nothing grows; SOAK="--seconds 20"
 	@compat-tests/tools/deps test

@@ -108,11 +108,14 @@ struct Hostile {
     #[arg(long, default_value_t = 2000)]
     silent: usize,
     /// Watches of one client.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     watches: usize,
     /// Sessions that expire at once.
-    #[arg(long, default_value_t = 5000)]
+    #[arg(long, default_value_t = 10_000)]
     sessions: usize,
+    /// A tenth of each, one turn, latencies printed and not judged.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Debug, Args)]
@@ -155,12 +158,14 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Limits => limits::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Hostile(arguments) => {
+            let part = if arguments.quick { 10 } else { 1 };
             let plan = hostile::Plan {
                 kind: settings::server_kind()?,
-                silent: arguments.silent,
-                watches: arguments.watches,
-                sessions: arguments.sessions,
+                silent: arguments.silent / part,
+                watches: arguments.watches / part,
+                sessions: arguments.sessions / part,
                 seed: settings::seed(1)?,
+                quick: arguments.quick,
             };
             hostile::run(&plan, &arguments.only)
         }

@@ -250,11 +250,17 @@ impl Watched {
     }
 
     fn checkpoints(&self) -> usize {
-        let log = self.server.log();
-        // The genuine server's: "Snapshotting: 0x.. to ..".
-        let taken =
-            |line: &&str| line.contains("checkpoint taken") || line.contains("Snapshotting:");
-        log.lines().filter(taken).count()
+        if self.server.kind() == Kind::Oxkeeper {
+            let log = self.server.log();
+            return log.matches("checkpoint taken").count();
+        }
+        // The genuine server keeps all of its snapshots until autopurge's hour.
+        let dir = self.data.as_ref().map(|dir| dir.join("version-2"));
+        let files = dir.and_then(|dir| std::fs::read_dir(dir).ok());
+        let names = files.into_iter().flatten().flatten();
+        names
+            .filter(|it| it.file_name().to_string_lossy().starts_with("snapshot."))
+            .count()
     }
 
     fn judge(&mut self, suite: &mut Suite, plan: &Plan) {
