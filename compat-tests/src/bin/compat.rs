@@ -113,7 +113,7 @@ struct Hostile {
     /// Sessions that expire at once.
     #[arg(long, default_value_t = 10_000)]
     sessions: usize,
-    /// A tenth of each, one turn, latencies printed and not judged.
+    /// A tenth of each, once, latencies printed and not judged.
     #[arg(long)]
     quick: bool,
 }
