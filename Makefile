@@ -12,7 +12,7 @@ BIN := $(CARGO_TARGET_DIR)/release/oxkeeper
 export OXKEEPER_BIN := $(BIN)
 SHELL := /bin/bash
 
-.PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos hostile
+.PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos hostile soak
 .PHONY: kazoo c-client node-client go-client kafka kafka-cluster patroni
 .PHONY: bench-sweeps bench-plots bench-table
 
@@ -79,9 +79,13 @@ chaos: build  ## 300 crashes under load, then damaged disks (SERVER=zookeeper: o
 	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- chaos --cycles 300
 	@test "$(SERVER)" != oxkeeper || $(CARGO) run --release --locked --quiet -p compat-tests -- damage
 
-hostile: build  ## Hostile bytes and load, while others are served
+hostile: build  ## Hostile bytes and load, while others are served; HOSTILE="--quick", part of a name
 	@compat-tests/tools/deps test
-	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- hostile
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- hostile $(HOSTILE)
+
+soak: build  ## 5 minutes at the highest rate: nothing dies, nothing grows; SOAK="--seconds 20"
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- soak $(SOAK)
 
 verify: deps  ## Format, lints, tests, docs, licences, spelling; writes nothing in the checkout
 	@compat-tests/tools/deps verify

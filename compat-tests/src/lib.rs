@@ -16,6 +16,7 @@
 //! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
 //! - [`hostile`]: hostile bytes and load, while others are served;
 //! - [`limits`]: what becomes of clients beyond the limits that an operator sets;
+//! - [`soak`]: minutes at the highest rate: nothing dies, nothing grows;
 //! - [`damage`]: damaged files, full and failing disks;
 //! - [`lend`]: servers for test programs in other languages (`clients/`);
 //! - [`suite`]: progress lines and the closing count.
@@ -41,6 +42,7 @@ pub mod lend;
 pub mod limits;
 pub mod server;
 pub mod settings;
+pub mod soak;
 pub mod suite;
 pub mod wire;
 pub mod words;

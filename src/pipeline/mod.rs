@@ -34,6 +34,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
 use tokio::time::Instant;
 
 pub use client::Client;
@@ -47,7 +48,11 @@ use crate::ensemble::{Ensemble, Submission, SubmitError};
 use crate::metrics;
 use crate::session::{Connection, Greeter};
 use crate::state::{ActionRef, Replica, SessionId, StoreError};
+use crate::watch::WatcherId;
 use queue::{Awaits, Pending};
+
+/// Watched paths of an ended connection that are dropped under one lock: a few milliseconds.
+const PATHS_PER_LOCK: usize = 4096;
 
 /// What all clients need. Made by `server.rs` once the ensemble serves.
 pub struct Pipeline {
@@ -122,10 +127,16 @@ impl Pipeline {
     /// The connection is over: its watches go with it, its session stays.
     pub fn leave(&self, connection: &Connection) {
         connection.fence();
-        self.shared
-            .watches
-            .lock()
-            .drop_watcher(crate::watch::WatcherId(connection.id.0));
+        let watcher = WatcherId(connection.id.0);
+        loop {
+            let mut watches = self.shared.watches.lock();
+            let more = watches.drop_watcher_part(watcher, PATHS_PER_LOCK);
+            // Those who wait have their turn between the parts: a plain unlock lets us in again first.
+            MutexGuard::unlock_fair(watches);
+            if !more {
+                break;
+            }
+        }
         self.shared.registry.leave(connection);
     }
 

@@ -136,12 +136,27 @@ impl WatchTable {
     ///
     /// zk: DataTree.removeCnxn.
     pub fn drop_watcher(&mut self, watcher: WatcherId) {
-        let Some((key, watcher)) = self.watchers.remove(watcher) else {
-            return;
+        while self.drop_watcher_part(watcher, usize::MAX) {}
+    }
+
+    /// Takes away at most `count` watched paths of a connection that has ended; true, if more are
+    /// left. A million of them take a second, for which nobody else should have to wait.
+    pub fn drop_watcher_part(&mut self, watcher: WatcherId, count: usize) -> bool {
+        let Some(key) = self.watchers.find(watcher) else {
+            return false;
         };
-        for path in watcher.paths {
+        let Some(held) = self.watchers.get(key) else {
+            return false;
+        };
+        let part: Vec<_> = held.paths.iter().take(count.max(1)).copied().collect();
+        let more = part.len() < held.paths.len();
+        for path in part {
             self.alter(path, key, |_| Modes::NONE);
         }
+        if !more {
+            self.watchers.remove(watcher);
+        }
+        more
     }
 
     /// Tells all who want to know of `event`, in the order in which each of them must hear it,

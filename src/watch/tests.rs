@@ -404,3 +404,32 @@ fn many_paths_come_and_go() {
     }
     assert_eq!((table.watch_count(), table.paths.len()), (0, 0));
 }
+
+/// Between the parts the table serves others, also with what the ended one has left.
+#[test]
+fn a_watcher_is_dropped_in_parts() {
+    let path = |number: u64| format!("/many/{number:04}");
+    let mut table = WatchTable::new();
+    for number in 0..1000 {
+        table.add(&path(number), WatcherId(1), Registration::Data);
+    }
+    table.add(&path(0), WatcherId(2), Registration::Data);
+    let mut parts = 0;
+    while table.drop_watcher_part(WatcherId(1), 300) {
+        parts += 1;
+        assert_eq!(table.watch_count(), 1001 - 300 * parts);
+    }
+    assert_eq!((parts, table.watch_count()), (3, 1));
+    assert!(!table.drop_watcher_part(WatcherId(1), 300));
+    let expected = [format!("2 Created {} node", path(0))];
+    assert_eq!(told(&mut table, &created(&path(0))), expected);
+
+    table.add("/once", WatcherId(3), Registration::Data);
+    table.add("/twice", WatcherId(3), Registration::Data);
+    assert!(table.drop_watcher_part(WatcherId(3), 1));
+    let fired =
+        told(&mut table, &created("/once")).len() + told(&mut table, &created("/twice")).len();
+    assert_eq!(fired, 1, "what is left fires still");
+    assert!(!table.drop_watcher_part(WatcherId(3), 1));
+    assert_eq!((table.watch_count(), table.paths.len()), (0, 0));
+}

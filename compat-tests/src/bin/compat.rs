@@ -12,7 +12,7 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, damage, golden, hostile, lend, limits, settings, words, zkcli};
+use compat_tests::{chaos, damage, golden, hostile, lend, limits, settings, soak, words, zkcli};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -45,6 +45,8 @@ enum Suite {
     Damage,
     /// Hostile bytes and load, while others are served.
     Hostile(Hostile),
+    /// Minutes at the highest rate: no task dies, no session that pings expires, nothing grows.
+    Soak(Soak),
     /// Runs a program and lends it servers (see the module `lend`).
     Lend(Lend),
     /// What becomes of clients beyond the limits that an operator sets.
@@ -106,11 +108,24 @@ struct Hostile {
     #[arg(long, default_value_t = 2000)]
     silent: usize,
     /// Watches of one client.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     watches: usize,
     /// Sessions that expire at once.
-    #[arg(long, default_value_t = 5000)]
+    #[arg(long, default_value_t = 10_000)]
     sessions: usize,
+    /// A tenth of each, once, latencies printed and not judged.
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Debug, Args)]
+struct Soak {
+    /// How long.
+    #[arg(long, default_value_t = 300)]
+    seconds: u64,
+    /// How many sessions write.
+    #[arg(long, default_value_t = 8)]
+    workers: usize,
 }
 
 #[derive(Debug, Args)]
@@ -143,12 +158,14 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Limits => limits::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Hostile(arguments) => {
+            let part = if arguments.quick { 10 } else { 1 };
             let plan = hostile::Plan {
                 kind: settings::server_kind()?,
-                silent: arguments.silent,
-                watches: arguments.watches,
-                sessions: arguments.sessions,
+                silent: arguments.silent / part,
+                watches: arguments.watches / part,
+                sessions: arguments.sessions / part,
                 seed: settings::seed(1)?,
+                quick: arguments.quick,
             };
             hostile::run(&plan, &arguments.only)
         }
@@ -160,6 +177,12 @@ fn run(suite: &Suite) -> Result<bool> {
             seed: settings::seed(1)?,
             first: arguments.first,
             history: arguments.history.clone(),
+        }),
+        Suite::Soak(arguments) => soak::run(&soak::Plan {
+            kind: settings::server_kind()?,
+            time: Duration::from_secs(arguments.seconds),
+            workers: arguments.workers,
+            seed: settings::seed(1)?,
         }),
         Suite::Lend(arguments) => lend::run(&lend::Plan {
             kind: settings::server_kind()?,

@@ -218,26 +218,37 @@ pub fn half_open(target: &Target) -> Result<()> {
 
 /// Many connections that never speak: all are closed in time.
 pub fn silent_connections(target: &Target) -> Result<()> {
+    hold(target, b"")
+}
+
+/// Many connections that keep back the last byte of the longest first frame: they hold that frame
+/// and nothing else, and are closed in time.
+pub fn held_handshakes(target: &Target) -> Result<()> {
+    let mut bytes = FIRST_FRAME_MAX.to_be_bytes().to_vec();
+    bytes.extend([0; FIRST_FRAME_MAX as usize - 1]);
+    hold(target, &bytes)
+}
+
+fn hold(target: &Target, bytes: &[u8]) -> Result<()> {
     let before = target.connections()?;
     let mut held = Vec::new();
     for _ in 0..target.silent {
-        held.push(Connection::open(
-            target.address,
-            target.first_words + SLACK,
-        )?);
+        let mut connection = Connection::open(target.address, target.first_words + SLACK)?;
+        let opened = Instant::now();
+        connection.send(bytes);
+        held.push((opened, connection));
     }
-    let opened = Instant::now();
     let most = target.connections()?;
     ensure!(
         most >= before + target.silent / 2,
         "only {most} connections were held"
     );
-    for mut connection in held {
+    for (opened, mut connection) in held {
         let end = connection.receive()?;
+        let lived = opened.elapsed();
         ensure!(
-            end == Received::Eof,
-            "a silent connection: {end:?} after {:.1?}",
-            opened.elapsed()
+            end == Received::Eof && lived < target.first_words + SLACK,
+            "a connection without a session: {end:?} after {lived:.1?}"
         );
     }
     Ok(())
@@ -267,18 +278,29 @@ pub fn sends_never_reads(target: &Target) -> Result<()> {
     pipe.close()
 }
 
-/// A client that watches everything and reads nothing, while others write.
+/// A client that watches everything and reads nothing, while others write: it is cut off.
 pub fn watches_never_reads(target: &Target) -> Result<()> {
     let mut watcher = Pipe::open(target.address, 60_000)?;
     let mut writer = Pipe::open(target.address, 60_000)?;
-    let path = format!("/told-{}", "x".repeat(800));
+    let path = format!("/told-{}", "x".repeat(4000));
     writer.create(&path, b"", 0)?;
     // addWatch, persistent recursive.
     let error = watcher.ask(&[(106, numbered("/", 1))])?[0];
     ensure!(error == 0, "addWatch: {error}");
-    let writes: Vec<_> = (0..50_000).map(|_| (5, set(&path, b"", -1))).collect();
-    let errors = writer.ask(&writes)?;
-    ensure!(errors.iter().all(|it| *it == 0), "a write was refused");
+    // Not in one burst: the writer is no part of the attack.
+    for _ in 0..400 {
+        let writes: Vec<_> = (0..30).map(|_| (5, set(&path, b"", -1))).collect();
+        let errors = writer.ask(&writes)?;
+        ensure!(errors.iter().all(|it| *it == 0), "a write was refused");
+    }
+    if target.kind == Kind::Oxkeeper {
+        let mut events = 0;
+        while let Received::Frame(_) = watcher.connection.receive()? {
+            events += 1;
+        }
+        ensure!(events < 12_000, "all {events} events were kept for it");
+    }
+    drop(watcher);
     writer.ask(&[(2, numbered(&path, -1))])?;
     writer.close()
 }
@@ -286,11 +308,21 @@ pub fn watches_never_reads(target: &Target) -> Result<()> {
 /// One client with very many watches; they go with its connection.
 pub fn many_watches(target: &Target) -> Result<()> {
     let mut pipe = Pipe::open(target.address, 60_000)?;
-    let asks: Vec<_> = (0..target.watches)
-        .map(|index| (3, read(&format!("/watched/by/one/client/{index}"), true)))
-        .collect();
-    let errors = pipe.ask(&asks)?;
-    ensure!(errors.iter().all(|it| *it == -101), "an exists was refused");
+    for first in (0..target.watches).step_by(10_000) {
+        let count = (target.watches - first).min(10_000);
+        let paths = (first..first + count).map(|it| format!("/watched/by/one/client/{it}"));
+        // A tenth on what is not there, the others persistent.
+        let exists = first % 100_000 == 0;
+        let asks: Vec<_> = paths
+            .map(|path| match exists {
+                true => (3, read(&path, true)),
+                false => (106, numbered(&path, 0)),
+            })
+            .collect();
+        let errors = pipe.ask(&asks)?;
+        let due = if exists { -101 } else { 0 };
+        ensure!(errors.iter().all(|it| *it == due), "a watch was refused");
+    }
     let text = target.word("mntr")?;
     let count = figure(&text, "zk_watch_count");
     ensure!(count >= target.watches as u64, "zk_watch_count {count}");
@@ -298,7 +330,7 @@ pub fn many_watches(target: &Target) -> Result<()> {
     let closed = Instant::now();
     while figure(&target.word("mntr")?, "zk_watch_count") > 100 {
         ensure!(
-            closed.elapsed() < Duration::from_secs(10),
+            closed.elapsed() < Duration::from_secs(20),
             "the watches outlive their client"
         );
         sleep(Duration::from_millis(50));

@@ -13,6 +13,9 @@ use super::pipe::Pipe;
 
 /// Pause between two requests: they are there to be hindered, not to hinder.
 const PAUSE: Duration = Duration::from_millis(2);
+const WINDOW: Duration = Duration::from_secs(1);
+/// A window with fewer says nothing of a p99.
+const SAMPLES_MIN: usize = 20;
 
 /// The clients' threads.
 #[derive(Debug)]
@@ -27,6 +30,54 @@ pub struct Bystanders {
 pub struct Latencies {
     reads: Vec<Duration>,
     writes: Vec<Duration>,
+}
+
+impl Latencies {
+    fn note(&mut self, write: bool, took: Duration) {
+        let list = if write {
+            &mut self.writes
+        } else {
+            &mut self.reads
+        };
+        list.push(took);
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.reads.extend(other.reads);
+        self.writes.extend(other.writes);
+    }
+
+    /// All of these together.
+    pub fn of(windows: &[Self]) -> Self {
+        let mut all = Self::default();
+        windows.iter().for_each(|it| all.merge(it.clone()));
+        all
+    }
+
+    /// The longest.
+    pub fn longest(&self) -> Duration {
+        let all = self.reads.iter().chain(&self.writes);
+        all.max().copied().unwrap_or_default()
+    }
+}
+
+/// The median of the windows' p99: of reads, and of writes. A machine that is busy with something
+/// else for a second spoils one window, not the median.
+pub fn typical_p99(windows: &[Latencies]) -> [Duration; 2] {
+    let p99 = |of: for<'a> fn(&'a Latencies) -> &'a Vec<Duration>| {
+        let lists = windows.iter().map(of);
+        let lists = lists.filter(|it| it.len() >= SAMPLES_MIN);
+        at(&lists.map(|it| at(it, 990)).collect::<Vec<_>>(), 500)
+    };
+    [p99(|it| &it.reads), p99(|it| &it.writes)]
+}
+
+/// The value below which `part` of 1000 lie.
+fn at(list: &[Duration], part: usize) -> Duration {
+    let mut sorted = list.to_vec();
+    sorted.sort();
+    let index = (sorted.len() * part / 1000).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or_default()
 }
 
 impl Bystanders {
@@ -51,15 +102,32 @@ impl Bystanders {
     pub fn take(&self) -> Latencies {
         let mut all = Latencies::default();
         for (write, took) in self.latencies.try_iter() {
-            if write {
-                all.writes.push(took);
-            } else {
-                all.reads.push(took);
-            }
+            all.note(write, took);
         }
-        all.reads.sort();
-        all.writes.sort();
         all
+    }
+
+    /// What is measured while `work` runs: a window for each second, the last one longer.
+    pub fn during<T: Send>(&self, work: impl FnOnce() -> T + Send) -> (T, Vec<Latencies>) {
+        drop(self.take());
+        thread::scope(|scope| {
+            let thread = scope.spawn(work);
+            let mut windows: Vec<Latencies> = Vec::new();
+            loop {
+                let began = Instant::now();
+                while began.elapsed() < WINDOW && !thread.is_finished() {
+                    sleep(Duration::from_millis(10));
+                }
+                let window = self.take();
+                match windows.last_mut() {
+                    Some(last) if began.elapsed() < WINDOW / 2 => last.merge(window),
+                    _ => windows.push(window),
+                }
+                if thread.is_finished() {
+                    return (thread.join().expect("an attack does not panic"), windows);
+                }
+            }
+        })
     }
 
     /// The first one that could not live in peace.
@@ -118,10 +186,7 @@ fn live(
 
 impl std::fmt::Display for Latencies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let at = |list: &[Duration], part: usize| {
-            let index = (list.len() * part / 1000).min(list.len().saturating_sub(1));
-            list.get(index).copied().unwrap_or_default().as_secs_f64() * 1000.0
-        };
+        let at = |list: &[Duration], part| at(list, part).as_secs_f64() * 1000.0;
         for (name, list) in [("reads", &self.reads), ("writes", &self.writes)] {
             write!(
                 f,
@@ -133,5 +198,26 @@ impl std::fmt::Display for Latencies {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(ms: &[u64]) -> Latencies {
+        let mut window = Latencies::default();
+        for ms in ms.iter().cycle().take(100) {
+            window.note(true, Duration::from_millis(*ms));
+        }
+        window
+    }
+
+    #[test]
+    fn one_bad_window_does_not_count() {
+        let windows = [window(&[1, 2]), window(&[1, 900]), window(&[2, 3])];
+        let [reads, writes] = typical_p99(&windows);
+        assert_eq!((reads, writes), (Duration::ZERO, Duration::from_millis(3)));
+        assert_eq!(Latencies::of(&windows).longest().as_millis(), 900);
     }
 }
