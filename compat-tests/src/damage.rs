@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::chaos::copy_dir;
 use crate::differential::random::Random;
+use crate::fault::{Small, Tracer};
 use crate::hostile::pipe::{Pipe, create, numbered, read, set};
 use crate::server::{Kind, Options, Server};
 use crate::suite::{Suite, say};
@@ -338,63 +338,20 @@ fn sync_error(suite: &mut Suite) -> Result<()> {
     for round in 0..3 {
         fill(&server, round)?;
     }
-    let mut fault = match Fault::attach(&server) {
-        Ok(fault) => fault,
+    let tracer = match Tracer::inject(&server, "fdatasync,fsync", "error=EIO:when=20+") {
+        Ok(tracer) => tracer,
         Err(error) => {
             say(format_args!("skipped, because: {error:#}: {case}"));
             return Ok(());
         }
     };
     let ended = write_until_it_ends(&mut server, 100);
-    fault.end();
+    drop(tracer);
     match ended.and_then(|answered| answered_are_there(&mut server, answered)) {
         Ok(error) => suite.pass(format!("{case}: {error}")),
         Err(error) => suite.fail(case, format!("{error:#}\n{}", server.log_tail())),
     }
     Ok(())
-}
-
-/// strace, which lets every sync of a process fail.
-struct Fault {
-    strace: Child,
-}
-
-impl Fault {
-    fn attach(server: &Server) -> Result<Self> {
-        let pid = server.pid().context("the server does not run")?;
-        let mut strace = Command::new("strace")
-            .args([
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                "trace=fdatasync,fsync",
-            ])
-            .args(["-e", "inject=fdatasync,fsync:error=EIO:when=20+", "-p"])
-            .arg(pid.to_string())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("run strace")?;
-        // Traced once the kernel says so.
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            if status.contains(&format!("TracerPid:\t{}", strace.id())) {
-                sleep(Duration::from_millis(100));
-                return Ok(Self { strace });
-            }
-            sleep(Duration::from_millis(20));
-        }
-        drop(strace.kill());
-        drop(strace.wait());
-        bail!("strace may not trace here")
-    }
-
-    fn end(&mut self) {
-        drop(self.strace.kill());
-        drop(self.strace.wait());
-    }
 }
 
 /// A small file system under the data directory, written full.
@@ -403,8 +360,8 @@ fn disk_full(suite: &mut Suite) -> Result<()> {
     let mut server = Server::start(Kind::Oxkeeper, options())?;
     server.stop()?;
     let data = server.data_dir().context("its data directory")?;
-    let mounted = match Mounted::new(&data, "40m") {
-        Ok(mounted) => mounted,
+    let small = match Small::mount(&data, "40m") {
+        Ok(small) => small,
         Err(error) => {
             say(format_args!("skipped, because: {error:#}: {case}"));
             return Ok(());
@@ -415,51 +372,11 @@ fn disk_full(suite: &mut Suite) -> Result<()> {
         fill(&server, round)?;
     }
     let ended = write_until_it_ends(&mut server, 50_000);
-    mounted.resize("400m")?;
+    small.resize("400m")?;
     match ended.and_then(|answered| answered_are_there(&mut server, answered)) {
         Ok(error) => suite.pass(format!("{case}: {error}")),
         Err(error) => suite.fail(case, format!("{error:#}\n{}", server.log_tail())),
     }
     server.kill9()?;
-    Ok(())
-}
-
-/// A tmpfs; unmounted when dropped.
-struct Mounted {
-    dir: PathBuf,
-}
-
-impl Mounted {
-    fn new(dir: &Path, size: &str) -> Result<Self> {
-        mount(
-            &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"],
-            dir,
-        )?;
-        Ok(Self { dir: dir.into() })
-    }
-
-    fn resize(&self, size: &str) -> Result<()> {
-        mount(&["-o", &format!("remount,size={size}")], &self.dir)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // Lazily: the server may still be ending.
-        drop(Command::new("umount").arg("-l").arg(&self.dir).status());
-    }
-}
-
-fn mount(words: &[&str], dir: &Path) -> Result<()> {
-    let output = Command::new("mount")
-        .args(words)
-        .arg(dir)
-        .output()
-        .context("run mount")?;
-    ensure!(
-        output.status.success(),
-        "mount: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
     Ok(())
 }

@@ -19,6 +19,7 @@
 //! - [`soak`]: minutes at the highest rate: nothing dies, nothing grows;
 //! - [`damage`]: damaged files, full and failing disks;
 //! - [`lend`]: servers for test programs in other languages (`clients/`);
+//! - [`fault`]: the tracer, file systems and disks that these break;
 //! - [`suite`]: progress lines and the closing count.
 #![allow(
     clippy::indexing_slicing,
@@ -36,6 +37,7 @@ pub mod chaos;
 pub mod client;
 pub mod damage;
 pub mod differential;
+pub mod fault;
 pub mod golden;
 pub mod hostile;
 pub mod lend;

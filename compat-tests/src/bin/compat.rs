@@ -41,6 +41,8 @@ enum Suite {
     Differential(Differential),
     /// Crashes under load: kill -9 and SIGTERM at random moments.
     Chaos(Chaos),
+    /// Power loss: the file system under the data is shut down under load.
+    Power(Power),
     /// Damaged files, full and failing disks: our server refuses and says where.
     Damage,
     /// Hostile bytes and load, while others are served.
@@ -82,9 +84,12 @@ struct Differential {
 
 #[derive(Debug, Args)]
 struct Chaos {
-    /// How many crashes.
+    /// How many crashes at random moments.
     #[arg(long, default_value_t = 30)]
     cycles: u64,
+    /// How many more at each step towards the disk.
+    #[arg(long, default_value_t = 3)]
+    at_each_point: u64,
     /// Number of the first.
     #[arg(long, default_value_t = 0)]
     first: u64,
@@ -94,6 +99,19 @@ struct Chaos {
     /// Each so-many-th crash is a SIGTERM; 0: never.
     #[arg(long, default_value_t = 5)]
     sigterm_every: u64,
+    /// Directory for the history of a failed cycle.
+    #[arg(long, default_value = "/tmp/chaos")]
+    history: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Power {
+    /// How many losses of power.
+    #[arg(long, default_value_t = 10)]
+    cycles: u64,
+    /// How many clients write.
+    #[arg(long, default_value_t = 6)]
+    workers: usize,
     /// Directory for the history of a failed cycle.
     #[arg(long, default_value = "/tmp/chaos")]
     history: PathBuf,
@@ -172,6 +190,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Chaos(arguments) => chaos::run(&chaos::Plan {
             kind: settings::server_kind()?,
             cycles: arguments.cycles,
+            at_each_point: arguments.at_each_point,
             workers: arguments.workers,
             sigterm_every: arguments.sigterm_every,
             seed: settings::seed(1)?,
@@ -188,6 +207,16 @@ fn run(suite: &Suite) -> Result<bool> {
             kind: settings::server_kind()?,
             command: arguments.command.clone(),
             time_max: Duration::from_secs(60 * arguments.minutes),
+        }),
+        Suite::Power(arguments) => chaos::power::run(&chaos::Plan {
+            kind: settings::server_kind()?,
+            cycles: arguments.cycles,
+            at_each_point: 0,
+            workers: arguments.workers,
+            sigterm_every: 0,
+            seed: settings::seed(1)?,
+            first: 0,
+            history: arguments.history.clone(),
         }),
         Suite::Differences => {
             for difference in DIFFERENCES {

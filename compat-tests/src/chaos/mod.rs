@@ -11,10 +11,13 @@
 //! A cycle's choices follow from the seed; only how far the load comes is a matter of time.
 
 pub mod check;
+pub mod control;
 pub mod dump;
+pub mod ending;
 pub mod history;
 pub mod load;
 pub mod model;
+pub mod power;
 pub mod watcher;
 
 #[cfg(test)]
@@ -27,10 +30,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::check::Checker;
 use self::dump::Dump;
+use self::ending::{Ended, Ending, Point};
 use self::history::{Entry, Op};
 use self::load::{COUNTERS_COUNT, KEYS, Worker};
 use self::model::{COUNTERS, Model, SHARED};
@@ -51,8 +55,10 @@ const EXPIRY_TIME_MAX: Duration = Duration::from_secs(30);
 pub struct Plan {
     /// Which server.
     pub kind: Kind,
-    /// How many crashes.
+    /// How many crashes at random moments.
     pub cycles: u64,
+    /// How many more at each [`Point`].
+    pub at_each_point: u64,
     /// How many writers.
     pub workers: usize,
     /// Each so-many-th cycle ends by SIGTERM; 0: none.
@@ -93,32 +99,15 @@ pub fn run(plan: &Plan) -> Result<bool> {
     for cycle in plan.first..plan.first + plan.cycles {
         let mut random = Random::new(plan.seed, cycle);
         let gently = plan.sigterm_every > 0 && cycle % plan.sigterm_every == plan.sigterm_every - 1;
-        let before = run.checker.tally;
         let again = random.below(8) / 5;
-        let how = run.crash(&mut random, gently, again)?;
-        let problems = run.restart_and_judge(cycle)?;
-        let tally = run.checker.tally;
-        let name = format!(
-            "cycle {cycle}: {how}: {} answered, {} not, of those {} kept",
-            tally.answered - before.answered,
-            tally.unanswered - before.unanswered,
-            tally.unanswered_kept - before.unanswered_kept,
-        );
-        if problems.is_empty() {
-            suite.pass(name);
+        let ending = if gently {
+            Ending::Terminate
         } else {
-            let file = run.save_history(plan, cycle)?;
-            suite.fail(
-                name,
-                format!("{}\nhistory: {}", problems.join("\n"), file.display()),
-            );
-        }
-        run.history.iter_mut().for_each(Vec::clear);
-        let poked = run.poke(&mut random)?;
-        if !poked.is_empty() {
-            suite.fail(format!("cycle {cycle}: watches"), poked.join("\n"));
-        }
+            Ending::Kill
+        };
+        run.cycle(plan, &mut suite, cycle, &mut random, &ending, again)?;
     }
+    points(&mut run, plan, &mut suite)?;
     let tally = run.checker.tally;
     say(format_args!(
         "{} writes answered, {} not, {} of those kept; {} watch events",
@@ -129,16 +118,26 @@ pub fn run(plan: &Plan) -> Result<bool> {
         Err(why) => suite.fail("abandoned sessions expire", why),
     }
     drop(run);
-    for control in [Control::OldData, Control::CutLog] {
-        if control == Control::CutLog && plan.kind != Kind::Oxkeeper {
-            continue;
+    control::run(plan, &mut suite)?;
+    Ok(suite.close())
+}
+
+/// Crashes at each named point, each of which must be met.
+fn points(run: &mut Run, plan: &Plan, suite: &mut Suite) -> Result<()> {
+    let mut cycle = plan.first + plan.cycles;
+    for point in Point::ALL {
+        let mut met = 0;
+        for _ in 0..plan.at_each_point {
+            let mut random = Random::new(plan.seed, cycle);
+            let ending = Ending::At(point, 1 + random.below(point.arrivals_max()));
+            met += u64::from(run.cycle(plan, suite, cycle, &mut random, &ending, 0)?);
+            cycle += 1;
         }
-        match control.run(plan)? {
-            Ok(caught) => suite.pass(format!("control: {control:?} is caught: {caught}")),
-            Err(why) => suite.fail(format!("control: {control:?} is not caught"), why),
+        if met == 0 && plan.at_each_point > 0 {
+            suite.fail(format!("{point:?}"), "the point was never met");
         }
     }
-    Ok(suite.close())
+    Ok(())
 }
 
 /// Synced, and with little log before a checkpoint, so that crashes meet flushes and purges.
@@ -155,7 +154,11 @@ fn options(kind: Kind) -> Options {
 
 impl Run {
     fn start(plan: &Plan, options: Options) -> Result<Self> {
-        let server = Server::start(plan.kind, options)?;
+        Self::on(plan, Server::start(plan.kind, options)?)
+    }
+
+    /// Clients and roots on a server that runs.
+    fn on(plan: &Plan, server: Server) -> Result<Self> {
         let address = server.address();
         let mut setup = Worker::new(usize::MAX);
         setup.attach(address)?;
@@ -196,9 +199,50 @@ impl Run {
         })
     }
 
-    /// Load until the server ends; then starts and kills it `again` times in its recovery. Says how it
-    /// went.
-    fn crash(&mut self, random: &mut Random, gently: bool, again: usize) -> Result<String> {
+    /// A crash with all that is looked for after it, as one or two cases of the suite; whether the
+    /// ending was what it was meant to be.
+    fn cycle(
+        &mut self,
+        plan: &Plan,
+        suite: &mut Suite,
+        cycle: u64,
+        random: &mut Random,
+        ending: &Ending<'_>,
+        again: usize,
+    ) -> Result<bool> {
+        let before = self.checker.tally;
+        let ended = self.crash(random, ending, again)?;
+        if let Ending::Power(disk) = ending {
+            disk.come_back()?;
+        }
+        let problems = self.restart_and_judge(cycle)?;
+        let tally = self.checker.tally;
+        let name = format!(
+            "cycle {cycle}: {}: {} answered, {} not, of those {} kept",
+            ended.how,
+            tally.answered - before.answered,
+            tally.unanswered - before.unanswered,
+            tally.unanswered_kept - before.unanswered_kept,
+        );
+        if problems.is_empty() {
+            suite.pass(name);
+        } else {
+            let file = self.save_history(plan, cycle)?;
+            suite.fail(
+                name,
+                format!("{}\nhistory: {}", problems.join("\n"), file.display()),
+            );
+        }
+        self.history.iter_mut().for_each(Vec::clear);
+        let poked = self.poke(random)?;
+        if !poked.is_empty() {
+            suite.fail(format!("cycle {cycle}: watches"), poked.join("\n"));
+        }
+        Ok(ended.met)
+    }
+
+    /// Load until the server ends; then starts and kills it `again` times in its recovery.
+    fn crash(&mut self, random: &mut Random, ending: &Ending<'_>, again: usize) -> Result<Ended> {
         let address = self.server.address();
         // 1 ms to 2 s, short ones as often as long ones.
         let delay =
@@ -210,20 +254,20 @@ impl Run {
             self.watcher.register(&keys, &parents)?;
         }
         self.abandon(address)?;
-        let ending = AtomicBool::new(false);
+        let ending_now = AtomicBool::new(false);
         let mut streams: Vec<Random> = (0..self.workers.len())
             .map(|_| Random::new(random.below(usize::MAX) as u64, 0))
             .collect();
         let (dump, server, watcher) = (&self.dump, &mut self.server, &mut self.watcher);
-        let loads = thread::scope(|scope| {
+        let (ended, loads) = thread::scope(|scope| {
             let threads: Vec<_> = self
                 .workers
                 .iter_mut()
                 .zip(&mut streams)
                 .map(|(worker, stream)| {
                     let belief = Model::from_dump(worker.id, dump);
-                    let ending = &ending;
-                    scope.spawn(move || worker.load(address, belief, stream, ending))
+                    let ending_now = &ending_now;
+                    scope.spawn(move || worker.load(address, belief, stream, ending_now))
                 })
                 .collect();
             let ended = (|| {
@@ -232,14 +276,10 @@ impl Run {
                     watcher.register(&keys, &parents)?;
                 }
                 sleep(delay / 2);
-                ending.store(true, Ordering::SeqCst);
-                if gently {
-                    server.stop().map(drop)
-                } else {
-                    server.kill9()
-                }
+                ending_now.store(true, Ordering::SeqCst);
+                ending.bring(server)
             })();
-            ending.store(true, Ordering::SeqCst);
+            ending_now.store(true, Ordering::SeqCst);
             if ended.is_err() {
                 drop(server.kill9());
             }
@@ -247,7 +287,7 @@ impl Run {
                 .into_iter()
                 .map(|thread| thread.join().expect("a worker's thread does not panic"))
                 .collect();
-            ended.map(|()| loads)
+            ended.map(|ended| (ended, loads))
         })
         .with_context(|| format!("the server's log ends:\n{}", self.server.log_tail()))?;
         for ((history, load), worker) in self.history.iter_mut().zip(loads).zip(&mut self.workers) {
@@ -259,11 +299,11 @@ impl Run {
             }
         }
         self.watcher.drain()?;
-        let word = if gently { "SIGTERM" } else { "kill -9" };
-        Ok(format!(
-            "{word} after {delay:.0?}{}",
-            self.crash_again(random, again)?
-        ))
+        let more = self.crash_again(random, again)?;
+        Ok(Ended {
+            how: format!("{} after {delay:.0?}{more}", ended.how),
+            met: ended.met,
+        })
     }
 
     /// Starts the server and kills it in its recovery, so many times.
@@ -384,100 +424,6 @@ impl Run {
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         Ok(file)
     }
-}
-
-/// Damage done on purpose: a checker that does not see it proves nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Control {
-    /// The data directory of before the load is put back.
-    OldData,
-    /// The newest write-ahead log loses its second half.
-    CutLog,
-}
-
-impl Control {
-    /// What caught it, or how it was missed.
-    fn run(self, plan: &Plan) -> Result<Result<String, String>> {
-        // Without checkpoints: all that is written stays in one file.
-        let mut run = Run::start(plan, Options::default().config("forceSync", "yes"))?;
-        let data = run.server.data_dir().context("its data directory")?;
-        let old = data.with_extension("old");
-        run.server.stop()?;
-        if self == Self::OldData {
-            copy_dir(&data, &old)?;
-        }
-        run.server.restart()?;
-        for worker in &mut run.workers {
-            worker.attach(run.server.address())?;
-        }
-        let missed = run.watcher.drain();
-        missed.context("the watcher")?;
-        let mut random = Random::new(plan.seed, u64::MAX);
-        run.watcher.come_back(run.server.address(), &run.dump)?;
-        // A cut must meet answered writes that nothing else tells of.
-        loop {
-            // The recovery makes a new log, so there must be none before the cut.
-            run.crash(&mut random, false, 0)?;
-            if run.history.iter().map(Vec::len).sum::<usize>() > 500 {
-                break;
-            }
-            run.restart_and_judge(0)?;
-            run.history.iter_mut().for_each(Vec::clear);
-        }
-        match self {
-            Self::OldData => {
-                fs::remove_dir_all(&data).context("remove the data")?;
-                fs::rename(&old, &data).context("put the old data back")?;
-            }
-            Self::CutLog => {
-                let log = newest_log(&data)?;
-                let file = fs::File::options().write(true).open(&log)?;
-                let length = file.metadata()?.len();
-                ensure!(length > 16_384, "{}: only {length} bytes", log.display());
-                file.set_len(length / 2)?;
-            }
-        }
-        if let Err(error) = run.server.restart() {
-            let log = run.server.log_tail();
-            return Ok(if log.contains(&data.display().to_string()) {
-                let last = log.lines().last().unwrap_or_default().to_owned();
-                Ok(format!("the server refuses: {last}"))
-            } else {
-                Err(format!("it ended, but named no file: {error:#}\n{log}"))
-            });
-        }
-        let dump = Dump::take(run.server.address(), ROOT)?;
-        let problems = run.checker.judge(&run.history, &dump);
-        Ok(match problems.first() {
-            Some(first) => {
-                let line: String = first.chars().take(150).collect();
-                Ok(format!("{} problems: {line}", problems.len()))
-            }
-            None => Err("no problem was found".to_owned()),
-        })
-    }
-}
-
-/// The segment of our Raft log that was written to last. Behind it lies one made ready for later,
-/// with nothing but its header, a page.
-pub fn newest_log(data: &Path) -> Result<PathBuf> {
-    const HEADER_BYTES: usize = 4096;
-    let dir = data.join("oxkeeper").join("log");
-    let mut logs = Vec::new();
-    for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|it| it == "segment") {
-            logs.push(path);
-        }
-    }
-    logs.sort();
-    while let Some(path) = logs.pop() {
-        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        if bytes.iter().skip(HEADER_BYTES).any(|byte| *byte != 0) {
-            return Ok(path);
-        }
-    }
-    bail!("no written segment in {}", dir.display())
 }
 
 /// Copies a directory with all that is in it.
