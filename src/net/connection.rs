@@ -394,6 +394,7 @@ impl Future for Task {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection().outbox.stir();
         if let Err(error) = ready!(self.poll_phases(cx)) {
             tracing::debug!(peer = %self.connection().peer, %error, "connection lost");
             metrics::connection_dropped();

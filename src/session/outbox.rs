@@ -7,7 +7,7 @@
 //! ```text
 //!   at work ── rest: nothing waits, all is sent ──▶ at rest
 //!      ▲                                              │ flush: sent from here, without the task
-//!      └── drain_into; a flush that could not send ───┘
+//!      └── stir, drain_into; a flush that failed ─────┘
 //! ```
 //!
 //! While its task rests nobody else sends to the client, so delivery may: the task, which would
@@ -135,6 +135,13 @@ impl Outbox {
         let mut inner = self.inner.lock();
         inner.resting = inner.end == End::Open && inner.bytes.is_empty();
         inner.resting
+    }
+
+    /// The task is at work: from now on it is woken for whatever comes. Called whenever the task
+    /// runs, since what it finds may make it wait for more than bytes of its client (an answer to a
+    /// write, while the server has too much to do to read on), and then it must hear of answers.
+    pub fn stir(&self) {
+        self.inner.lock().resting = false;
     }
 
     /// Sends what waits, if the task rests; else, or if the client does not take all of it, the
@@ -270,6 +277,16 @@ mod tests {
         assert!(!outbox.rest(), "there is something to send first");
         outbox.drain_into(&mut wire);
         assert_eq!(&wire[..], b"reply event");
+    }
+
+    #[test]
+    fn whoever_stirs_is_woken_for_what_comes() {
+        let (outbox, client) = outbox(100);
+        assert!(outbox.rest());
+        outbox.stir();
+        outbox.push(|out| out.extend_from_slice(b"event"));
+        outbox.flush();
+        assert!(client.got.lock().is_empty() && is_woken(&outbox));
     }
 
     #[test]
