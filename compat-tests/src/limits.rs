@@ -1,11 +1,13 @@
-//! Limits that an operator sets: how many clients may ask for sessions, and what becomes of the rest.
+//! Limits that an operator sets: how many clients may ask for sessions and how much may be in
+//! flight, and what becomes of the rest.
 
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received};
+use crate::hostile::pipe::{Pipe, read, set};
 use crate::server::{Kind, Options, Server};
 use crate::suite::Suite;
 use crate::wire::Reader;
@@ -23,7 +25,8 @@ const FILL: Duration = Duration::from_secs(3);
 /// No server starts.
 pub fn run(kind: Kind) -> Result<bool> {
     let mut suite = Suite::open(format!("limits on {kind}"));
-    let cases: [(&str, Case); 2] = [
+    let cases: [(&str, Case); 3] = [
+        ("more in flight than the server wants", crowd),
         ("a bucket of connections", bucket),
         ("weights of connections", weights),
     ];
@@ -34,6 +37,42 @@ pub fn run(kind: Kind) -> Result<bool> {
         }
     }
     Ok(suite.close())
+}
+
+/// Clients with far more in flight than `globalOutstandingLimit`: slowed down, and all answered.
+fn crowd(kind: Kind) -> Result<()> {
+    const CLIENTS: usize = 16;
+    const ROUNDS: usize = 30;
+    const IN_FLIGHT: usize = 16;
+    let options = Options::default().config("globalOutstandingLimit", "10");
+    let server = Server::start(kind, options)?;
+    let crowd = |client: usize| -> Result<()> {
+        let mut pipe = Pipe::open(server.address(), SESSION_MS)?;
+        let path = format!("/crowd-{client}");
+        pipe.create(&path, b"", 0)?;
+        for _ in 0..ROUNDS {
+            let asks: Vec<_> = (0..IN_FLIGHT)
+                .map(|index| match index % 3 {
+                    0 => (3, read(&path, false)),
+                    _ => (5, set(&path, b"value", -1)),
+                })
+                .collect();
+            let errors = pipe.ask(&asks)?;
+            ensure!(errors == [0; IN_FLIGHT], "client {client}: {errors:?}");
+        }
+        pipe.close()
+    };
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let crowd = &crowd;
+                scope.spawn(move || crowd(client))
+            })
+            .collect();
+        clients
+            .into_iter()
+            .try_for_each(|client| client.join().expect("a client's thread does not panic"))
+    })
 }
 
 /// A server whose bucket takes [`FILL`] from empty to full, and is full.
