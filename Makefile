@@ -12,7 +12,7 @@ BIN := $(CARGO_TARGET_DIR)/release/oxkeeper
 export OXKEEPER_BIN := $(BIN)
 SHELL := /bin/bash
 
-.PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos hostile soak
+.PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos power hostile soak
 .PHONY: kazoo c-client node-client go-client kafka kafka-cluster patroni
 .PHONY: bench-sweeps bench-plots bench-table
 
@@ -74,10 +74,15 @@ patroni: build  ## Two PostgreSQL nodes under Patroni on SERVER: leader killed, 
 	@compat-tests/tools/deps patroni
 	@SERVER="$(SERVER)" compat-tests/clients/patroni/run
 
-chaos: build  ## 300 crashes under load, then damaged disks (SERVER=zookeeper: only the crashes)
+chaos: build  ## 300 crashes at random and 70 at named steps, then damaged disks (SERVER=zookeeper: random ones)
 	@compat-tests/tools/deps test
-	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- chaos --cycles 300
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- chaos --cycles 300 \
+		--at-each-point $(if $(filter oxkeeper,$(SERVER)),10,0)
 	@test "$(SERVER)" != oxkeeper || $(CARGO) run --release --locked --quiet -p compat-tests -- damage
+
+power: build  ## Power loss on an ext4 of its own: CYCLES=10 (needs root)
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- power --cycles $(or $(CYCLES),10)
 
 hostile: build  ## Hostile bytes and load, while others are served; HOSTILE="--quick", part of a name
 	@compat-tests/tools/deps test

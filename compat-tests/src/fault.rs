@@ -18,6 +18,13 @@ pub struct Tracer {
 }
 
 impl Tracer {
+    /// Why nothing can be traced here, if so.
+    pub fn why_not() -> Option<String> {
+        run("strace", &["-qq", "-o", "/dev/null"], Path::new("true"))
+            .err()
+            .map(|error| format!("{error:#}"))
+    }
+
     /// Attaches with an `inject` expression of strace for these system calls, as
     /// `inject("fdatasync,fsync", "error=EIO")`; returns once the server is traced.
     ///
