@@ -183,6 +183,8 @@ class WatchTest extends Fixture {
         assertEquals(List.of("NodeCreated " + root + "/a", "NodeCreated " + root + "/a/b",
                 "NodeDataChanged " + root + "/a/b", "NodeDeleted " + root + "/a/b", "NodeDeleted " + root + "/a"), own);
         client.removeAllWatches("/", WatcherType.PersistentRecursive, false);
+        // The client tells its watcher of the removal by a thread of its own.
+        fence(client);
         everything.drain();
         make(zk, root + "/a", "");
         fence(client);
