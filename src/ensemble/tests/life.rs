@@ -44,6 +44,7 @@ async fn what_was_applied_is_there_after_a_restart() {
         if stopped {
             server.ensemble.stop().await;
         }
+        disk.persisted(&server).await;
         drop(server);
         let server = disk.crash(usize::MAX, persisted).start().await;
         for i in 0..10 {

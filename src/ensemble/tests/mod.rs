@@ -119,6 +119,13 @@ impl Disk {
         }
     }
 
+    /// Waits until all that has been applied is persisted: it shows before that.
+    async fn persisted(&self, running: &Running) {
+        while self.tree.restore().unwrap().meta.last_zxid != running.replica.read().last_zxid() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     /// What is found after a crash: `kept` writes of the log that were not acknowledged, and the
     /// tree as persisted or as of the last checkpoint.
     fn crash(&self, kept: usize, persisted: bool) -> Self {
