@@ -96,6 +96,8 @@ pub(super) struct Head {
 pub(super) enum Progress {
     #[default]
     New,
+    /// ConnectRequest: the throttle has let it through.
+    Admitted,
     /// sync: the read index has been reached.
     Synced,
     /// getAllChildrenNumber: counted at this zxid, so many descendants.
@@ -271,7 +273,10 @@ impl Client {
             Settle::Counted { at, count } => {
                 let tries = match head.progress {
                     Progress::Counted { tries, .. } => tries + 1,
-                    Progress::New | Progress::Synced | Progress::CatchingUp(_) => 1,
+                    Progress::New
+                    | Progress::Admitted
+                    | Progress::Synced
+                    | Progress::CatchingUp(_) => 1,
                 };
                 head.progress = Progress::Counted { at, count, tries };
             }
@@ -436,7 +441,7 @@ impl Client {
     }
 
     /// The first frame. zk: ZooKeeperServer.processConnectRequest.
-    fn greet(&mut self, state: &State, head: Head) -> Served {
+    fn greet(&mut self, state: &State, mut head: Head) -> Served {
         let request = match ConnectRequest::decode(&mut Reader::new(head.body.clone())) {
             Ok(request) => request,
             Err(error) => {
@@ -446,25 +451,26 @@ impl Client {
         };
         let read_only_asked = request.read_only.is_some();
         let pipeline = Arc::clone(&self.pipeline);
-        let greeting = pipeline
-            .greeter
-            .greet(state, &pipeline.shared.touches, &request);
-        if greeting == Greeting::Throttled {
-            tracing::debug!(peer = %self.connection.peer, "too many ask for sessions");
-            metrics::connection_rejected();
-            return Served::End;
+        if matches!(head.progress, Progress::New) {
+            if !pipeline.greeter.admits(&request) {
+                tracing::debug!(peer = %self.connection.peer, "too many ask for sessions");
+                metrics::connection_rejected();
+                return Served::End;
+            }
+            metrics::session_asked(pipeline.greeter.throttle().deficit());
+            head.progress = Progress::Admitted;
         }
-        metrics::session_asked(pipeline.greeter.throttle().deficit());
-        match greeting {
-            Greeting::Behind | Greeting::Throttled => Served::End,
+        let touches = &pipeline.shared.touches;
+        match pipeline.greeter.greet(state, touches, &request) {
+            Greeting::Behind => Served::End,
             Greeting::Invalid => {
                 put_connect_response(&mut self.wire, None, read_only_asked);
                 Served::End
             }
             Greeting::Renew(granted) => {
-                let touch = pipeline.shared.touches.of(granted.session);
+                let touch = touches.of(granted.session);
                 if let Some(touch) = &touch {
-                    pipeline.shared.touches.renew(touch, granted.timeout_ms);
+                    touches.renew(touch, granted.timeout_ms);
                 }
                 self.connection.bind(granted.session, touch);
                 pipeline.bind(granted.session, &self.connection);

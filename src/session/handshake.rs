@@ -19,8 +19,6 @@ pub type Password = [u8; 16];
 /// The answer to a ConnectRequest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Greeting {
-    /// Close without a word: too many ask for sessions.
-    Throttled,
     /// Close without a word: this server is behind what the client has seen.
     Behind,
     /// Propose this new session and answer when it is applied.
@@ -75,19 +73,24 @@ impl Greeter {
         requested_ms.max(least).min(most)
     }
 
+    /// True if the throttle lets the client ask; to be called once for a request, however often
+    /// [`Self::greet`] is then tried. False: close without a word.
+    ///
+    /// zk: ZooKeeperServer.processConnectRequest looks at the throttle before anything else.
+    pub fn admits(&self, request: &ConnectRequest) -> bool {
+        self.throttle
+            .admits(if request.session_id == SessionId::NONE.0 {
+                Wants::Open
+            } else {
+                Wants::Renew
+            })
+    }
+
     /// Judges a request against the state of this moment.
     ///
     /// The order of the checks is protocol.md 2.2. zk-differs: the password is checked before an
     /// old connection of the session is closed, so that nobody can cut a client off by its id.
     pub fn greet(&self, state: &State, touches: &Touches, request: &ConnectRequest) -> Greeting {
-        let wants = if request.session_id == SessionId::NONE.0 {
-            Wants::Open
-        } else {
-            Wants::Renew
-        };
-        if !self.throttle.admits(wants) {
-            return Greeting::Throttled;
-        }
         if request.last_zxid_seen > state.last_zxid().0 {
             return Greeting::Behind;
         }
