@@ -11,6 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::client::Connection;
@@ -201,11 +202,7 @@ impl Server {
         let Some(mut process) = self.process.take() else {
             return Ok(None);
         };
-        let told = Command::new("kill")
-            .arg(process.id().to_string())
-            .stderr(Stdio::null())
-            .status()
-            .context("run kill")?;
+        let told = kill_process(Pid::from_child(&process), Signal::TERM);
         let deadline = Instant::now() + STOP_TIME_MAX;
         while Instant::now() < deadline {
             if let Some(status) = process.try_wait().context("wait for the server")? {
@@ -216,7 +213,7 @@ impl Server {
         process.kill().context("kill the server")?;
         process.wait().context("wait for the server")?;
         bail!(
-            "{} did not end on SIGTERM (kill said {told})\n{}",
+            "{} did not end on SIGTERM (sent: {told:?})\n{}",
             self.kind,
             self.log_tail()
         )
