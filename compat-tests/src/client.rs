@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -63,6 +64,17 @@ impl Hello {
         }
         writer.frame()
     }
+}
+
+/// What a ConnectResponse says.
+#[derive(Clone, Debug)]
+pub struct Welcome {
+    /// The session timeout granted, in ms; 0 if the session is refused.
+    pub timeout_ms: i32,
+    /// 0 if it is refused.
+    pub session: i64,
+    /// The session's password.
+    pub password: Vec<u8>,
 }
 
 /// One TCP connection to a server.
@@ -155,16 +167,47 @@ impl Connection {
     /// # Errors
     /// The server closed, was silent, or refused.
     pub fn new_session(&mut self, timeout_ms: i32) -> Result<(i64, Vec<u8>)> {
-        self.send(&Hello::new(timeout_ms).frame());
-        let Received::Frame(frame) = self.receive()? else {
-            bail!("no answer to the handshake")
+        let welcome = self.handshake(&Hello::new(timeout_ms))?;
+        let welcome = welcome.context("no answer to the handshake")?;
+        ensure!(welcome.session != 0, "the server refused a new session");
+        Ok((welcome.session, welcome.password))
+    }
+
+    /// Takes a session up again that was opened on another connection; false: it is no longer there.
+    ///
+    /// # Errors
+    /// The server closed, was silent, or named another session.
+    pub fn take_up(&mut self, hello: &Hello) -> Result<bool> {
+        let welcome = self.handshake(hello)?;
+        let welcome = welcome.context("no answer to the handshake")?;
+        let refused = welcome.session == 0 && welcome.timeout_ms == 0;
+        ensure!(
+            refused || welcome.session == hello.session,
+            "asked for session {:#x}, got {:#x}",
+            hello.session,
+            welcome.session
+        );
+        Ok(!refused)
+    }
+
+    /// Asks for a session, new or old; `None`: the server closed without a word.
+    ///
+    /// # Errors
+    /// The server was silent, or the answer is cut off.
+    pub fn handshake(&mut self, hello: &Hello) -> Result<Option<Welcome>> {
+        self.send(&hello.frame());
+        let frame = match self.receive()? {
+            Received::Frame(frame) => frame,
+            Received::Eof => return Ok(None),
+            Received::Silence => bail!("silence instead of an answer to the handshake"),
         };
         let mut reader = Reader::new(&frame);
-        let (_protocol, _timeout) = (reader.i32()?, reader.i32()?);
-        let session = reader.i64()?;
-        let password = reader.buffer()?.unwrap_or_default().to_vec();
-        ensure!(session != 0, "the server refused a new session");
-        Ok((session, password))
+        let _protocol = reader.i32()?;
+        Ok(Some(Welcome {
+            timeout_ms: reader.i32()?,
+            session: reader.i64()?,
+            password: reader.buffer()?.unwrap_or_default().to_vec(),
+        }))
     }
 
     /// Closes the session and waits for the answer.
@@ -178,6 +221,33 @@ impl Connection {
             other => bail!("no answer to closeSession: {other:?}"),
         }
     }
+}
+
+/// The answer to a four-letter word; empty if the server does not know it.
+///
+/// # Errors
+/// Nobody listens, or the answer does not end within `timeout`.
+pub fn word(address: SocketAddr, word: &[u8], timeout: Duration) -> Result<String> {
+    let mut connection = Connection::open(address, timeout)?;
+    connection.send(word);
+    let answer = connection.read_to_end()?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A figure in an answer to `mntr`, by its whole name; `None`: it is not there, or no number.
+pub fn figure<T: FromStr>(mntr: &str, name: &str) -> Option<T> {
+    let lines = mntr.lines().filter_map(|line| line.split_once('\t'));
+    let mut found = lines.filter(|(key, _)| *key == name);
+    found.find_map(|(_, value)| value.trim().parse().ok())
+}
+
+/// How many sessions the server counts: each until its end is applied.
+///
+/// # Errors
+/// As [`word`], or `mntr` does not say.
+pub fn session_count(address: SocketAddr, timeout: Duration) -> Result<usize> {
+    let mntr = word(address, b"mntr", timeout)?;
+    figure(&mntr, "zk_global_sessions").context("mntr does not count sessions")
 }
 
 /// One request frame.

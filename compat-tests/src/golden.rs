@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use golden::{Backend, Seen, Settings};
 use jute::{Exists, OpCode, Reply, Request, Text};
 
-use crate::client::{Connection, Hello, Received, request};
+use crate::client::{Connection, Hello, Received, request, session_count};
 use crate::server::{Kind, Options, Server};
 use crate::settings;
 use crate::suite::{Suite, say};
@@ -130,26 +130,7 @@ impl Sockets {
             password: Some(client.password.clone()),
             ..Hello::new(timeout_ms)
         };
-        connection.send(&hello.frame());
-        let Received::Frame(frame) = connection.receive()? else {
-            bail!("no answer to the handshake")
-        };
-        let mut reader = Reader::new(&frame);
-        reader.take(8)?;
-        Ok((reader.i64()? != 0).then_some(connection))
-    }
-
-    /// A session is counted until its end is applied.
-    fn session_count(&self) -> Result<usize> {
-        let mut connection = Connection::open(self.server()?.address(), ANSWER_TIME_MAX)?;
-        connection.send(b"mntr");
-        let answer = connection.read_to_end()?;
-        String::from_utf8_lossy(&answer)
-            .lines()
-            .find_map(|line| line.strip_prefix("zk_global_sessions\t"))
-            .context("mntr does not count sessions")?
-            .parse()
-            .context("read the count of sessions")
+        Ok(connection.take_up(&hello)?.then_some(connection))
     }
 }
 
@@ -232,14 +213,15 @@ impl Backend for Sockets {
     }
 
     fn expire(&mut self, client: &str) -> Result<()> {
-        let sessions = self.session_count()?;
+        let address = self.server()?.address();
+        let sessions = session_count(address, ANSWER_TIME_MAX)?;
         self.client(client)?.connection = None;
         ensure!(
             self.take_up(client, EXPIRY_MS)?.is_some(),
             "it has expired already"
         );
         let deadline = Instant::now() + ANSWER_TIME_MAX;
-        while self.session_count()? >= sessions {
+        while session_count(address, ANSWER_TIME_MAX)? >= sessions {
             ensure!(Instant::now() < deadline, "it does not expire");
             sleep(PAUSE);
         }

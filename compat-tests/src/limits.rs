@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received};
+use crate::client::{Connection, Hello, REPLY_TIME_MAX};
 use crate::hostile::pipe::{Pipe, read, set};
 use crate::server::{Kind, Options, Server};
 use crate::suite::Suite;
-use crate::wire::Reader;
 
 /// A case, on a server of its own.
 type Case = fn(Kind) -> Result<()>;
@@ -104,19 +103,11 @@ fn ask(server: &Server, session: i64, password: &[u8]) -> Result<Admitted> {
         password: Some(password.to_vec()),
         ..Hello::new(SESSION_MS)
     };
-    connection.send(&hello.frame());
-    match connection.receive()? {
-        Received::Frame(frame) => {
-            let mut reader = Reader::new(&frame);
-            let (_protocol, _timeout) = (reader.i32()?, reader.i32()?);
-            let session = reader.i64()?;
-            let password = reader.buffer()?.unwrap_or_default().to_vec();
-            ensure!(session != 0, "an answer without a session");
-            Ok(Some((connection, session, password)))
-        }
-        Received::Eof => Ok(None),
-        other => anyhow::bail!("neither an answer nor the end: {other:?}"),
-    }
+    let Some(welcome) = connection.handshake(&hello)? else {
+        return Ok(None);
+    };
+    ensure!(welcome.session != 0, "an answer without a session");
+    Ok(Some((connection, welcome.session, welcome.password)))
 }
 
 fn open(server: &Server) -> Result<Admitted> {

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::client::Connection;
+use crate::client::{Connection, word};
 use crate::settings;
 
 const START_TIME_MAX: Duration = Duration::from_secs(60);
@@ -420,13 +420,8 @@ fn has_ended(pid: u32) -> bool {
 /// Opens and closes a session, once `srvr` says that the server serves: a genuine one that is still
 /// starting may take a handshake and never answer it.
 fn probe(address: SocketAddr) -> Result<()> {
-    let mut word = Connection::open(address, Duration::from_secs(1))?;
-    word.send(b"srvr");
-    let answer = word.read_to_end()?;
-    ensure!(
-        String::from_utf8_lossy(&answer).contains("Mode: "),
-        "srvr does not name a mode yet"
-    );
+    let answer = word(address, b"srvr", Duration::from_secs(1))?;
+    ensure!(answer.contains("Mode: "), "srvr does not name a mode yet");
     let mut connection = Connection::open(address, Duration::from_secs(5))?;
     connection.new_session(10_000)?;
     connection.close_session()

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::client::{Connection, REPLY_TIME_MAX, Received, request};
+use crate::client::{self, Connection, REPLY_TIME_MAX, Received, request};
 use crate::server::{Kind, Options, Server};
 use crate::settings;
 use crate::suite::Suite;
@@ -94,7 +94,7 @@ fn open_words(kind: Kind) -> Result<Vec<(String, String)>> {
     let (one, other) = furnish(one, other)?;
     let mut answers = Vec::new();
     let mut ask = |name: &str, bytes: &[u8]| -> Result<()> {
-        let text = ask(address, bytes)?;
+        let text = client::word(address, bytes, REPLY_TIME_MAX)?;
         answers.push((name.to_owned(), symbols.normalise(name, &text)));
         Ok(())
     };
@@ -147,7 +147,7 @@ fn listed_words(kind: Kind) -> Result<Vec<(String, String)>> {
         b"srvr",
         &[0xff, 0xf4, 0xff, 0xfd],
     ] {
-        let answer = ask(server.address(), word)?;
+        let answer = client::word(server.address(), word, REPLY_TIME_MAX)?;
         let first = answer.lines().next().unwrap_or_default();
         let first = first.split(": ").next().unwrap_or_default();
         let word = word[..4].escape_ascii();
@@ -155,13 +155,6 @@ fn listed_words(kind: Kind) -> Result<Vec<(String, String)>> {
     }
     server.stop()?;
     Ok(vec![("whitelist".to_owned(), text)])
-}
-
-fn ask(address: SocketAddr, bytes: &[u8]) -> Result<String> {
-    let mut connection = Connection::open(address, REPLY_TIME_MAX)?;
-    connection.send(bytes);
-    let answer = connection.read_to_end()?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// One session that sends a request at a time.

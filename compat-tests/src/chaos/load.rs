@@ -12,7 +12,6 @@ use super::history::{Entry, Op, Outcome};
 use super::model::{COUNTERS, Model, SHARED};
 use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received};
 use crate::differential::random::Random;
-use crate::wire::Reader;
 
 /// Keys of a worker's own subtree.
 pub const KEYS: usize = 12;
@@ -70,7 +69,8 @@ impl Worker {
                 password: Some(password),
                 ..Hello::new(SESSION_TIMEOUT_MS)
             };
-            let accepted = reattach(&mut connection, &hello)
+            let accepted = connection
+                .take_up(&hello)
                 .with_context(|| format!("worker {}: take back its session", self.id))?;
             if accepted {
                 self.connection = Some(connection);
@@ -351,26 +351,5 @@ fn learn(counters: &mut [i32], belief: &mut Model, op: &Op, outcome: &Outcome) {
             }
         }
         _ => {}
-    }
-}
-
-/// Sends a handshake for an old session; false if the session is refused.
-///
-/// # Errors
-/// The server closed without a word, or was silent.
-pub fn reattach(connection: &mut Connection, hello: &Hello) -> Result<bool> {
-    connection.send(&hello.frame());
-    match connection.receive()? {
-        Received::Frame(frame) => {
-            let mut r = Reader::new(&frame);
-            let (_protocol, timeout_ms, session) = (r.i32()?, r.i32()?, r.i64()?);
-            ensure!(
-                session == hello.session || (session == 0 && timeout_ms == 0),
-                "asked for session {:#x}, got {session:#x}",
-                hello.session
-            );
-            Ok(session != 0)
-        }
-        other => bail!("no answer to the handshake: {other:?}"),
     }
 }

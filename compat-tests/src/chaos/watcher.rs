@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::dump::Dump;
-use super::load::reattach;
 use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received, request};
 use crate::wire::{Reader, Writer};
 
@@ -115,7 +114,9 @@ impl Watcher {
             password: Some(self.password.clone()),
             ..Hello::new(120_000)
         };
-        let accepted = reattach(&mut connection, &hello).context("the watcher's session")?;
+        let accepted = connection
+            .take_up(&hello)
+            .context("the watcher's session")?;
         ensure!(
             accepted,
             "the watcher's session was refused after the restart"

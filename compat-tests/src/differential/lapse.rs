@@ -6,13 +6,13 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use super::side::{ANSWER_TIME_MAX, Seen, Side};
 use super::step::{Step, text};
-use crate::client::{Connection, Hello, Received};
+use crate::client::{Connection, Hello, session_count};
 use crate::server::Options;
-use crate::wire::{Reader, Writer};
+use crate::wire::Writer;
 
 /// The shortest timeout that the servers of such sequences grant, in ms.
 pub const TIMEOUT_MS_MIN: i32 = 400;
@@ -39,7 +39,7 @@ pub fn options(options: &Options) -> Options {
 
 impl Side {
     pub(super) fn begin_expiry(&mut self, slot: usize, timeout_ms: Option<i32>) -> Result<()> {
-        let sessions = self.session_count()?;
+        let sessions = session_count(self.server.address(), ANSWER_TIME_MAX)?;
         let address = self.server.address();
         let slot = &mut self.slots[slot];
         self.skipped = slot.session == 0;
@@ -58,13 +58,7 @@ impl Side {
             last_zxid: slot.last_zxid,
             ..Hello::new(timeout_ms)
         };
-        connection.send(&hello.frame());
-        let Received::Frame(frame) = connection.receive()? else {
-            bail!("no answer to the handshake")
-        };
-        let mut reader = Reader::new(&frame);
-        reader.take(8)?;
-        if reader.i64()? == 0 {
+        if !connection.take_up(&hello)? {
             // It had been closed before.
             self.sessions_after = sessions;
         }
@@ -72,11 +66,12 @@ impl Side {
     }
 
     pub(super) fn finish_expiry(&mut self, slot: usize, seen: &mut Seen) -> Result<()> {
+        let address = self.server.address();
         let deadline = Instant::now() + LAPSE_TIME_MAX;
-        let mut count = self.session_count()?;
+        let mut count = session_count(address, ANSWER_TIME_MAX)?;
         while count > self.sessions_after && Instant::now() < deadline {
             sleep(PAUSE);
-            count = self.session_count()?;
+            count = session_count(address, ANSWER_TIME_MAX)?;
         }
         let left = count.saturating_sub(self.sessions_after);
         seen.lines.push(format!("c{slot} expired, {left} too many"));
@@ -101,18 +96,5 @@ impl Side {
             sleep(PAUSE);
         }
         Ok(())
-    }
-
-    /// A session is counted until its close is applied.
-    fn session_count(&self) -> Result<usize> {
-        let mut connection = Connection::open(self.server.address(), ANSWER_TIME_MAX)?;
-        connection.send(b"mntr");
-        let answer = connection.read_to_end()?;
-        String::from_utf8_lossy(&answer)
-            .lines()
-            .find_map(|line| line.strip_prefix("zk_global_sessions\t"))
-            .context("mntr does not count sessions")?
-            .parse()
-            .context("read the count of sessions")
     }
 }

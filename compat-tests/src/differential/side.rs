@@ -513,13 +513,8 @@ impl Side {
                 password: Some(password),
                 ..Hello::new(SESSION_TIMEOUT_MS)
             };
-            connection.send(&hello.frame());
-            let Received::Frame(frame) = connection.receive()? else {
-                bail!("session {session:#x} cannot be taken up again")
-            };
-            let mut reader = Reader::new(&frame);
-            reader.take(8)?;
-            if reader.i64()? != 0 {
+            let lives = connection.take_up(&hello);
+            if lives.with_context(|| format!("take up session {session:#x}"))? {
                 connection.close_session()?;
             }
         }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Target;
 use super::pipe::{Pipe, create, numbered, read, set};
-use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received, request};
+use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received, figure, request};
 use crate::differential::random::Random;
 use crate::server::Kind;
 use crate::wire::Writer;
@@ -324,11 +324,11 @@ pub fn many_watches(target: &Target) -> Result<()> {
         ensure!(errors.iter().all(|it| *it == due), "a watch was refused");
     }
     let text = target.word("mntr")?;
-    let count = figure(&text, "zk_watch_count");
-    ensure!(count >= target.watches as u64, "zk_watch_count {count}");
+    let count = figure(&text, "zk_watch_count").unwrap_or(0);
+    ensure!(count >= target.watches, "zk_watch_count {count}");
     pipe.close()?;
     let closed = Instant::now();
-    while figure(&target.word("mntr")?, "zk_watch_count") > 100 {
+    while figure(&target.word("mntr")?, "zk_watch_count").unwrap_or(0) > 100 {
         ensure!(
             closed.elapsed() < Duration::from_secs(20),
             "the watches outlive their client"
@@ -385,11 +385,4 @@ pub fn mass_expiry(target: &Target) -> Result<()> {
     }
     control.ask(&[(2, numbered("/expiring", -1))])?;
     control.close()
-}
-
-/// A figure of mntr.
-pub fn figure(text: &str, name: &str) -> u64 {
-    text.lines()
-        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-        .unwrap_or(0)
 }

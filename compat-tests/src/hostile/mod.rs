@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use self::bystanders::{Bystanders, Latencies, typical_p99};
-use crate::client::{Connection, REPLY_TIME_MAX};
+use crate::client::{self, REPLY_TIME_MAX};
 use crate::server::{Kind, Options, Server};
 use crate::suite::{Suite, say};
 
@@ -75,9 +75,7 @@ impl Target {
     /// # Errors
     /// None came.
     pub fn word(&self, word: &str) -> Result<String> {
-        let mut connection = Connection::open(self.address, REPLY_TIME_MAX)?;
-        connection.send(word.as_bytes());
-        Ok(String::from_utf8_lossy(&connection.read_to_end()?).into_owned())
+        client::word(self.address, word.as_bytes(), REPLY_TIME_MAX)
     }
 
     /// Connections without the one that asks.

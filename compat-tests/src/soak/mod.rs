@@ -26,8 +26,7 @@ use anyhow::{Context, Result, ensure};
 use self::gauge::{Sample, flat};
 use self::pinger::Pingers;
 use self::worker::{Tally, Worker};
-use crate::client::{Connection, REPLY_TIME_MAX};
-use crate::hostile::attacks::figure;
+use crate::client::{self, REPLY_TIME_MAX, figure};
 use crate::hostile::pipe::Pipe;
 use crate::server::{Kind, Options, Server};
 use crate::suite::{Suite, say};
@@ -229,7 +228,7 @@ impl Watched {
                 (read - reads) as f64 / took,
                 pause / 1000,
                 self.checkpoints(),
-                figure(&mntr, "zk_znode_count"),
+                figure::<u64>(&mntr, "zk_znode_count").unwrap_or(0),
                 sample.memory_kib >> 10,
                 sample.descriptors,
                 sample.threads,
@@ -380,9 +379,7 @@ fn expiry(address: SocketAddr) -> Result<Duration> {
 
 /// The answer to a four-letter word; nothing from a server that may not answer it.
 fn word(kind: Kind, address: SocketAddr, word: &str) -> Result<String> {
-    let mut connection = Connection::open(address, REPLY_TIME_MAX)?;
-    connection.send(word.as_bytes());
-    let answer = String::from_utf8_lossy(&connection.read_to_end()?).into_owned();
+    let answer = client::word(address, word.as_bytes(), REPLY_TIME_MAX)?;
     ensure!(
         matches!(kind, Kind::External(_)) || answer.contains("zk_znode_count"),
         "no answer to {word}: {answer:?}"
