@@ -406,6 +406,19 @@ fn free_address() -> Result<SocketAddr> {
     listener.local_addr().context("look for a free port")
 }
 
+/// A figure of /proc/PID/`file` in that file's own unit, KiB for memory. `key`: with its colon.
+///
+/// # Errors
+/// The process has ended, or the file does not say.
+pub fn process_figure(pid: u32, file: &str, key: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/{file}");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.split_whitespace().next())
+        .and_then(|word| word.parse().ok())
+        .with_context(|| format!("find {key} in {path}"))
+}
+
 /// A zombie or a missing process; `Child::try_wait` would need `&mut`.
 fn has_ended(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))

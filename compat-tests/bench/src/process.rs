@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use compat_tests::client::Connection;
+use compat_tests::client::{figure, word};
+use compat_tests::server::process_figure;
 
 /// Linux counts CPU time in hundredths of a second here, on every machine.
 const TICK_US: f64 = 10_000.0;
@@ -49,7 +50,7 @@ impl Usage {
     fn of_process(pid: u32) -> Result<Self> {
         Ok(Self {
             cpu_us: cpu_us(pid)?,
-            written: field(&format!("/proc/{pid}/io"), "write_bytes:")?,
+            written: process_figure(pid, "io", "write_bytes:")? as f64,
             syncs: 0.0,
         })
     }
@@ -69,7 +70,7 @@ impl Usage {
 /// # Errors
 /// The process is gone.
 pub fn resident(pid: u32) -> Result<f64> {
-    Ok(field(&format!("/proc/{pid}/status"), "VmRSS:")? * 1024.0)
+    Ok(process_figure(pid, "status", "VmRSS:")? as f64 * 1024.0)
 }
 
 /// CPU time of all threads, also of those that ended, in microseconds.
@@ -90,21 +91,7 @@ pub fn cpu_us(pid: u32) -> Result<f64> {
     Ok(ticks * TICK_US)
 }
 
-fn field(path: &str, key: &str) -> Result<f64> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix(key))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|word| word.parse().ok())
-        .with_context(|| format!("find {key} in {path}"))
-}
-
 fn syncs(address: SocketAddr) -> Option<f64> {
-    let mut word = Connection::open(address, Duration::from_secs(5)).ok()?;
-    word.send(b"mntr");
-    let answer = word.read_to_end().ok()?;
-    String::from_utf8_lossy(&answer)
-        .lines()
-        .find_map(|line| line.strip_prefix("zk_cnt_fsynctime"))
-        .and_then(|rest| rest.trim().parse().ok())
+    let mntr = word(address, b"mntr", Duration::from_secs(5)).ok()?;
+    figure(&mntr, "zk_cnt_fsynctime")
 }

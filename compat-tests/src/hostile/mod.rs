@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::bystanders::{Bystanders, Latencies, typical_p99};
 use crate::client::{self, REPLY_TIME_MAX};
-use crate::server::{Kind, Options, Server};
+use crate::server::{Kind, Options, Server, process_figure};
 use crate::suite::{Suite, say};
 
 const BYSTANDERS: usize = 4;
@@ -345,12 +345,7 @@ fn settle(target: &Target, before: usize) -> Result<()> {
 /// A figure of /proc/PID/status in MiB.
 fn memory(server: &Server, name: &str) -> Result<u64> {
     let pid = server.pid().context("the server does not run")?;
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).context("read its memory")?;
-    let figure = text.lines().find_map(|line| {
-        let rest = line.strip_prefix(name)?.trim().strip_suffix("kB")?;
-        rest.trim().parse::<u64>().ok()
-    });
-    figure.map(|kib| kib / 1024).context("read its memory")
+    Ok(process_figure(pid, "status", name)? / 1024)
 }
 
 /// From now on VmHWM is the peak of what follows.

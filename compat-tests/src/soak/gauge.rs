@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::server::process_figure;
+
 /// One look.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
@@ -28,12 +30,7 @@ impl Sample {
     /// # Errors
     /// The process has ended.
     pub fn take(pid: u32, data: Option<&Path>) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))
-            .context("read the server's memory")?;
-        let figure = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().trim_end_matches("kB").trim().parse().ok()
-        };
+        let figure = |key| process_figure(pid, "status", key);
         let mut sample = Self {
             memory_kib: figure("VmRSS:").context("the server has ended")?,
             threads: figure("Threads:").unwrap_or(0),
