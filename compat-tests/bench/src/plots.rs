@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use compat_tests::suite::say;
-use plotters::coord::ranged1d::{KeyPointHint, Ranged};
+use plotters::coord::ranged1d::{KeyPointHint, Ranged, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -145,20 +145,8 @@ fn throughput(sweep: &Sweep, path: &Path) -> Result<()> {
                 0.0..most * 1.08,
             )
             .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .axis_style(INK)
-            .label_style(font(LABEL))
-            .axis_desc_style(font(LABEL))
-            .x_desc("sessions")
-            .y_desc("requests per second")
-            .x_label_formatter(&|at| thousands(*at))
-            .y_label_formatter(&|rate| thousands(*rate))
-            .draw()
-            .map_err(failed)?;
+        let rates = ("requests per second", thousands as Label);
+        axes(&mut chart, Lines::Across, ("sessions", thousands), rates)?;
         for curve in curves {
             let (colour, points) = (colour(curve), spreads(curve, RATE));
             let bars = points.iter().map(|&(at, (middle, least, most))| {
@@ -186,6 +174,44 @@ fn curves_at(curves: &[&Series]) -> Vec<f64> {
 
 fn key((x, y): (i32, i32), colour: RGBColor) -> PathElement<(i32, i32)> {
     PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(3))
+}
+
+/// Which lines of the grid are drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    Across,
+    Both,
+}
+
+/// Writes a number at an axis.
+type Label = fn(f64) -> String;
+
+/// Draws the grid and, for each axis, what it shows.
+fn axes<'a, X, Y>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
+    lines: Lines,
+    (across, x_label): (&str, Label),
+    (up, y_label): (&str, Label),
+) -> Result<()>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let mut mesh = chart.configure_mesh();
+    if lines == Lines::Across {
+        mesh.disable_x_mesh();
+    }
+    mesh.bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(INK)
+        .label_style(font(LABEL))
+        .axis_desc_style(font(LABEL))
+        .x_desc(across)
+        .y_desc(up)
+        .x_label_formatter(&|at| x_label(*at))
+        .y_label_formatter(&|at| y_label(*at))
+        .draw()
+        .map_err(failed)
 }
 
 fn legend<'a, X, Y>(
@@ -282,20 +308,9 @@ fn panel(area: &Area<'_>, round: &Series, frame: &Frame) -> Result<()> {
         Rectangle::new([(seconds(begin), frame.ms.start), far], SHADE.filled())
     });
     chart.draw_series(spans).map_err(failed)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .axis_style(INK)
-        .label_style(font(LABEL))
-        .axis_desc_style(font(LABEL))
-        .x_desc("seconds")
-        .y_desc("latency")
-        .x_label_formatter(&|at| format!("{at:.0}"))
-        .y_label_formatter(&|ms| milliseconds(*ms))
-        .draw()
-        .map_err(failed)?;
+    let whole: Label = |at| format!("{at:.0}");
+    let latencies = ("latency", milliseconds as Label);
+    axes(&mut chart, Lines::Across, ("seconds", whole), latencies)?;
     for (figure, name, strength) in QUANTILES {
         let colour = blend(colour(round), strength);
         let line = spreads(round, figure)
@@ -334,19 +349,8 @@ fn resident(sweep: &Sweep, path: &Path) -> Result<()> {
             Ticks::log(range.clone(), decades(&range)),
         )
         .map_err(failed)?;
-    chart
-        .configure_mesh()
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .axis_style(INK)
-        .label_style(font(LABEL))
-        .axis_desc_style(font(LABEL))
-        .x_desc("znodes")
-        .y_desc("resident memory")
-        .x_label_formatter(&|at| thousands(*at))
-        .y_label_formatter(&|mb| megabytes(*mb))
-        .draw()
-        .map_err(failed)?;
+    let sizes = ("resident memory", megabytes as Label);
+    axes(&mut chart, Lines::Both, ("znodes", thousands), sizes)?;
     let setting = [first * 0.9, last * 1.15].map(|at| (at, memory::SETTING / MB));
     chart
         .draw_series(DashedLineSeries::new(setting, 6, 4, OURS.1.stroke_width(1)))
@@ -464,7 +468,7 @@ impl Ranged for Ticks {
     }
 }
 
-impl plotters::coord::ranged1d::ValueFormatter<f64> for Ticks {}
+impl ValueFormatter<f64> for Ticks {}
 
 #[cfg(test)]
 mod tests {
