@@ -24,6 +24,7 @@ use super::config::Config;
 use super::identity::{Identities, Identity};
 use super::ids::{Origin, ServerId, SessionId};
 use super::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
+use super::varint;
 
 mod tag {
     pub(super) const ORIGIN: u8 = 1;
@@ -261,16 +262,11 @@ fn put_slice(out: &mut BytesMut, bytes: &[u8]) {
 }
 
 fn put_zigzag(out: &mut BytesMut, value: i64) {
-    put_varint(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
+    put_varint(out, varint::zigzag(value));
 }
 
-/// Seven bits a byte, lowest first; the top bit says that more follow.
-fn put_varint(out: &mut BytesMut, mut value: u64) {
-    while value >= 0x80 {
-        out.put_u8((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8((value & 0x7f) as u8);
+fn put_varint(out: &mut BytesMut, value: u64) {
+    varint::write(value, |byte| out.put_u8(byte));
 }
 
 /// Reads fields of a batch, each checked against the bytes at hand.
@@ -299,24 +295,11 @@ impl Reader {
     }
 
     fn varint(&mut self, field: &'static str) -> Result<u64, FormatError> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.u8(field)?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(FormatError::Impossible { field })
+        varint::read(|| self.u8(field))?.ok_or(FormatError::Impossible { field })
     }
 
     fn zigzag(&mut self, field: &'static str) -> Result<i64, FormatError> {
-        let value = self.varint(field)?;
-        Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
+        self.varint(field).map(varint::unzigzag)
     }
 
     fn zigzag_i32(&mut self, field: &'static str) -> Result<i32, FormatError> {

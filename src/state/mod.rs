@@ -33,6 +33,7 @@ mod sink;
 mod store;
 mod tree;
 mod txn;
+pub(crate) mod varint;
 mod work;
 mod znode;
 

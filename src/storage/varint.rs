@@ -1,8 +1,8 @@
-//! Numbers of the durable formats: little-endian base-128 varints, signed ones in zigzag.
-//!
-//! Small values are usual (versions, counts, differences of zxids), so most take one byte.
+//! Records of the durable formats: varints, as in the log's batches, and what is counted by them.
 
 use bytes::Bytes;
+
+use crate::state::varint;
 
 /// Bytes that end early or a number that does not fit: no version of this program wrote them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -17,30 +17,19 @@ pub(super) struct Malformed {
 }
 
 /// Appends `value`, 1 to 10 bytes.
-pub(super) fn put_u64(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(low_byte(value) | 0x80);
-        value >>= 7;
-    }
-    out.push(low_byte(value));
+pub(super) fn put_u64(out: &mut Vec<u8>, value: u64) {
+    varint::write(value, |byte| out.push(byte));
 }
 
 /// Appends `value` in zigzag: small magnitudes of either sign are short.
 pub(super) fn put_i64(out: &mut Vec<u8>, value: i64) {
-    put_u64(
-        out,
-        (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned(),
-    );
+    put_u64(out, varint::zigzag(value));
 }
 
 /// Appends a length and the bytes.
 pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_u64(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
-}
-
-fn low_byte(value: u64) -> u8 {
-    value.to_le_bytes()[0] & 0x7f
 }
 
 /// Reads a record from its front.
@@ -66,19 +55,7 @@ impl<'a> Cursor<'a> {
 
     /// What [`put_u64`] wrote.
     pub(super) fn u64(&mut self, field: &'static str) -> Result<u64, Malformed> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.u8(field)?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(self.malformed(field, "longer than 64 bits"))
+        varint::read(|| self.u8(field))?.ok_or_else(|| self.malformed(field, "longer than 64 bits"))
     }
 
     /// A [`put_u64`] number of at most 32 bits.
@@ -89,8 +66,7 @@ impl<'a> Cursor<'a> {
 
     /// What [`put_i64`] wrote.
     pub(super) fn i64(&mut self, field: &'static str) -> Result<i64, Malformed> {
-        let value = self.u64(field)?;
-        Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+        self.u64(field).map(varint::unzigzag)
     }
 
     /// A [`put_i64`] number of at most 32 bits.
