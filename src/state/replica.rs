@@ -32,23 +32,28 @@ pub struct State {
 
 impl State {
     fn new(store: Arc<dyn Store>, config: Config, restored: Restored) -> Self {
-        let mut ephemerals: BTreeMap<SessionId, BTreeSet<Arc<str>>> = BTreeMap::new();
-        for (session, path) in restored.ephemerals {
-            ephemerals.entry(session).or_default().insert(path);
-        }
         let mut acls = AclTable::default();
         for (id, list, references) in &restored.acls {
             acls.set(*id, list, *references);
         }
-        Self {
+        let mut state = Self {
             config,
             store,
             meta: restored.meta,
             sessions: restored.sessions.into_iter().collect(),
-            ephemerals,
+            ephemerals: BTreeMap::new(),
             acls,
             quotas: restored.quotas.into_iter().collect(),
+        };
+        for (session, path) in restored.ephemerals {
+            state.own(session, path);
         }
+        state
+    }
+
+    /// Counts this ephemeral as the session's.
+    fn own(&mut self, session: SessionId, path: Arc<str>) {
+        self.ephemerals.entry(session).or_default().insert(path);
     }
 
     /// Makes the changes of a txn visible: the only way in which the state changes.
@@ -70,12 +75,7 @@ impl State {
                     session,
                     path,
                     added: true,
-                } => {
-                    self.ephemerals
-                        .entry(*session)
-                        .or_default()
-                        .insert(Arc::clone(path));
-                }
+                } => self.own(*session, Arc::clone(path)),
                 Change::Ephemeral {
                     session,
                     path,
