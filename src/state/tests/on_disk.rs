@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::properties::{log, put_quota, run};
+use super::generate::{log, put_quota, run};
 use super::world::World;
 use crate::state::Config;
 use crate::storage;
