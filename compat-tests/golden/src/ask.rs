@@ -46,7 +46,8 @@ pub struct Words {
 }
 
 impl Words {
-    pub(crate) fn of(command: &Command) -> Self {
+    /// Those of a command.
+    pub fn of(command: &Command) -> Self {
         let mut words = Self {
             positional: Vec::new(),
             keys: Vec::new(),
@@ -77,11 +78,13 @@ impl Words {
         Ok((name, words))
     }
 
-    pub(crate) fn at(&self, index: usize) -> Option<&str> {
+    /// One of those without a key, by its place.
+    pub fn at(&self, index: usize) -> Option<&str> {
         self.positional.get(index).map(String::as_str)
     }
 
-    pub(crate) fn key(&self, name: &str) -> Option<&str> {
+    /// What stands behind `NAME=`.
+    pub fn key(&self, name: &str) -> Option<&str> {
         let found = self.keys.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
@@ -113,7 +116,10 @@ impl Words {
 }
 
 /// `scheme:id:perms`, separated by `;`.
-fn acls(text: &str) -> Result<Vec<Acl>> {
+///
+/// # Errors
+/// An entry lacks a part, or its perms are no number.
+pub fn acls(text: &str) -> Result<Vec<Acl>> {
     let entry = |entry: &str| {
         let (id, perms) = entry.rsplit_once(':').context("an ACL without perms")?;
         let (scheme, id) = id.split_once(':').context("an ACL without id")?;
@@ -198,7 +204,11 @@ fn multi_read_op(text: &str) -> Result<MultiReadOp> {
     })
 }
 
-fn change(name: &str, words: &Words) -> Result<Option<Request>> {
+/// The request that a command for a change stands for; `None`: it is none.
+///
+/// # Errors
+/// A word that such a command needs is missing, or is none.
+pub fn change(name: &str, words: &Words) -> Result<Option<Request>> {
     let path = words.path();
     Ok(Some(match name {
         "create" => create(words)?,
@@ -272,7 +282,11 @@ fn watches(name: &str, words: &Words, since: i64) -> Result<Option<Request>> {
     }))
 }
 
-fn read(name: &str, words: &Words) -> Result<Option<Request>> {
+/// The request that a command which only asks stands for; `None`: it is none.
+///
+/// # Errors
+/// As [`change`].
+pub fn read(name: &str, words: &Words) -> Result<Option<Request>> {
     let (path, watch) = (words.path(), words.watch());
     Ok(Some(match name {
         "stat" => Request::Exists(Exists { path, watch }),

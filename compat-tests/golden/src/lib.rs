@@ -26,12 +26,15 @@
 //! zxids print as `Z1`, `Z2`... in order of appearance: of successful changes, events and stats. A
 //! time is checked against its zxid instead of printed. The ephemerals of a session go in no stated
 //! order, so the events of its end are sorted.
+//!
+//! The scripts of `src/state/scripts`, on what no client can ask for, ask and print by the same words:
+//! [`change`], [`read`] and [`print`](mod@print).
 
 mod ask;
-mod print;
+pub mod print;
 mod script;
 
-pub use ask::Settings;
+pub use ask::{Settings, Words, acls, change, read};
 pub use script::{Script, play};
 
 use anyhow::Result;

@@ -171,11 +171,13 @@ impl Symbols {
     }
 }
 
-fn text(text: &Option<Text>) -> &str {
+/// A text of the wire.
+pub fn text(text: &Option<Text>) -> &str {
     text.as_ref().map_or("null", Text::as_str)
 }
 
-fn data(data: &Option<Bytes>) -> String {
+/// A znode's data, in quotes.
+pub fn data(data: &Option<Bytes>) -> String {
     data.as_ref().map_or("null".into(), |data| {
         format!("{:?}", String::from_utf8_lossy(data))
     })
@@ -188,8 +190,8 @@ fn list(names: &Option<Vec<Option<Text>>>) -> String {
     format!("[{}]", names.join(" "))
 }
 
-/// `auth` becomes an entry for each identity, in no stated order.
-fn acl(acl: &Option<Vec<Acl>>) -> String {
+/// As [`acls`](super::acls) reads it. `auth` has become an entry for each identity.
+pub fn acl(acl: &Option<Vec<Acl>>) -> String {
     let entry = |acl: &Acl| {
         format!(
             "{}:{}:{}",

@@ -6,10 +6,9 @@
 //! ```text
 //! config KEY=yes...               before all else: skip_acl enforce_quota extended_types ...
 //! open S | close S | expire S | reap PATH
-//! create PATH [DATA] [op=create|create2|container|ttl] [flags=N] [ttl=MS] [acl=SCHEME:ID:PERMS;..]
-//! delete PATH [VERSION] | set PATH DATA [VERSION] | setacl PATH ACL [VERSION] | check PATH VERSION
-//! multi "OP" "OP"...              as=S auth=SCHEME:ID,.. with any of them; DATA `null` is null
-//! stat | get | ls | ls2 | getacl | count PATH; ephemerals PREFIX; whoami; multiread "OP"...
+//! the requests of the crate `golden`, with as=S auth=SCHEME:ID,.. for who asks
+//! undecodable | undecodable-multi | unknown-op | reconfig
+//! begin | apply                   sequence=N incarnation=N with any write
 //! meta | quotas | sessions
 //! time MS | term N | restart
 //! ```
@@ -18,210 +17,30 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use goldenscript::{Argument, Command, Context, Runner};
-use jute::{
-    Check, Create, CreateTtl, Delete, Exists, GetAcl, GetAllChildrenNumber, GetChildren,
-    GetChildren2, GetData, GetEphemerals, Multi, MultiOp, MultiRead, MultiReadOp, MultiResult,
-    OpCode, Request, Response, SetAcl, SetData, Stat, Text,
-};
+use anyhow::{Result, bail};
+use golden::{Words, print};
+use goldenscript::{Command, Context, Runner};
+use jute::{MultiResult, OpCode, Request, Response, Stat, Text};
 
-use super::world::{World, acls, client, identity, localhost, open_acl, raw};
+use super::world::{World, client, identity, localhost, raw};
 use crate::state::{
     Action, Config, Event, Identities, OpOutcome, Outcome, Proposal, ReadStop, SessionId, Txn,
     count_descendants,
 };
 
-/// A command's words, for commands and for the ops of a multi.
-struct Words {
-    positional: Vec<String>,
-    keys: Vec<(String, String)>,
-}
-
-impl Words {
-    fn of(command: &Command) -> Self {
-        let mut words = Self {
-            positional: Vec::new(),
-            keys: Vec::new(),
-        };
-        for arg in &command.args {
-            match arg {
-                Argument::Positional(value) => words.positional.push(value.clone()),
-                Argument::KeyValue(key, value) => words.keys.push((key.clone(), value.clone())),
-                _ => {}
-            }
-        }
-        words
-    }
-
-    fn parse(text: &str) -> (String, Self) {
-        let mut words = Self {
-            positional: Vec::new(),
-            keys: Vec::new(),
-        };
-        for word in text.split_whitespace() {
-            match word.split_once('=') {
-                Some((key, value)) => words.keys.push((key.to_owned(), value.to_owned())),
-                None => words.positional.push(word.to_owned()),
-            }
-        }
-        let name = words.positional.remove(0);
-        (name, words)
-    }
-
-    fn key(&self, name: &str) -> Option<&str> {
-        self.keys
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    fn path(&self) -> Option<Text> {
-        let path = self.positional.first()?;
-        (path != "null").then(|| Text::from(path.as_str()))
-    }
-
-    fn data(&self) -> Option<Bytes> {
-        match self.positional.get(1).map(String::as_str) {
-            Some("null") => None,
-            data => Some(Bytes::from(data.unwrap_or_default().to_owned())),
-        }
-    }
-
-    fn version(&self, at: usize) -> i32 {
-        self.positional
-            .get(at)
-            .map_or(-1, |version| version.parse().unwrap())
-    }
-
-    fn session(&self) -> SessionId {
-        session(self.key("as").unwrap_or("1"))
-    }
-
-    fn identities(&self) -> Identities {
-        let more = self.key("auth").into_iter().flat_map(|ids| ids.split(','));
-        localhost()
-            .iter()
-            .cloned()
-            .chain(more.map(identity))
-            .collect()
-    }
-}
-
 fn session(text: &str) -> SessionId {
     SessionId(text.parse().unwrap())
 }
 
-fn create(words: &Words) -> Request {
-    let flags = words.key("flags").map_or(0, |flags| flags.parse().unwrap());
-    let acl = words
-        .key("acl")
-        .map_or_else(open_acl, |acl| Some(acls(acl)));
-    let (path, data) = (words.path(), words.data());
-    let create = Create {
-        path,
-        data,
-        acl,
-        flags,
-    };
-    match words.key("op").unwrap_or("create") {
-        "create2" => Request::Create2(create),
-        "container" => Request::CreateContainer(create),
-        "ttl" => {
-            let ttl_ms = words.key("ttl").unwrap_or("1000").parse().unwrap();
-            let Create {
-                path,
-                data,
-                acl,
-                flags,
-            } = create;
-            Request::CreateTtl(CreateTtl {
-                path,
-                data,
-                acl,
-                flags,
-                ttl_ms,
-            })
-        }
-        _ => Request::Create(create),
-    }
+/// The session that asks.
+fn asker(words: &Words) -> SessionId {
+    session(words.key("as").unwrap_or("1"))
 }
 
-fn request(name: &str, words: &Words) -> Option<Request> {
-    let path = words.path();
-    Some(match name {
-        "create" => create(words),
-        "delete" => Request::Delete(Delete {
-            path,
-            version: words.version(1),
-        }),
-        "set" => Request::SetData(SetData {
-            path,
-            data: words.data(),
-            version: words.version(2),
-        }),
-        "setacl" => {
-            let acl = Some(acls(words.positional.get(1).unwrap()));
-            Request::SetAcl(SetAcl {
-                path,
-                acl,
-                version: words.version(2),
-            })
-        }
-        "check" => Request::Check(Check {
-            path,
-            version: words.version(1),
-        }),
-        "multi" => {
-            let ops = words.positional.iter().map(|op| multi_op(op)).collect();
-            Request::Multi(Multi { ops })
-        }
-        _ => return None,
-    })
-}
-
-fn multi_op(text: &str) -> MultiOp {
-    let (name, words) = Words::parse(text);
-    match request(&name, &words).unwrap() {
-        Request::Create(create) if create.flags == 4 => MultiOp::CreateContainer(create),
-        Request::Create(create) => MultiOp::Create(create),
-        Request::Create2(create) => MultiOp::Create2(create),
-        Request::CreateContainer(create) => MultiOp::CreateContainer(create),
-        Request::CreateTtl(create) => MultiOp::CreateTtl(create),
-        Request::Delete(delete) => MultiOp::Delete(delete),
-        Request::SetData(set_data) => MultiOp::SetData(set_data),
-        Request::Check(check) => MultiOp::Check(check),
-        other => panic!("{other:?} in a multi"),
-    }
-}
-
-fn read_request(name: &str, words: &Words) -> Option<Request> {
-    let path = words.path();
-    let watch = false;
-    Some(match name {
-        "stat" => Request::Exists(Exists { path, watch }),
-        "get" => Request::GetData(GetData { path, watch }),
-        "ls" => Request::GetChildren(GetChildren { path, watch }),
-        "ls2" => Request::GetChildren2(GetChildren2 { path, watch }),
-        "getacl" => Request::GetAcl(GetAcl { path }),
-        "count" => Request::GetAllChildrenNumber(GetAllChildrenNumber { path }),
-        "ephemerals" => Request::GetEphemerals(GetEphemerals { prefix: path }),
-        "whoami" => Request::WhoAmI,
-        "multiread" => {
-            let op = |op: &String| {
-                let (name, words) = Words::parse(op);
-                match read_request(&name, &words).unwrap() {
-                    Request::GetChildren(get) => MultiReadOp::GetChildren(get),
-                    Request::GetData(get) => MultiReadOp::GetData(get),
-                    other => panic!("{other:?} in a multiRead"),
-                }
-            };
-            Request::MultiRead(MultiRead {
-                ops: words.positional.iter().map(op).collect(),
-            })
-        }
-        _ => return None,
-    })
+fn identities(words: &Words) -> Identities {
+    let more = words.key("auth").into_iter();
+    let more = more.flat_map(|ids| ids.split(',')).map(identity);
+    localhost().iter().cloned().chain(more).collect()
 }
 
 fn stat_text(stat: &Stat) -> String {
@@ -287,19 +106,10 @@ fn txn_text(txn: &Txn) -> String {
     text
 }
 
-fn text(text: &Option<Text>) -> &str {
-    text.as_ref().map_or("null", Text::as_str)
-}
-
+/// In the order in which they came.
 fn list(names: &Option<Vec<Option<Text>>>) -> String {
-    let names: Vec<&str> = names.iter().flatten().map(text).collect();
+    let names: Vec<&str> = names.iter().flatten().map(print::text).collect();
     format!("[{}]", names.join(" "))
-}
-
-fn data_text(data: &Option<Bytes>) -> String {
-    data.as_ref().map_or("null".into(), |data| {
-        format!("{:?}", String::from_utf8_lossy(data))
-    })
 }
 
 fn response_text(response: &Response) -> String {
@@ -308,7 +118,7 @@ fn response_text(response: &Response) -> String {
         Response::GetData(response) => {
             format!(
                 "{} {}",
-                data_text(&response.data),
+                print::data(&response.data),
                 stat_text(&response.stat)
             )
         }
@@ -317,17 +127,7 @@ fn response_text(response: &Response) -> String {
             format!("{} {}", list(&response.children), stat_text(&response.stat))
         }
         Response::GetEphemerals(response) => list(&response.ephemerals),
-        Response::GetAcl(response) => {
-            let entries = response.acl.iter().flatten().map(|acl| {
-                format!(
-                    "{}:{}:{}",
-                    text(&acl.id.scheme),
-                    text(&acl.id.id),
-                    acl.perms
-                )
-            });
-            entries.collect::<Vec<_>>().join(";")
-        }
+        Response::GetAcl(response) => print::acl(&response.acl),
         Response::Multi(response) => {
             let results: Vec<String> = response.results.iter().map(result_text).collect();
             format!("multi [{}]", results.join(" | "))
@@ -335,8 +135,13 @@ fn response_text(response: &Response) -> String {
         Response::GetAllChildrenNumber(response) => response.total.to_string(),
         Response::WhoAmI(response) => {
             let clients = response.clients.iter();
-            let clients = clients
-                .map(|client| format!("{}:{}", text(&client.auth_scheme), text(&client.user)));
+            let clients = clients.map(|client| {
+                format!(
+                    "{}:{}",
+                    print::text(&client.auth_scheme),
+                    print::text(&client.user)
+                )
+            });
             clients.collect::<Vec<_>>().join(" ")
         }
         other => format!("{other:?}"),
@@ -346,7 +151,7 @@ fn response_text(response: &Response) -> String {
 fn result_text(result: &MultiResult) -> String {
     match result {
         MultiResult::GetChildren { children } => list(children),
-        MultiResult::GetData { data, stat } => format!("{} {}", data_text(data), stat_text(stat)),
+        MultiResult::GetData { data, stat } => format!("{} {}", print::data(data), stat_text(stat)),
         MultiResult::Error(code) => code.to_string(),
         other => format!("{other:?}"),
     }
@@ -359,9 +164,10 @@ struct Script {
 }
 
 impl Script {
-    fn action(&self, name: &str, words: &Words) -> Option<(SessionId, Action)> {
-        let path = || words.positional.first().unwrap().as_str();
-        Some(match name {
+    /// What a command for a change proposes, and for whom.
+    fn action(name: &str, words: &Words) -> Result<Option<(SessionId, Action)>> {
+        let path = || words.at(0).unwrap();
+        Ok(Some(match name {
             "open" => {
                 let action = Action::OpenSession {
                     timeout_ms: 4000,
@@ -377,12 +183,15 @@ impl Script {
                     path: Arc::from(path()),
                 },
             ),
-            "undecodable" => (words.session(), raw(OpCode::CREATE, &[0, 0])),
-            "undecodable-multi" => (words.session(), raw(OpCode::MULTI, &[0, 0])),
-            "unknown-op" => (words.session(), raw(OpCode(77), &[])),
-            "reconfig" => (words.session(), raw(OpCode::RECONFIG, &[0xff; 20])),
-            _ => (words.session(), client(&request(name, words)?)),
-        })
+            "undecodable" => (asker(words), raw(OpCode::CREATE, &[0, 0])),
+            "undecodable-multi" => (asker(words), raw(OpCode::MULTI, &[0, 0])),
+            "unknown-op" => (asker(words), raw(OpCode(77), &[])),
+            "reconfig" => (asker(words), raw(OpCode::RECONFIG, &[0xff; 20])),
+            _ => match golden::change(name, words)? {
+                Some(request) => (asker(words), client(&request)),
+                None => return Ok(None),
+            },
+        }))
     }
 
     fn propose(&mut self, proposal: Proposal) -> String {
@@ -396,22 +205,19 @@ impl Script {
     }
 
     fn read(&self, request: &Request, words: &Words) -> String {
-        match self
-            .world
-            .read(request, words.session(), &words.identities())
-        {
+        match self.world.read(request, asker(words), &identities(words)) {
             Ok(body) => response_text(&Response::decode(request.op(), body).unwrap()),
             Err(ReadStop::Refused(code)) => code.to_string(),
             Err(ReadStop::NeedsScan) => {
                 let view = self.world.replica.read().view();
-                let path = words.path().unwrap();
-                format!("scan: {}", count_descendants(&*view, &path).unwrap())
+                let path = words.at(0).unwrap();
+                format!("scan: {}", count_descendants(&*view, path).unwrap())
             }
             Err(stop) => format!("{stop:?}"),
         }
     }
 
-    fn inspect(&self, name: &str) -> Result<String, Box<dyn Error>> {
+    fn inspect(&self, name: &str) -> Result<String> {
         let state = self.world.replica.read();
         let mut text = String::new();
         match name {
@@ -444,7 +250,7 @@ impl Script {
                     meta.ephemerals
                 )?;
             }
-            _ => return Err(format!("unknown command {name}").into()),
+            _ => bail!("unknown command {name}"),
         }
         Ok(text)
     }
@@ -463,7 +269,7 @@ impl Runner for Script {
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
         let words = Words::of(command);
         let name = command.name.as_str();
-        let number = || words.positional.first().unwrap().parse::<i64>();
+        let number = || words.at(0).unwrap().parse::<i64>();
         match name {
             "config" => {
                 let on = |key| words.key(key) == Some("yes");
@@ -488,13 +294,13 @@ impl Runner for Script {
                 self.world = std::mem::replace(&mut self.world, fresh).restarted();
             }
             _ => {
-                if let Some(request) = read_request(name, &words) {
+                if let Some(request) = golden::read(name, &words)? {
                     return Ok(self.read(&request, &words));
                 }
-                let Some((session, action)) = self.action(name, &words) else {
-                    return self.inspect(name);
+                let Some((session, action)) = Self::action(name, &words)? else {
+                    return Ok(self.inspect(name)?);
                 };
-                let identities = words.identities();
+                let identities = identities(&words);
                 let mut proposal = self.world.proposal(session, &identities, action);
                 if let Some(sequence) = words.key("sequence") {
                     proposal.sequence = sequence.parse()?;

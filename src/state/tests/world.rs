@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use jute::{Acl, Id, OpCode, Request, Text};
+use jute::{Acl, OpCode, Request};
 use parking_lot::Mutex;
 
 use super::map_store::{MapStore, NodeList};
@@ -235,22 +235,7 @@ pub(super) fn localhost() -> Identities {
 
 /// `scheme:id:perms`, separated by `;`.
 pub(super) fn acls(text: &str) -> Vec<Acl> {
-    let entry = |entry: &str| {
-        let (id, perms) = entry.rsplit_once(':').unwrap();
-        let (scheme, id) = id.split_once(':').unwrap();
-        let id = Id {
-            scheme: Some(Text::from(scheme)),
-            id: Some(Text::from(id)),
-        };
-        Acl {
-            perms: perms.parse().unwrap(),
-            id,
-        }
-    };
-    text.split(';')
-        .filter(|entry| !entry.is_empty())
-        .map(entry)
-        .collect()
+    golden::acls(text).unwrap()
 }
 
 pub(super) fn open_acl() -> Option<Vec<Acl>> {
