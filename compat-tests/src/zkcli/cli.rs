@@ -111,6 +111,8 @@ impl Cli {
             ])
             .arg("org.apache.zookeeper.ZooKeeperMain")
             .args(arguments.split_whitespace())
+            // Java reads and prints text by the locale; the scripts and transcripts are UTF-8.
+            .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::piped())
             // One pipe for both, so that the order of what is printed is kept.
             .stdout(writer.try_clone().context("share a pipe")?)
