@@ -3,7 +3,8 @@
 //! An entry says that a znode is so, or that there is none; a parent's entry may also hold the
 //! names of all its children, or their marks, which say what names are free. Marks begin with the
 //! first child of a parent that is known to have none. An entry that is used gets a second round
-//! before the hand of the clock takes it. Weights are estimates of real memory, overheads included.
+//! before the hand of the clock takes it; one that a txn makes takes a place that the hand has just
+//! passed, and is not used yet. Weights are estimates of real memory, overheads included.
 //!
 //! What is read from the disk enters only if nothing was installed in the shard meanwhile: the
 //! reader takes the shard's generation first, and [`Cache::offer`] compares it. So an old value
@@ -129,6 +130,10 @@ impl Cache {
         }
         if shard.slot(hash, path).is_none() {
             self.changed(shard.put(hash, path, node.clone()));
+            if let Some(slot) = shard.slot(hash, path) {
+                // Somebody is about to use it.
+                slot.touch();
+            }
         }
         true
     }
@@ -414,7 +419,8 @@ impl Shard {
             node,
             children: Children::Unknown,
             weight: 0,
-            used: AtomicBool::new(true),
+            // Else the hand would find all used after a thousand creates, and go round at once.
+            used: AtomicBool::new(false),
         };
         slot.weight = slot.weight_alone();
         let weight = slot.weight;
