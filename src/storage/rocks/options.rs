@@ -108,6 +108,9 @@ fn family_options(family: Family, blocks: &Cache, split: Split) -> Options {
         split.tree_memtables / 4
     };
     options.set_write_buffer_size(memtable);
+    // Twice the default: the files of level 0 overlap all of level 1, which each of these compactions
+    // writes anew. A lookup asks the filters of at most so many files more.
+    options.set_level_zero_file_num_compaction_trigger(8);
     options.set_arena_block_size(if big { 256 << 10 } else { 16 << 10 });
     options
 }
