@@ -21,6 +21,8 @@ mod proxy;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,11 @@ use anyhow::{Context, Result, bail};
 use crate::server::{Kind, Options, Server};
 use crate::suite::say;
 use proxy::Proxy;
+
+/// How often the program, and its loans behind it, are looked at.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long servers may take to end once the program has.
+const RETURN_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What to run, and on which servers.
 #[derive(Debug)]
@@ -53,13 +60,21 @@ pub fn run(plan: &Plan) -> Result<bool> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen for the program")?;
     let address = listener.local_addr().context("listen for the program")?;
     let kind = plan.kind;
-    thread::spawn(move || serve(&listener, kind));
+    let loans = Arc::new(AtomicUsize::new(0));
+    let open = Arc::clone(&loans);
+    thread::spawn(move || serve(&listener, kind, &open));
     let mut child = Command::new(program)
         .args(arguments)
         .env("SERVERS", address.to_string())
         .spawn()
         .with_context(|| format!("start {program}"))?;
-    wait(&mut child, plan.time_max)
+    let succeeded = wait(&mut child, plan.time_max);
+    // What the program had goes with its connections; this process must not end before.
+    let deadline = Instant::now() + RETURN_TIME_MAX;
+    while loans.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+        thread::sleep(PAUSE);
+    }
+    succeeded
 }
 
 fn wait(child: &mut Child, time_max: Duration) -> Result<bool> {
@@ -68,7 +83,7 @@ fn wait(child: &mut Child, time_max: Duration) -> Result<bool> {
         if let Some(status) = child.try_wait().context("wait for the program")? {
             return Ok(status.success());
         }
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(PAUSE);
     }
     child.kill().context("end the program")?;
     child.wait().context("wait for the program")?;
@@ -79,11 +94,14 @@ fn wait(child: &mut Child, time_max: Duration) -> Result<bool> {
     Ok(false)
 }
 
-fn serve(listener: &TcpListener, kind: Kind) {
+fn serve(listener: &TcpListener, kind: Kind, loans: &Arc<AtomicUsize>) {
     for stream in listener.incoming().flatten() {
+        loans.fetch_add(1, Ordering::SeqCst);
+        let loans = Arc::clone(loans);
         thread::spawn(move || {
             // The program went away: so does its server.
             drop(Loan::new(kind).answer_all(&stream));
+            loans.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
