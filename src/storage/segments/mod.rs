@@ -198,6 +198,14 @@ impl SegmentLog {
         .with_log(&self.shared.counters)
     }
 
+    /// Queues entries, which can be read at once. False: they were refused.
+    fn queue_append(&self, entries: Vec<LogEntry>, done: Durable) -> bool {
+        let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
+        self.shared.counters.appended(bytes as u64);
+        let write = Write::Append(entries.clone());
+        self.queue(write, done, |state, number| state.append(number, entries))
+    }
+
     /// Queues a change behind all earlier ones. `state` is locked, so that what readers see has
     /// the order of the queue. False: it was refused.
     fn queue(
@@ -449,23 +457,13 @@ fn lock(dir: &Path) -> Result<File, StorageError> {
 
 impl Log for SegmentLog {
     fn append(&self, entries: Vec<LogEntry>, durable: Durable) {
-        let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
-        self.shared.counters.appended(bytes as u64);
-        let write = Write::Append(entries.clone());
-        if self.queue(write, durable, |state, number| {
-            state.append(number, entries)
-        }) {
+        if self.queue_append(entries, durable) {
             self.shared.wake.notify_one();
         }
     }
 
     fn append_here(&self, entries: Vec<LogEntry>, durable: Durable) {
-        let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
-        self.shared.counters.appended(bytes as u64);
-        let write = Write::Append(entries.clone());
-        if self.queue(write, durable, |state, number| {
-            state.append(number, entries)
-        }) {
+        if self.queue_append(entries, durable) {
             self.shared.write_here();
         }
     }
