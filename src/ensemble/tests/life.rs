@@ -130,17 +130,19 @@ async fn a_checkpoint_purges_the_log_and_a_restart_goes_on_behind_it() {
         ..alone()
     };
     let server = disk.try_start(config()).await.unwrap();
-    for i in 0..200 {
-        server.create(&format!("/n{i}"));
+    // The first checkpoint may be begun when little is applied; one that the second hundred makes
+    // due holds all of the first.
+    for count in [100, 200] {
+        for i in count - 100..count {
+            server.create(&format!("/n{i}"));
+        }
+        server.recorder.until(count).await;
     }
-    server.recorder.until(200).await;
-    purged_to(&server, 50).await;
+    purged_to(&server, 90).await;
     let report = server.ensemble.report();
     assert!(report.checkpoint.unwrap() >= report.purged.unwrap() + 10);
-    assert_eq!(
-        disk.log.ends().purged.unwrap().index,
-        report.purged.unwrap()
-    );
+    // The log is purged before the report says so, and more may be purged meanwhile.
+    assert!(disk.log.ends().purged.unwrap().index >= report.purged.unwrap());
     server.ensemble.stop().await;
     drop(server);
 
