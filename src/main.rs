@@ -11,6 +11,11 @@ use oxkeeper::server::{Server, ServerError};
 use oxkeeper::{metrics, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Znodes are made by one thread and given back by others, all the time: glibc's allocator takes a
+/// lock for most of that, this one for few.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// zk: ExitCode.UNABLE_TO_ACCESS_DATADIR.
 const EXIT_DATA_DIR: u8 = 3;
 /// zk: ExitCode.UNEXPECTED_ERROR.

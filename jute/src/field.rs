@@ -1,6 +1,6 @@
 //! How a type of the wire is read and written, and the macro that makes records of fields.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::{DecodeError, ErrorCode, OpCode, Reader, Text, put_buffer, put_count};
 
@@ -13,17 +13,19 @@ pub(crate) trait Field: Sized {
     fn read(reader: &mut Reader, name: &'static str) -> Result<Self, DecodeError>;
 
     /// Appends the value.
-    fn put(&self, out: &mut BytesMut);
+    fn put(&self, out: &mut impl BufMut);
 }
 
 /// Defines a record: a struct whose fields stand on the wire in their order, with nothing
-/// around or between them.
+/// around or between them. `usual`: a value that most have, and its bytes, which are then not
+/// taken apart.
 macro_rules! record {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
             $( $(#[$doc:meta])* pub $field:ident: $type:ty, )+
         }
+        $( usual: ($wire:expr, $usual:expr) )?
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +41,16 @@ macro_rules! record {
             pub fn decode(
                 reader: &mut $crate::Reader,
             ) -> Result<Self, $crate::DecodeError> {
+                $( if reader.skip($wire) {
+                    return Ok($usual);
+                } )?
                 Ok(Self {
                     $( $field: $crate::field::Field::read(reader, stringify!($field))?, )+
                 })
             }
 
             /// Appends the fields in wire order.
-            pub fn encode(&self, out: &mut bytes::BytesMut) {
+            pub fn encode(&self, out: &mut impl bytes::BufMut) {
                 $( $crate::field::Field::put(&self.$field, out); )+
             }
         }
@@ -60,7 +65,7 @@ macro_rules! record {
                 Self::decode(reader).map_err(|error| error.within(name))
             }
 
-            fn put(&self, out: &mut bytes::BytesMut) {
+            fn put(&self, out: &mut impl bytes::BufMut) {
                 self.encode(out);
             }
         }
@@ -85,7 +90,7 @@ impl Field for bool {
         reader.bool(name)
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         out.put_u8(u8::from(*self));
     }
 }
@@ -101,7 +106,7 @@ impl Field for Option<bool> {
         reader.bool(name).map(Some)
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         if let Some(value) = self {
             value.put(out);
         }
@@ -115,7 +120,7 @@ impl Field for i32 {
         reader.i32(name)
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         out.put_i32(*self);
     }
 }
@@ -127,7 +132,7 @@ impl Field for i64 {
         reader.i64(name)
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         out.put_i64(*self);
     }
 }
@@ -139,7 +144,7 @@ impl Field for OpCode {
         reader.i32(name).map(OpCode)
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         out.put_i32(self.0);
     }
 }
@@ -151,7 +156,7 @@ impl Field for ErrorCode {
         reader.i32(name).map(ErrorCode)
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         out.put_i32(self.0);
     }
 }
@@ -163,7 +168,7 @@ impl Field for Option<Text> {
         reader.ustring(name)
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         put_buffer(out, self.as_ref().map(|text| &text.as_bytes_shared()[..]));
     }
 }
@@ -175,7 +180,7 @@ impl Field for Option<Bytes> {
         reader.buffer(name)
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         put_buffer(out, self.as_deref());
     }
 }
@@ -195,7 +200,7 @@ impl<T: Field> Field for Option<Vec<T>> {
         Ok(Some(elements))
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         put_count(out, self.as_ref().map(Vec::len));
         for element in self.iter().flatten() {
             element.put(out);
@@ -211,7 +216,7 @@ impl<T: Field> Field for Vec<T> {
         Option::<Self>::read(reader, name).map(Option::unwrap_or_default)
     }
 
-    fn put(&self, out: &mut BytesMut) {
+    fn put(&self, out: &mut impl BufMut) {
         put_count(out, Some(self.len()));
         for element in self {
             element.put(out);

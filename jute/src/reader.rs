@@ -1,5 +1,7 @@
 //! Reads jute's primitive types, one after another, from a shared frame.
 
+use std::ops::Range;
+
 use bytes::{Buf, Bytes};
 use nom::IResult;
 use nom::number::complete::{be_i32, be_i64, be_u8};
@@ -12,18 +14,16 @@ use crate::{DecodeError, DecodeErrorKind, Text};
 /// unspecified (but within the frame): the caller gives the record up.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    /// What has not been read yet.
-    rest: Bytes,
-    /// Length of the whole, for offsets.
-    total: usize,
+    frame: Bytes,
+    /// How many bytes have been read, at most all.
+    at: usize,
 }
 
 impl Reader {
     /// Starts at the first byte of `frame`.
     #[must_use]
     pub fn new(frame: Bytes) -> Self {
-        let total = frame.len();
-        Self { rest: frame, total }
+        Self { frame, at: 0 }
     }
 
     /// Reads a boolean: one byte, any value but 0 is true.
@@ -33,7 +33,7 @@ impl Reader {
     /// # Errors
     /// `Truncated` when no byte is left.
     pub fn bool(&mut self, field: &'static str) -> Result<bool, DecodeError> {
-        let byte = self.step(field, 1, value(be_u8(&*self.rest)))?;
+        let byte = self.step(field, 1, value(be_u8(self.ahead())))?;
         Ok(byte != 0)
     }
 
@@ -42,7 +42,7 @@ impl Reader {
     /// # Errors
     /// `Truncated` when fewer than 4 bytes are left.
     pub fn i32(&mut self, field: &'static str) -> Result<i32, DecodeError> {
-        self.step(field, 4, value(be_i32(&*self.rest)))
+        self.step(field, 4, value(be_i32(self.ahead())))
     }
 
     /// Reads a big-endian 64-bit integer.
@@ -50,7 +50,7 @@ impl Reader {
     /// # Errors
     /// `Truncated` when fewer than 8 bytes are left.
     pub fn i64(&mut self, field: &'static str) -> Result<i64, DecodeError> {
-        self.step(field, 8, value(be_i64(&*self.rest)))
+        self.step(field, 8, value(be_i64(self.ahead())))
     }
 
     /// Reads a string; length -1 is null. Malformed UTF-8 is replaced, see [`Text::from_wire`].
@@ -58,7 +58,8 @@ impl Reader {
     /// # Errors
     /// As [`Reader::buffer`].
     pub fn ustring(&mut self, field: &'static str) -> Result<Option<Text>, DecodeError> {
-        Ok(self.buffer(field)?.map(Text::from_wire))
+        let found = self.span(field)?;
+        Ok(found.map(|span| Text::within(&self.frame, span)))
     }
 
     /// Reads a buffer; length -1 is null.
@@ -69,12 +70,18 @@ impl Reader {
     /// # Errors
     /// `Truncated`, `NegativeLength`, `LengthBeyondEnd`.
     pub fn buffer(&mut self, field: &'static str) -> Result<Option<Bytes>, DecodeError> {
+        let found = self.span(field)?;
+        Ok(found.map(|span| self.frame.slice(span)))
+    }
+
+    /// Steps over a buffer, and says where it is.
+    fn span(&mut self, field: &'static str) -> Result<Option<Range<usize>>, DecodeError> {
         let offset = self.offset();
         let length = self.i32(field)?;
         if length == -1 {
             return Ok(None);
         }
-        let found = self.rest.len();
+        let found = self.remaining();
         match usize::try_from(length) {
             Err(_) => Err(DecodeError::new(
                 field,
@@ -85,7 +92,11 @@ impl Reader {
                 let kind = DecodeErrorKind::LengthBeyondEnd { length, found };
                 Err(DecodeError::new(field, offset, kind))
             }
-            Ok(bytes) => Ok(Some(self.rest.split_to(bytes))),
+            Ok(bytes) => {
+                let start = self.at;
+                self.at += bytes;
+                Ok(Some(start..self.at))
+            }
         }
     }
 
@@ -106,7 +117,7 @@ impl Reader {
         if count == -1 {
             return Ok(None);
         }
-        let found = self.rest.len();
+        let found = self.remaining();
         let wanted = usize::try_from(count).unwrap_or(0);
         if wanted.saturating_mul(element_bytes_min.max(1)) > found {
             let kind = DecodeErrorKind::CountBeyondEnd { count, found };
@@ -117,20 +128,34 @@ impl Reader {
 
     /// Everything that has not been read, as a slice of the frame.
     #[must_use]
-    pub fn rest(self) -> Bytes {
-        self.rest
+    pub fn rest(mut self) -> Bytes {
+        self.frame.advance(self.at);
+        self.frame
     }
 
     /// How many bytes have not been read.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        self.rest.len()
+        self.frame.len() - self.at
     }
 
     /// How many bytes have been read.
     #[must_use]
     pub fn offset(&self) -> usize {
-        self.total - self.rest.len()
+        self.at
+    }
+
+    /// Steps over these bytes, if it is they that come next.
+    pub(crate) fn skip(&mut self, bytes: &[u8]) -> bool {
+        let is_next = self.ahead().starts_with(bytes);
+        if is_next {
+            self.at += bytes.len();
+        }
+        is_next
+    }
+
+    fn ahead(&self) -> &[u8] {
+        self.frame.get(self.at..).unwrap_or_default()
     }
 
     /// Steps over the `expected` bytes of a number that was parsed from the front of the rest.
@@ -140,13 +165,13 @@ impl Reader {
         expected: usize,
         parsed: Result<T, nom::Err<()>>,
     ) -> Result<T, DecodeError> {
-        let found = self.rest.len();
         match parsed {
             Ok(value) => {
-                self.rest.advance(expected);
+                self.at += expected;
                 Ok(value)
             }
             Err(_) => {
+                let found = self.remaining();
                 let kind = DecodeErrorKind::Truncated { expected, found };
                 Err(DecodeError::new(field, self.offset(), kind))
             }

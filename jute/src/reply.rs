@@ -33,8 +33,8 @@ pub struct Mark {
 
 /// Begins a reply: room for the length, then the header.
 pub fn begin(out: &mut BytesMut, header: ReplyHeader) -> Mark {
-    let mark = begin_frame(out);
-    header.encode(out);
+    let mark = Mark { start: out.len() };
+    put_head(out, 0, header);
     mark
 }
 
@@ -74,9 +74,16 @@ pub fn abandon(out: &mut BytesMut, mark: Mark) {
 
 /// Appends a whole reply that is a header only: a success without a record, or an error.
 pub fn put_header_only(out: &mut BytesMut, header: ReplyHeader) {
-    out.reserve(LENGTH_BYTES + ReplyHeader::BYTES);
-    out.put_i32(ReplyHeader::LENGTH);
-    header.encode(out);
+    put_head(out, ReplyHeader::LENGTH, header);
+}
+
+/// Put together first: the buffer then grows once, not for each number.
+fn put_head(out: &mut BytesMut, length: i32, header: ReplyHeader) {
+    let mut bytes = [0; LENGTH_BYTES + ReplyHeader::BYTES];
+    let mut rest = bytes.as_mut_slice();
+    rest.put_i32(length);
+    header.encode(&mut rest);
+    out.put_slice(&bytes);
 }
 
 /// Appends a whole watch event. `zxid`: of the transaction, or -1 for one that setWatches

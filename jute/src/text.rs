@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -22,10 +22,23 @@ impl Text {
     ///
     /// zk: BinaryInputArchive.readString, that is `new String(bytes, UTF_8)` of Java 17.
     #[must_use]
-    pub fn from_wire(bytes: Bytes) -> Self {
-        match ByteString::try_from(bytes.clone()) {
+    pub fn from_wire(bytes: &Bytes) -> Self {
+        Self::within(bytes, 0..bytes.len())
+    }
+
+    /// As [`Text::from_wire`], of the bytes at `span`, which must be within the frame.
+    pub(crate) fn within(frame: &Bytes, span: Range<usize>) -> Self {
+        match ByteString::try_from(frame.slice(span.clone())) {
             Ok(inner) => Self { inner },
-            Err(_) => Self::from(decode_as_java_does(&bytes)),
+            Err(_) => Self::from(decode_as_java_does(&frame.slice(span))),
+        }
+    }
+
+    /// A text that takes no memory.
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        Self {
+            inner: ByteString::from_static(text),
         }
     }
 
@@ -158,13 +171,13 @@ mod tests {
     use super::*;
 
     fn from_wire(bytes: &[u8]) -> Text {
-        Text::from_wire(Bytes::copy_from_slice(bytes))
+        Text::from_wire(&Bytes::copy_from_slice(bytes))
     }
 
     #[test]
     fn well_formed_text_is_not_copied() {
         let bytes = Bytes::from("/\u{e4}/\u{20ac}/\u{1f600}".to_owned());
-        let text = Text::from_wire(bytes.clone());
+        let text = Text::from_wire(&bytes);
         assert_eq!(text, "/\u{e4}/\u{20ac}/\u{1f600}");
         assert_eq!(text.as_bytes_shared().as_ptr(), bytes.as_ptr());
         assert_ne!(

@@ -16,7 +16,7 @@ use super::config::DigestAlgorithm;
 ///
 /// zk: DigestAuthenticationProvider.generateDigest.
 pub(super) fn id(algorithm: DigestAlgorithm, credentials: &[u8]) -> String {
-    let credentials = Text::from_wire(Bytes::copy_from_slice(credentials));
+    let credentials = Text::from_wire(&Bytes::copy_from_slice(credentials));
     let hash = match algorithm {
         DigestAlgorithm::Sha1 => STANDARD.encode(Sha1::digest(credentials.as_str())),
         DigestAlgorithm::Sha256 => STANDARD.encode(Sha256::digest(credentials.as_str())),

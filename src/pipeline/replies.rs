@@ -64,9 +64,12 @@ fn put_results(out: &mut BytesMut, results: &[OpOutcome]) {
 }
 
 fn put_op_header(out: &mut BytesMut, op: OpCode, done: bool, err: i32) {
-    out.put_i32(op.0);
-    out.put_u8(u8::from(done));
-    out.put_i32(err);
+    let mut bytes = [0; 9];
+    let mut rest = bytes.as_mut_slice();
+    rest.put_i32(op.0);
+    rest.put_u8(u8::from(done));
+    rest.put_i32(err);
+    out.put_slice(&bytes);
 }
 
 /// Ends a frame. One that is longer than a frame can be (2 GiB) is taken back: the client will

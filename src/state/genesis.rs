@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jute::{Acl, Id, Text, perms};
+use jute::{Acl, Id, perms};
 
 use super::ids::{AclId, Origin, SessionId, Zxid};
 use super::path;
@@ -17,10 +17,7 @@ use super::znode::Znode;
 pub(super) fn first_txn() -> (Txn, Counters) {
     let read_only = Acl {
         perms: perms::READ,
-        id: Id {
-            scheme: Some(Text::from("world")),
-            id: Some(Text::from("anyone")),
-        },
+        id: Id::ANYONE,
     };
     let config_acl = AclId(1);
     let node = |children| Znode {

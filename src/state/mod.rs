@@ -46,6 +46,7 @@ pub use batch::{BatchBuilder, FormatError};
 pub use config::Config;
 pub use identity::{Identities, Identity};
 pub use ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+pub(crate) use path::split_last;
 pub use proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 pub use read::{ReadStop, count_descendants};
 pub use replica::{Replica, State};

@@ -20,8 +20,12 @@ pub(super) fn is_valid(path: &str) -> bool {
     if rest.is_empty() {
         return true;
     }
-    let is_plain = rest.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    rest.split('/').all(|name| !matches!(name, "" | "." | ".."))
+    // Without an early end, so that many bytes are compared at once.
+    let is_plain = rest
+        .bytes()
+        .fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
+    let mut names = rest.as_bytes().split(|&byte| byte == b'/');
+    names.all(|name| !matches!(name, b"" | b"." | b".."))
         && (is_plain || rest.chars().all(is_allowed))
 }
 
@@ -40,21 +44,28 @@ pub(super) fn resolve(path: &str) -> &str {
     if path.is_empty() { ROOT } else { path }
 }
 
+/// Before and behind the last '/'.
+///
+/// `str::rsplit_once` does the same, in four times the instructions for a common path.
+pub(crate) fn split_last(path: &str) -> Option<(&str, &str)> {
+    let at = memchr::memrchr(b'/', path.as_bytes())?;
+    Some((path.get(..at)?, path.get(at + 1..)?))
+}
+
 /// The parent and the last component; `None` without a '/' or with a NUL.
 ///
 /// zk: PrepRequestProcessor.validatePathForCreate, getParentPathAndValidate.
 pub(super) fn split(path: &str) -> Option<(&str, &str)> {
-    if path.contains('\0') {
+    if memchr::memchr(0, path.as_bytes()).is_some() {
         return None;
     }
-    let (parent, name) = path.rsplit_once('/')?;
+    let (parent, name) = split_last(path)?;
     Some((resolve(parent), name))
 }
 
 /// The parent of a path that exists.
 pub(super) fn parent(path: &str) -> &str {
-    path.rsplit_once('/')
-        .map_or(ROOT, |(parent, _)| resolve(parent))
+    split_last(path).map_or(ROOT, |(parent, _)| resolve(parent))
 }
 
 /// Whether clients may not delete it.
@@ -68,7 +79,7 @@ pub(super) fn is_special(path: &str) -> bool {
 pub(super) fn upwards(path: &str) -> impl Iterator<Item = &str> {
     let first = (path.len() > 1).then_some(path);
     std::iter::successors(first, |path| {
-        path.rsplit_once('/')
+        split_last(path)
             .map(|(parent, _)| parent)
             .filter(|parent| !parent.is_empty())
     })
@@ -77,6 +88,9 @@ pub(super) fn upwards(path: &str) -> impl Iterator<Item = &str> {
 /// Length as ZooKeeper counts it in approximate_data_size: UTF-16 units, and a valid path has
 /// none but single ones.
 pub(super) fn length(path: &str) -> u64 {
+    if path.is_ascii() {
+        return path.len() as u64;
+    }
     path.chars().count() as u64
 }
 

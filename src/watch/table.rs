@@ -16,7 +16,7 @@ use jute::Acl;
 use super::modes::{Modes, Registration, RemoveKind};
 use super::paths::{PathKey, Paths};
 use super::watchers::{WatcherKey, Watchers};
-use crate::state::Event;
+use crate::state::{Event, split_last};
 
 /// Names a connection. Never used again within a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -370,9 +370,9 @@ fn settle(
 ///
 /// zk: PathParentIterator.next.
 fn parent(path: &str) -> Option<&str> {
-    match path.rfind('/')? {
-        0 if path.len() == 1 => None,
-        0 => Some("/"),
-        at => path.get(..at),
+    match split_last(path)? {
+        ("", "") => None,
+        ("", _) => Some("/"),
+        (parent, _) => Some(parent),
     }
 }

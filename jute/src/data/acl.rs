@@ -28,6 +28,15 @@ record! {
         /// `anyone`, `user:hash`, `10.0.0.0/8`, ...
         pub id: Option<Text>,
     }
+    usual: (b"\0\0\0\x05world\0\0\0\x06anyone", Id::ANYONE)
+}
+
+impl Id {
+    /// Everybody, which nearly every ACL names.
+    pub const ANYONE: Self = Self {
+        scheme: Some(Text::from_static("world")),
+        id: Some(Text::from_static("anyone")),
+    };
 }
 
 record! {

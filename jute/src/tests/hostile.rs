@@ -327,8 +327,8 @@ fn an_empty_multi_is_legal() {
 fn decoding_copies_neither_paths_nor_data() {
     let body = bytes(|out| {
         let id = Id {
-            scheme: Some("world".into()),
-            id: Some("anyone".into()),
+            scheme: Some("digest".into()),
+            id: Some("user:hash".into()),
         };
         let acl = Some(vec![Acl { perms: 31, id }]);
         let path = Some("/a/long/enough/path".into());

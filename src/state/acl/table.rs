@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use hashbrown::HashMap;
-use jute::{Acl, Id, Text, perms};
+use jute::{Acl, Id, perms};
 
 use crate::state::AclId;
 
@@ -21,11 +21,10 @@ pub(in crate::state) fn closed_list() -> &'static Arc<[Acl]> {
 }
 
 fn anyone(perms: i32) -> Arc<[Acl]> {
-    let id = Id {
-        scheme: Some(Text::from("world")),
-        id: Some(Text::from("anyone")),
-    };
-    Arc::from([Acl { perms, id }])
+    Arc::from([Acl {
+        perms,
+        id: Id::ANYONE,
+    }])
 }
 
 /// Lists by id and ids by list, without [`AclId::OPEN`].

@@ -4,7 +4,7 @@
 //! one contiguous range, depth 3 with the prefix `/a/b/`, in byte order of their names; and all
 //! that lies below `/a/b` at one depth is one range too. No second index can go out of step.
 
-use crate::state::SessionId;
+use crate::state::{SessionId, split_last};
 
 /// Column families of the database `tree`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,7 +153,7 @@ impl Below {
 
 /// Splits a path into its parent's path and its name; `None` for "/".
 pub(super) fn split(path: &str) -> Option<(&str, &str)> {
-    let (parent, name) = path.rsplit_once('/')?;
+    let (parent, name) = split_last(path)?;
     if name.is_empty() {
         return None;
     }
