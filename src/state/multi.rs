@@ -15,6 +15,7 @@ impl Judge<'_> {
     pub(super) fn multi(&mut self, multi: &Multi) -> Result<Outcome, Stop> {
         self.work.start_multi();
         let mut outcomes = Vec::with_capacity(multi.ops.len());
+        self.work.expect_ops(multi.ops.len());
         for op in &multi.ops {
             match self.op(op) {
                 Ok(outcome) => outcomes.push(outcome),

@@ -20,13 +20,22 @@ pub(super) fn is_valid(path: &str) -> bool {
     if rest.is_empty() {
         return true;
     }
-    // Without an early end, so that many bytes are compared at once.
-    let is_plain = rest
-        .bytes()
-        .fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
-    let mut names = rest.as_bytes().split(|&byte| byte == b'/');
-    names.all(|name| !matches!(name, b"" | b"." | b".."))
-        && (is_plain || rest.chars().all(is_allowed))
+    if is_common(path.as_bytes()) {
+        return true;
+    }
+    rest.split('/').all(|name| !matches!(name, "" | "." | "..")) && rest.chars().all(is_allowed)
+}
+
+/// True for most valid paths, which need no closer look: printable ASCII, no name begins with a dot
+/// or is empty. Without an early end, so that many bytes are compared at once.
+fn is_common(path: &[u8]) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~');
+    let plain = path.iter().fold(true, |all, &byte| all & is_plain(byte));
+    let pairs = path.iter().zip(path.iter().skip(1));
+    let doubtful = pairs.fold(false, |any, (&byte, &next)| {
+        any | ((byte == b'/') & ((next == b'/') | (next == b'.')))
+    });
+    plain && !doubtful && !path.ends_with(b"/")
 }
 
 fn is_allowed(c: char) -> bool {

@@ -124,6 +124,13 @@ impl Work {
         self.before_multi = self.counters;
     }
 
+    /// Makes room for the changes of so many ops: each of a znode and rarely of more than its
+    /// parent, which is there once.
+    pub(super) fn expect_ops(&mut self, count: usize) {
+        self.changes.reserve(count + 2);
+        self.events.reserve(count);
+    }
+
     /// The multi has succeeded.
     pub(super) fn keep_multi(&mut self) {
         self.in_multi = false;

@@ -18,6 +18,10 @@ const CONTAINER: i32 = 4;
 const WITH_TTL: std::ops::RangeInclusive<i32> = 5..=6;
 /// The last of the modes.
 const FLAGS_MAX: i32 = 6;
+/// Bytes of a small op with its header.
+const OP_BYTES_USUAL: usize = 96;
+/// For more ops the vector grows.
+const OPS_EXPECTED_MAX: usize = 64;
 
 /// Several writes, all or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +116,8 @@ fn decode_ops<T>(
     reader: &mut Reader,
     decode: impl Fn(OpCode, &mut Reader) -> Result<T, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
-    let mut ops = Vec::new();
+    // So that most never grow; the bytes are there, so this is bounded by the frame.
+    let mut ops = Vec::with_capacity((reader.remaining() / OP_BYTES_USUAL).min(OPS_EXPECTED_MAX));
     loop {
         let at = |error: DecodeError| error.within_element("ops", ops.len());
         let header = MultiHeader::decode(reader).map_err(at)?;
