@@ -4,7 +4,8 @@
 //! names of all its children, or their marks, which say what names are free. Marks begin with the
 //! first child of a parent that is known to have none. An entry that is used gets a second round
 //! before the hand of the clock takes it; one that a txn makes takes a place that the hand has just
-//! passed, and is not used yet. Weights are estimates of real memory, overheads included.
+//! passed, and is not used yet. When many in a row have been used the hand takes one all the same:
+//! it must not go a whole round at once. Weights are estimates of real memory, overheads included.
 //!
 //! What is read from the disk enters only if nothing was installed in the shard meanwhile: the
 //! reader takes the shard's generation first, and [`Cache::offer`] compares it. So an old value
@@ -314,6 +315,8 @@ impl Cache {
     }
 }
 
+/// So many used entries in a row are spared: some microseconds of looking for one that is not.
+const SPARED_MAX: usize = 64;
 /// A shard is visited at most so often by one [`Cache::make_room`], an eighth of it at a time.
 const ROUNDS_MAX: usize = 17;
 
@@ -343,6 +346,8 @@ struct Shard {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     hand: usize,
+    /// Used entries in a row that the hand has left alone.
+    spared: usize,
     generation: u64,
 }
 
@@ -470,9 +475,14 @@ impl Shard {
                 return;
             };
             let Some(slot) = place else { continue };
-            if slot.used.swap(false, Relaxed) || exempt == Some(&*slot.path) {
+            // What is known of children cost more than a look-up, and may not come back.
+            let is_used = slot.used.swap(false, Relaxed)
+                && (self.spared < SPARED_MAX || !matches!(slot.children, Children::Unknown));
+            if is_used || exempt == Some(&*slot.path) {
+                self.spared += 1;
                 continue;
             }
+            self.spared = 0;
             self.index.remove(&slot.hash);
             cache.bytes.fetch_sub(slot.weight, Relaxed);
             cache.entries.fetch_sub(1, Relaxed);

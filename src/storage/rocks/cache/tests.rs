@@ -75,6 +75,29 @@ fn what_is_written_does_not_turn_the_hand_far() {
     assert!(read.iter().all(|path| cache.get(path).is_some()));
 }
 
+/// Nor when everything has been read since the hand passed.
+#[test]
+fn what_is_read_does_not_turn_the_hand_far() {
+    let cache = Cache::new(16 * MAX);
+    let mut count = 0;
+    while cache.bytes() < 16 * MAX - 1000 {
+        cache.install(&path(count), &znode(0, 100));
+        count += 1;
+    }
+    let parent = path(count);
+    cache.install(&parent, &znode(2, 0));
+    cache.insert_names(&parent, names(2)).unwrap();
+    for index in count + 1..count + 100 {
+        (0..count).for_each(|read| drop(cache.get(&path(read))));
+        cache.install(&path(index), &znode(0, 100));
+        let before = cache.hand.load(Relaxed);
+        cache.make_room();
+        assert!(cache.bytes() <= 16 * MAX, "at {index}");
+        assert!(cache.hand.load(Relaxed) - before <= 4, "at {index}");
+        assert!(cache.lists(&parent), "at {index}");
+    }
+}
+
 #[test]
 fn an_old_value_never_enters() {
     let cache = Cache::new(MAX);
