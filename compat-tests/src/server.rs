@@ -189,7 +189,8 @@ impl Server {
     /// True while the process runs (an external server always does).
     pub fn is_running(&mut self) -> bool {
         match &mut self.process {
-            Some(process) => matches!(process.try_wait(), Ok(None)),
+            // One whose first thread has ended cannot be waited for until the others have, too.
+            Some(process) => matches!(process.try_wait(), Ok(None)) && !has_ended(process.id()),
             None => matches!(self.kind, Kind::External(_)),
         }
     }
