@@ -1,7 +1,7 @@
 //! From outcomes to reply frames.
 
 use bytes::{BufMut, BytesMut};
-use jute::{ErrorCode, OpCode, ReplyHeader, put_stat, put_ustring, reply};
+use jute::{ErrorCode, MultiHeader, OpCode, ReplyHeader, put_stat, put_ustring, reply};
 
 use crate::state::{OpOutcome, Outcome};
 
@@ -65,10 +65,7 @@ fn put_results(out: &mut BytesMut, results: &[OpOutcome]) {
 
 fn put_op_header(out: &mut BytesMut, op: OpCode, done: bool, err: i32) {
     let mut bytes = [0; 9];
-    let mut rest = bytes.as_mut_slice();
-    rest.put_i32(op.0);
-    rest.put_u8(u8::from(done));
-    rest.put_i32(err);
+    MultiHeader { op, done, err }.encode(&mut bytes.as_mut_slice());
     out.put_slice(&bytes);
 }
 

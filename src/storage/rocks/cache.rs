@@ -4,8 +4,9 @@
 //! names of all its children, or their marks, which say what names are free. Marks begin with the
 //! first child of a parent that is known to have none. An entry that is used gets a second round
 //! before the hand of the clock takes it; one that a txn makes takes a place that the hand has just
-//! passed, and is not used yet. When many in a row have been used the hand takes one all the same:
-//! it must not go a whole round at once. Weights are estimates of real memory, overheads included.
+//! passed, and is not used yet. When many in a row have been used the hand takes one all the same,
+//! unless it knows its children: it must not go a whole round at once. Weights are estimates of real
+//! memory, overheads included.
 //!
 //! What is read from the disk enters only if nothing was installed in the shard meanwhile: the
 //! reader takes the shard's generation first, and [`Cache::offer`] compares it. So an old value
