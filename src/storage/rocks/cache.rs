@@ -370,6 +370,15 @@ impl Slot {
         }
     }
 
+    /// How many there are to the path, the znode and its data.
+    fn references(&self) -> usize {
+        let node = self.node.as_ref();
+        let data = node.and_then(|node| node.data.as_ref());
+        Arc::strong_count(&self.path)
+            + node.map_or(0, Arc::strong_count)
+            + data.map_or(0, Arc::strong_count)
+    }
+
     /// True if there is no child: also where there is no znode.
     fn is_childless(&self) -> bool {
         self.node.as_ref().is_none_or(|node| node.children == 0)
@@ -382,6 +391,30 @@ impl Slot {
             .as_ref()
             .map_or(0, |node| ZNODE_BYTES + node.data_bytes());
         ENTRY_BYTES + self.path.len() + node
+    }
+}
+
+/// Places that the hand has chosen, so many that a processor can look at them all at once.
+#[derive(Default)]
+struct Taken {
+    places: [usize; 16],
+    count: usize,
+}
+
+impl Taken {
+    fn has_room(&self) -> bool {
+        self.count < self.places.len()
+    }
+
+    fn push(&mut self, at: usize) {
+        if let Some(place) = self.places.get_mut(self.count) {
+            *place = at;
+            self.count += 1;
+        }
+    }
+
+    fn places(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().copied().take(self.count)
     }
 }
 
@@ -466,29 +499,56 @@ impl Shard {
 
     /// Turns the hand by an eighth of the round, or less if that makes room enough.
     fn sweep(&mut self, cache: &Cache, exempt: Option<&str>) {
-        for _ in 0..(self.slots.len() / 8).max(8) {
-            if self.slots.is_empty() || cache.bytes.load(Relaxed) <= cache.bytes_max {
+        // No place twice.
+        let mut left = (self.slots.len() / 8).max(8).min(self.slots.len());
+        while left > 0 {
+            let excess = cache.bytes.load(Relaxed).saturating_sub(cache.bytes_max);
+            let mut bytes = 0;
+            let mut taken = Taken::default();
+            while left > 0 && bytes < excess && taken.has_room() {
+                left -= 1;
+                let at = self.hand % self.slots.len();
+                self.hand = at + 1;
+                let Some(Some(slot)) = self.slots.get_mut(at) else {
+                    continue;
+                };
+                // What is known of children cost more than a look-up, and may not come back.
+                let is_used = std::mem::take(slot.used.get_mut())
+                    && (self.spared < SPARED_MAX || !matches!(slot.children, Children::Unknown));
+                if is_used || exempt == Some(&*slot.path) {
+                    self.spared += 1;
+                    continue;
+                }
+                self.spared = 0;
+                bytes += slot.weight;
+                taken.push(at);
+            }
+            if bytes == 0 {
                 return;
             }
-            let at = self.hand % self.slots.len();
-            self.hand = at + 1;
-            let Some(place) = self.slots.get_mut(at) else {
-                return;
-            };
-            let Some(slot) = place else { continue };
-            // What is known of children cost more than a look-up, and may not come back.
-            let is_used = slot.used.swap(false, Relaxed)
-                && (self.spared < SPARED_MAX || !matches!(slot.children, Children::Unknown));
-            if is_used || exempt == Some(&*slot.path) {
-                self.spared += 1;
-                continue;
+            self.evict(&taken);
+            cache.bytes.fetch_sub(bytes, Relaxed);
+            cache.entries.fetch_sub(taken.count, Relaxed);
+        }
+    }
+
+    /// Empties the places. Nobody has used what is there for a while, so all of it comes from memory,
+    /// each piece by the one before: the slot, its znode, the data. First all are only looked at,
+    /// since a processor fetches for many at a time what no atomic step stands between.
+    fn evict(&mut self, taken: &Taken) {
+        let slots = taken.places().filter_map(|at| self.slots.get(at)?.as_ref());
+        let seen: usize = slots.map(Slot::references).sum();
+        std::hint::black_box(seen);
+        for at in taken.places() {
+            if let Some(Some(slot)) = self.slots.get(at) {
+                self.index.remove(&slot.hash);
             }
-            self.spared = 0;
-            self.index.remove(&slot.hash);
-            cache.bytes.fetch_sub(slot.weight, Relaxed);
-            cache.entries.fetch_sub(1, Relaxed);
-            *place = None;
-            self.free.extend(u32::try_from(at));
+        }
+        for at in taken.places() {
+            if let Some(place) = self.slots.get_mut(at) {
+                *place = None;
+                self.free.extend(u32::try_from(at));
+            }
         }
     }
 }
