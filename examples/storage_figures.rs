@@ -168,15 +168,14 @@ fn fill(dir: &Path, znodes: u64) -> Result<()> {
 fn apply(stores: &Stores, index: u64, changes: impl Iterator<Item = Change>) -> Result<()> {
     append(&*stores.log, index, vec![1; 15_000])?;
     let txn = txn(index, changes.collect());
+    stores.tree.begin();
     stores.tree.install(&txn);
+    stores.tree.stage(&[txn])?;
     let applied = Some(LogPosition { term: 1, index });
-    stores.tree.persist(
-        &[txn],
-        &Meta {
-            applied,
-            ..Meta::default()
-        },
-    )?;
+    stores.tree.persist(&Meta {
+        applied,
+        ..Meta::default()
+    })?;
     Ok(())
 }
 

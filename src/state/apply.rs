@@ -4,7 +4,7 @@
 //!  entry ─▶ for each slice of proposals
 //!             upgradable guard: cursor ─▶ judge ─▶ txns, kept in layers over the state
 //!             write guard:      per txn install, Sink::applied; then cursors and time
-//!             no guard:         Sink::slice_done
+//!             no guard:         Sink::slice_done, Store::stage
 //!        ─▶ no guard: Store::persist, once per entry, with the entry's position
 //! ```
 //!
@@ -27,6 +27,9 @@ use super::work::{Counters, Work};
 
 /// Most proposals in a slice: about 100 us of installing and telling, for which readers wait.
 pub const SLICE_PROPOSALS_MAX: usize = 64;
+/// A slice ends behind the proposal that brings its changes to so many, as those of several large
+/// multis do: so many stay in a processor's cache until they have been staged.
+const SLICE_CHANGES_MAX: usize = 2 * SLICE_PROPOSALS_MAX;
 
 /// Why an entry could not be applied. The process ends (STYLE I6).
 #[derive(Debug, thiserror::Error)]
@@ -71,39 +74,45 @@ impl Replica {
             return Ok(self.advance(position, None)?);
         }
         let work = &mut *self.work.lock();
-        let mut txns = Vec::with_capacity(batch.proposals.len());
         let mut proposals = batch.proposals.as_slice();
-        loop {
-            let (slice, rest) = proposals.split_at(slice_proposals_max.max(1).min(proposals.len()));
+        let slice_proposals_max = slice_proposals_max.max(1);
+        let mut txns = Vec::with_capacity(slice_proposals_max.min(proposals.len()));
+        self.store().begin();
+        while !proposals.is_empty() {
+            let slice = proposals
+                .split_at(slice_proposals_max.min(proposals.len()))
+                .0;
             let state = self.state.upgradable_read();
             check_order(&state, position)?;
             let time_ms = batch.time_ms.max(state.meta.last_time_ms);
-            let first = txns.len();
             let stamp = Stamp {
                 position,
                 time_ms,
                 rules: batch.rules,
             };
-            let counters = judge_slice(&state, work, stamp, slice, &mut txns)?;
+            let (judged, counters) = judge_slice(&state, work, stamp, slice, &mut txns)?;
+            proposals = proposals.get(judged..).unwrap_or_default();
             let mut state = RwLockUpgradableReadGuard::upgrade(state);
-            for (txn, counters) in txns.iter().skip(first).zip(counters) {
+            for (txn, counters) in txns.iter().zip(counters) {
                 state.install(txn, counters);
                 sink.applied(&state, txn);
             }
             state.meta.cursors.append(&mut work.cursors);
             state.meta.last_time_ms = time_ms;
-            if !rest.is_empty() {
-                drop(state);
-                sink.slice_done();
-                proposals = rest;
-                continue;
-            }
-            state.meta.applied = Some(position);
-            let meta = state.meta.clone();
+            let meta = proposals.is_empty().then(|| {
+                state.meta.applied = Some(position);
+                state.meta.clone()
+            });
             drop(state);
             sink.slice_done();
-            return Ok(self.store().persist(&txns, &meta)?);
+            // While the changes are in the processor's caches, and their memory serves the next.
+            self.store().stage(&txns)?;
+            txns.clear();
+            if let Some(meta) = meta {
+                self.store().persist(&meta)?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -124,18 +133,24 @@ struct Stamp {
     rules: Config,
 }
 
-/// Judges a slice. Adds its txns to `txns`; for each, the counters after it.
+/// Judges a slice, or as much of it as makes changes enough. Adds its txns to `txns`; the number of
+/// proposals judged, and for each txn the counters after it.
 fn judge_slice(
     state: &State,
     work: &mut Work,
     stamp: Stamp,
     slice: &[Proposal],
     txns: &mut Vec<Txn>,
-) -> Result<Vec<Counters>, StoreError> {
+) -> Result<(usize, Vec<Counters>), StoreError> {
     work.start_slice(&state.meta);
     let mut counters = Vec::with_capacity(slice.len());
     let mut last_zxid = state.meta.last_zxid;
+    let (mut judged, mut changes) = (0, 0);
     for proposal in slice {
+        if changes >= SLICE_CHANGES_MAX {
+            break;
+        }
+        judged += 1;
         if !take_turn(state, work, proposal) {
             continue;
         }
@@ -154,6 +169,7 @@ fn judge_slice(
             continue;
         };
         last_zxid = zxid;
+        changes += work.changes.len();
         counters.push(work.counters);
         txns.push(Txn {
             origin: proposal.origin,
@@ -167,7 +183,7 @@ fn judge_slice(
             events: std::mem::take(&mut work.events),
         });
     }
-    Ok(counters)
+    Ok((judged, counters))
 }
 
 /// Whether it is this proposal's turn, and if so moves its origin's cursor past it (I5). Others

@@ -236,8 +236,10 @@ impl Replica {
         let mut state = State::new(Arc::clone(&store), config, restored);
         if store.load(path::ROOT)?.is_none() {
             let (txn, counters) = genesis::first_txn();
+            store.begin();
             state.install(&txn, counters);
-            store.persist(&[txn], &state.meta)?;
+            store.stage(&[txn])?;
+            store.persist(&state.meta)?;
         }
         Ok(Self {
             state: RwLock::new(state),
@@ -282,6 +284,6 @@ impl Replica {
             }
             state.meta.clone()
         };
-        self.store.persist(&[], &meta)
+        self.store.persist(&meta)
     }
 }

@@ -55,10 +55,10 @@ pub struct Restored {
 
 /// The tree's storage.
 ///
-/// The state lock is held by the caller as each method says. Order of one log entry: for each
-/// slice of its proposals judge (`load`), then under the write lock `install` per txn; after the
-/// last slice, lock released, `persist` once. From `install` until it is written memory must answer
-/// for what was installed, since the disk does not know it yet.
+/// The state lock is held by the caller as each method says. Order of one log entry: `begin`; for
+/// each slice of its proposals judge (`load`), under the write lock `install` per txn, lock
+/// released, `stage`; after the last slice `persist` once. From `install` until it is written memory
+/// must answer for what was installed, since the disk does not know it yet.
 pub trait Store: fmt::Debug + Send + Sync {
     /// What memory knows of a znode. Read or write lock held; never reads the disk.
     fn peek(&self, path: &str) -> Peek<Option<Arc<Znode>>>;
@@ -82,16 +82,27 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The storage failed: end the process.
     fn load(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError>;
 
+    /// An entry begins: until [`Store::persist`] nothing of it may be on the disk as the state.
+    /// State lock not held.
+    fn begin(&self);
+
     /// Makes the changes of a txn visible in memory. Write lock held; never reads the disk.
     fn install(&self, txn: &Txn);
 
-    /// Takes over the changes of an entry's txns, which have been installed, and `meta`. State lock
-    /// not held. They are written at once or later, but in order, and atomically with those of the
+    /// Takes over the changes of a slice, which have been installed. State lock not held. They are
+    /// written at the end of their entry or later.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError>;
+
+    /// The entry's changes have all been staged: takes over `meta` as it is behind them. State lock
+    /// not held. All are written at once or later, but in order, and atomically with those of the
     /// entries that are written with them: a crash leaves the state between two entries.
     ///
     /// # Errors
     /// The storage failed: end the process.
-    fn persist(&self, txns: &[Txn], meta: &Meta) -> Result<(), StoreError>;
+    fn persist(&self, meta: &Meta) -> Result<(), StoreError>;
 
     /// The tree as it is now, to be scanned after the lock is gone. Read or write lock held.
     fn view(&self) -> Box<dyn View>;

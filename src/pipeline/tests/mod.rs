@@ -64,12 +64,20 @@ impl Store for Forgetful {
         self.tree.load(path)
     }
 
+    fn begin(&self) {
+        self.tree.begin();
+    }
+
     fn install(&self, txn: &Txn) {
         self.tree.install(txn);
     }
 
-    fn persist(&self, txns: &[Txn], meta: &Meta) -> Result<(), StoreError> {
-        self.tree.persist(txns, meta)
+    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
+        self.tree.stage(txns)
+    }
+
+    fn persist(&self, meta: &Meta) -> Result<(), StoreError> {
+        self.tree.persist(meta)
     }
 
     fn view(&self) -> Box<dyn View> {

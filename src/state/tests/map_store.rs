@@ -17,6 +17,7 @@ pub(super) type NodeList = Vec<(Arc<str>, Arc<Znode>)>;
 #[derive(Debug, Default)]
 pub(super) struct MapStore {
     nodes: Mutex<Nodes>,
+    staged: Mutex<Vec<Txn>>,
     disk: Mutex<Disk>,
 }
 
@@ -43,6 +44,7 @@ impl MapStore {
         let restored = copy(&disk.restored);
         Self {
             nodes: Mutex::new(disk.nodes.clone()),
+            staged: Mutex::default(),
             disk: Mutex::new(Disk {
                 nodes: disk.nodes.clone(),
                 restored,
@@ -116,14 +118,21 @@ impl Store for MapStore {
         Ok(self.nodes.lock().get(path).cloned())
     }
 
+    fn begin(&self) {}
+
     fn install(&self, txn: &Txn) {
         put(&mut self.nodes.lock(), txn);
     }
 
-    fn persist(&self, txns: &[Txn], meta: &Meta) -> Result<(), StoreError> {
+    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
+        self.staged.lock().extend_from_slice(txns);
+        Ok(())
+    }
+
+    fn persist(&self, meta: &Meta) -> Result<(), StoreError> {
         let Disk { nodes, restored } = &mut *self.disk.lock();
-        for txn in txns {
-            put(nodes, txn);
+        for txn in self.staged.lock().drain(..) {
+            put(nodes, &txn);
             for change in &txn.changes {
                 match change {
                     Change::Session { id, after } => {

@@ -221,8 +221,10 @@ fn tamper(world: &World, path: &str, change: impl FnOnce(&mut Znode)) {
         changes,
         events: Vec::new(),
     };
+    store.begin();
     store.install(&txn);
-    store.persist(&[txn], &meta).unwrap();
+    store.stage(&[txn]).unwrap();
+    store.persist(&meta).unwrap();
 }
 
 #[test]

@@ -19,6 +19,8 @@ use crate::storage::{Checkpoint, Snapshots, StorageError};
 pub struct MemoryTree {
     /// As installed: what reads see.
     visible: RwLock<Visible>,
+    /// Changes of an entry that has not ended.
+    staged: Mutex<Vec<Change>>,
     /// As persisted.
     persisted: Mutex<Contents>,
     /// As of the last checkpoint.
@@ -66,6 +68,7 @@ impl MemoryTree {
                 nodes: Arc::clone(&contents.nodes),
                 reap: Arc::clone(&contents.reap),
             }),
+            staged: Mutex::default(),
             persisted: Mutex::new(contents.clone()),
             flushed: Mutex::new(contents),
         }
@@ -186,6 +189,8 @@ impl Store for MemoryTree {
         Ok(self.visible.read().nodes.get(&key(path)).cloned())
     }
 
+    fn begin(&self) {}
+
     fn install(&self, txn: &Txn) {
         let mut visible = self.visible.write();
         for change in &txn.changes {
@@ -204,10 +209,16 @@ impl Store for MemoryTree {
         }
     }
 
-    fn persist(&self, txns: &[Txn], meta: &Meta) -> Result<(), StoreError> {
+    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
+        let changes = txns.iter().flat_map(|txn| &txn.changes);
+        self.staged.lock().extend(changes.cloned());
+        Ok(())
+    }
+
+    fn persist(&self, meta: &Meta) -> Result<(), StoreError> {
         let mut persisted = self.persisted.lock();
-        for change in txns.iter().flat_map(|txn| &txn.changes) {
-            persisted.apply(change);
+        for change in self.staged.lock().drain(..) {
+            persisted.apply(&change);
         }
         persisted.meta = meta.clone();
         Ok(())

@@ -98,9 +98,8 @@ pub(super) fn read_znode(value: &[u8]) -> Result<Znode, Malformed> {
     })
 }
 
-/// The value of the state's small rest.
-pub(super) fn meta(meta: &Meta) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
+/// Appends the value of the state's small rest to `out`.
+pub(super) fn put_meta(meta: &Meta, out: &mut Vec<u8>) {
     let applied = if meta.applied.is_some() {
         HAS_APPLIED
     } else {
@@ -114,24 +113,23 @@ pub(super) fn meta(meta: &Meta) -> Vec<u8> {
     out.push(Version::V1 as u8);
     out.push(applied | membership);
     if let Some(applied) = meta.applied {
-        put_position(&mut out, applied);
+        put_position(out, applied);
     }
     if let Some(membership) = &meta.membership {
-        put_bytes(&mut out, membership);
+        put_bytes(out, membership);
     }
-    put_i64(&mut out, meta.last_zxid.0);
-    put_i64(&mut out, meta.last_time_ms);
-    put_u64(&mut out, meta.acl_next.into());
-    put_u64(&mut out, meta.znodes);
-    put_u64(&mut out, meta.data_bytes);
-    put_u64(&mut out, meta.ephemerals);
-    put_u64(&mut out, meta.cursors.len() as u64);
+    put_i64(out, meta.last_zxid.0);
+    put_i64(out, meta.last_time_ms);
+    put_u64(out, meta.acl_next.into());
+    put_u64(out, meta.znodes);
+    put_u64(out, meta.data_bytes);
+    put_u64(out, meta.ephemerals);
+    put_u64(out, meta.cursors.len() as u64);
     for (server, applied) in &meta.cursors {
-        put_u64(&mut out, server.0);
-        put_u64(&mut out, applied.incarnation);
-        put_u64(&mut out, applied.sequence);
+        put_u64(out, server.0);
+        put_u64(out, applied.incarnation);
+        put_u64(out, applied.sequence);
     }
-    out
 }
 
 /// Reads the value of the state's small rest.

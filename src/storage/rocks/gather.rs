@@ -1,27 +1,26 @@
 //! Changes on their way into the database: those of some entries are written together.
 //!
 //! ```text
-//!   persist: add an entry ─▶ enough? ─▶ write: one batch ─▶ memtables ─▶ Recent forgets
-//!   checkpoint, end of the process: ───────┘
+//!   begin ─▶ add a slice, ... ─▶ end of the entry: enough? ─▶ write: one batch ─▶ memtables ─▶ Recent forgets
+//!   checkpoint (at the end of the entry under way), end of the process: ────────┘
 //! ```
 //!
-//! A memtable keeps each version of a znode, and its tree of pointers is searched anew for each, in
-//! memory that no processor's cache holds. So a znode that changes in many entries, as a busy parent
-//! does, is written once for all of them, and in the order of the keys, in which a search begins
-//! where the one before it ended.
+//! What comes or goes is encoded slice by slice, while it is in the processor's caches. A znode that
+//! changes in many entries, as a busy parent does, is written once for all of them: a memtable keeps
+//! each version. So the batch is small enough to stay in those caches until it is written, too.
 //!
-//! That loses nothing: a memtable does not survive a crash either, and the Raft log is kept from
-//! the last checkpoint on. Only whole entries are added, and a batch holds all that was added with
-//! the position of the last one, so the database is always at the end of some entry.
+//! Writing late loses nothing: a memtable does not survive a crash either, and the Raft log is kept
+//! from the last checkpoint on. A batch holds whole entries with the position of the last one, so the
+//! database is always at the end of some entry.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use hashbrown::HashMap;
 use jute::Acl;
-use parking_lot::Mutex;
-use rocksdb::WriteBatch;
+use parking_lot::{Condvar, Mutex};
+use rocksdb::{ColumnFamily, WriteBatch};
 use tracing::error;
 
 use super::cache::Known;
@@ -29,16 +28,17 @@ use super::db::Database;
 use super::keys::{self, Family};
 use super::recent::Recent;
 use super::{encode, options};
-use crate::state::{AclId, Change, Meta, Txn, Zxid};
+use crate::state::{AclId, Change, Meta, Txn};
 use crate::storage::StorageError;
 
-/// Changes of znodes that are written together at least: a millisecond of writing, for which the
-/// next entry waits.
-const CHANGES_MAX: usize = 2048;
+/// Changes that are written together at least: as many as stay in a processor's cache.
+const CHANGES_MAX: usize = 512;
 /// Bytes that are written together at least.
 const BYTES_MAX: usize = 1 << 20;
 /// Record, depth and numbers of a znode in a batch.
 const RECORD_BYTES: usize = 80;
+/// An entry takes milliseconds. One that does not end in this time never will: apply has failed.
+const ENTRY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// See the file's own words.
 pub(super) struct Gather {
@@ -46,20 +46,33 @@ pub(super) struct Gather {
     /// What is visible but not in the database, also of an entry that is not complete yet.
     pub(super) recent: Recent,
     pending: Mutex<Pending>,
+    /// Signalled when what was wanted has been written.
+    written: Condvar,
 }
 
-/// The last state of all that changed in the entries gathered.
+/// What was added since the last write, but for the last state of znodes that were updated, which
+/// [`Recent`] holds.
 #[derive(Default)]
 struct Pending {
-    znodes: HashMap<Arc<str>, Known>,
+    /// What came and went, in order.
+    batch: WriteBatch,
     acls: BTreeMap<AclId, (Arc<[Acl]>, u64)>,
-    /// Those of the small indexes, which rarely change twice: all of them, in order.
-    others: Vec<Change>,
     /// The value of the state's small rest; empty if there is nothing to write.
     meta: Vec<u8>,
-    last: Zxid,
     changes: usize,
     bytes: usize,
+    /// An entry has begun and not ended: what there is of it must not be written yet.
+    is_within_entry: bool,
+    /// Somebody waits for everything to be written at the end of this entry.
+    is_wanted: bool,
+    encoder: Encoder,
+}
+
+/// Buffers for one record.
+#[derive(Default)]
+struct Encoder {
+    key: Vec<u8>,
+    value: Vec<u8>,
 }
 
 impl fmt::Debug for Gather {
@@ -77,77 +90,145 @@ impl Gather {
             db,
             recent: Recent::default(),
             pending: Mutex::default(),
+            written: Condvar::new(),
         }
     }
 
-    /// Adds an entry, which has been installed; writes if enough has gathered.
+    /// An entry begins, before anything of it is installed.
+    pub(super) fn begin(&self) {
+        self.pending.lock().is_within_entry = true;
+    }
+
+    /// Adds a slice, which has been installed.
     ///
     /// # Errors
-    /// The write failed.
-    pub(super) fn add(&self, txns: &[Txn], meta: &Meta) -> Result<(), StorageError> {
-        let mut pending = self.pending.lock();
+    /// The database lacks a family.
+    pub(super) fn add(&self, txns: &[Txn]) -> Result<(), StorageError> {
+        let nodes = self.db.family(Family::Nodes.name())?;
+        let pending = &mut *self.pending.lock();
         for change in txns.iter().flat_map(|txn| &txn.changes) {
-            pending.add(change);
-        }
-        pending.last = txns.last().map_or(pending.last, |txn| txn.zxid);
-        pending.meta = encode::meta(meta);
-        if pending.changes >= CHANGES_MAX || pending.bytes >= BYTES_MAX {
-            self.write_out(&mut pending)?;
+            self.add_change(pending, nodes, change)?;
         }
         Ok(())
     }
 
-    /// Writes all that has gathered.
+    /// The entry has been added; writes if enough has gathered.
+    ///
+    /// # Errors
+    /// The write failed.
+    pub(super) fn end(&self, meta: &Meta) -> Result<(), StorageError> {
+        let mut pending = self.pending.lock();
+        pending.is_within_entry = false;
+        pending.meta.clear();
+        encode::put_meta(meta, &mut pending.meta);
+        if pending.is_wanted || pending.changes >= CHANGES_MAX || pending.bytes >= BYTES_MAX {
+            let done = self.write_out(&mut pending);
+            if std::mem::take(&mut pending.is_wanted) {
+                self.written.notify_all();
+            }
+            done?;
+        }
+        Ok(())
+    }
+
+    /// Writes all that has gathered, at the end of the entry that is under way if there is one.
     ///
     /// # Errors
     /// The write failed.
     pub(super) fn write(&self) -> Result<(), StorageError> {
-        self.write_out(&mut self.pending.lock())
+        let mut pending = self.pending.lock();
+        if pending.is_within_entry {
+            pending.is_wanted = true;
+            let is_wanted = |pending: &mut Pending| pending.is_wanted;
+            self.written
+                .wait_while_for(&mut pending, is_wanted, ENTRY_TIME_MAX);
+            // If the write failed, or the entry does not end, the process is ending.
+            return Ok(());
+        }
+        self.write_out(&mut pending)
+    }
+
+    fn add_change(
+        &self,
+        pending: &mut Pending,
+        nodes: &ColumnFamily,
+        change: &Change,
+    ) -> Result<(), StorageError> {
+        match change {
+            Change::Znode {
+                path,
+                after,
+                listed,
+            } => {
+                let data_bytes = after.as_ref().map_or(0, |node| node.data_bytes());
+                pending.bytes += RECORD_BYTES + path.len() + data_bytes;
+                pending.changes += 1;
+                if *listed {
+                    let Pending { batch, encoder, .. } = pending;
+                    encoder.put(batch, nodes, path, after);
+                }
+            }
+            Change::Acl {
+                id,
+                list,
+                references,
+            } => {
+                pending.acls.insert(*id, (Arc::clone(list), *references));
+            }
+            Change::Session { .. }
+            | Change::Ephemeral { .. }
+            | Change::Reap { .. }
+            | Change::Quota { .. } => {
+                pending.changes += 1;
+                self.put_index(&mut pending.batch, change)?;
+            }
+        }
+        Ok(())
     }
 
     fn write_out(&self, pending: &mut Pending) -> Result<(), StorageError> {
         if pending.meta.is_empty() {
             return Ok(());
         }
-        let batch = self.batch(pending)?;
+        self.complete(pending)?;
+        let next = WriteBatch::with_capacity_bytes(pending.batch.size_in_bytes().min(BYTES_MAX));
+        let batch = std::mem::replace(&mut pending.batch, next);
         self.db
             .write(batch, &options::unlogged())
             .map_err(|source| self.db.failed("write changes", source))?;
-        self.recent.persisted(pending.last);
-        pending.clear();
+        self.recent.clear();
+        pending.acls.clear();
+        pending.meta.clear();
+        pending.changes = 0;
+        pending.bytes = 0;
         Ok(())
     }
 
-    fn batch(&self, pending: &Pending) -> Result<WriteBatch, StorageError> {
+    /// Adds to the batch what changes often: once, as it is now.
+    fn complete(&self, pending: &mut Pending) -> Result<(), StorageError> {
+        let Pending {
+            batch,
+            acls,
+            meta,
+            encoder,
+            ..
+        } = pending;
         let nodes = self.db.family(Family::Nodes.name())?;
-        let acls = self.db.family(Family::Acls.name())?;
-        let mut batch = WriteBatch::with_capacity_bytes(pending.bytes.min(BYTES_MAX));
-        let (mut key, mut value) = (Vec::new(), Vec::new());
-        let mut znodes: Vec<_> = pending.znodes.iter().collect();
-        znodes.sort_unstable_by_key(|(path, _)| *path);
-        for (path, after) in znodes {
-            keys::put_node(path, &mut key);
-            match after {
-                Some(node) => {
-                    value.clear();
-                    encode::put_znode(node, &mut value);
-                    batch.put_cf(nodes, &key, &value);
-                }
-                None => batch.delete_cf(nodes, &key),
-            }
-        }
-        for (id, (list, references)) in &pending.acls {
+        self.recent
+            .each_updated(&mut |path, after| encoder.put(batch, nodes, path, after));
+        let family = self.db.family(Family::Acls.name())?;
+        for (id, (list, references)) in acls {
             match references {
-                0 => batch.delete_cf(acls, id.0.to_be_bytes()),
-                _ => batch.put_cf(acls, id.0.to_be_bytes(), encode::acl(list, *references)),
+                0 => batch.delete_cf(family, id.0.to_be_bytes()),
+                _ => batch.put_cf(family, id.0.to_be_bytes(), encode::acl(list, *references)),
             }
         }
-        for change in &pending.others {
-            self.put_index(&mut batch, change)?;
-        }
-        let family = self.db.family(Family::Meta.name())?;
-        batch.put_cf(family, keys::meta::STATE, &pending.meta);
-        Ok(batch)
+        batch.put_cf(
+            self.db.family(Family::Meta.name())?,
+            keys::meta::STATE,
+            meta,
+        );
+        Ok(())
     }
 
     /// Writes a change of one of the small indexes.
@@ -184,56 +265,29 @@ impl Gather {
     }
 }
 
-impl Drop for Gather {
-    /// So that a server that was stopped in order has nothing to apply again when it starts.
-    fn drop(&mut self) {
-        if let Err(error) = self.write() {
-            let error = &error as &dyn std::error::Error;
-            error!(error, "the last changes will be applied again from the log");
+impl Encoder {
+    fn put(&mut self, batch: &mut WriteBatch, nodes: &ColumnFamily, path: &str, after: &Known) {
+        keys::put_node(path, &mut self.key);
+        match after {
+            Some(node) => {
+                self.value.clear();
+                encode::put_znode(node, &mut self.value);
+                batch.put_cf(nodes, &self.key, &self.value);
+            }
+            None => batch.delete_cf(nodes, &self.key),
         }
     }
 }
 
-impl Pending {
-    fn add(&mut self, change: &Change) {
-        match change {
-            Change::Znode { path, after, .. } => {
-                let data_bytes = after.as_ref().map_or(0, |node| node.data_bytes());
-                self.bytes += RECORD_BYTES + path.len() + data_bytes;
-                self.changes += 1;
-                match self.znodes.get_mut(path) {
-                    Some(earlier) => earlier.clone_from(after),
-                    None => {
-                        self.znodes.insert(Arc::clone(path), after.clone());
-                    }
-                }
-            }
-            Change::Acl {
-                id,
-                list,
-                references,
-            } => {
-                self.acls.insert(*id, (Arc::clone(list), *references));
-            }
-            Change::Session { .. }
-            | Change::Ephemeral { .. }
-            | Change::Reap { .. }
-            | Change::Quota { .. } => {
-                self.changes += 1;
-                self.others.push(change.clone());
-            }
+impl Drop for Gather {
+    /// So that a server that was stopped in order has nothing to apply again when it starts.
+    fn drop(&mut self) {
+        if self.pending.get_mut().is_within_entry {
+            return;
         }
-    }
-
-    /// Forgets all; the map keeps its memory, but not that of an entry of uncommon size.
-    fn clear(&mut self) {
-        self.znodes.clear();
-        self.znodes.shrink_to(2 * CHANGES_MAX);
-        self.acls.clear();
-        self.others.clear();
-        self.others.shrink_to(CHANGES_MAX);
-        self.meta.clear();
-        self.changes = 0;
-        self.bytes = 0;
+        if let Err(error) = self.write() {
+            let error = &error as &dyn std::error::Error;
+            error!(error, "the last changes will be applied again from the log");
+        }
     }
 }

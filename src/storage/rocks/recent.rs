@@ -1,7 +1,8 @@
 //! What has been installed but is not in the database yet.
 //!
 //! Until a txn has been written, this is the only place that answers for a znode that
-//! the cache has evicted. It also completes what a scan of the database finds.
+//! the cache has evicted. It also completes what a scan of the database finds, and holds the last
+//! state of each znode that changed without coming or going, to be written once.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use super::cache::Known;
-use crate::state::{Change, Txn, Zxid};
+use crate::state::{Change, Txn};
 
 /// Room that is kept for the next entry: some hundred creates.
 const NODES_KEPT: usize = 4096;
@@ -17,48 +18,67 @@ const NODES_KEPT: usize = 4096;
 /// The changes of a few txns; cloned only while a view still uses an older version.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
-    /// The last txn.
-    newest: Zxid,
     /// Znodes by path, as they are now.
-    pub nodes: HashMap<Arc<str>, Stamped<Known>>,
+    pub nodes: HashMap<Arc<str>, Fresh>,
     /// Containers and TTL nodes that came (true) or went.
-    pub reap: HashMap<Arc<str>, Stamped<bool>>,
+    pub reap: HashMap<Arc<str>, bool>,
 }
 
-/// A value and the txn that made it.
+/// A znode as it is now.
 #[derive(Clone, Debug)]
-pub(super) struct Stamped<T> {
-    /// The value.
-    pub value: T,
-    zxid: Zxid,
+pub(super) struct Fresh {
+    /// The znode, or that it is gone.
+    pub value: Known,
+    /// It has changed since it came.
+    is_updated: bool,
 }
 
 /// See the file's own words.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    changes: RwLock<Arc<Changes>>,
+    kept: RwLock<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    changes: Arc<Changes>,
+    /// Paths of what was updated, some of them twice, some not any more.
+    updated: Vec<Arc<str>>,
 }
 
 impl Recent {
     /// Takes in the changes of a txn.
     pub(super) fn install(&self, txn: &Txn) {
-        let zxid = txn.zxid;
-        let mut guard = self.changes.write();
-        let changes = Arc::make_mut(&mut guard);
-        changes.newest = zxid;
+        let kept = &mut *self.kept.write();
+        let changes = Arc::make_mut(&mut kept.changes);
         for change in &txn.changes {
             match change {
+                Change::Znode {
+                    path,
+                    after,
+                    listed: true,
+                } => {
+                    let fresh = Fresh {
+                        value: after.clone(),
+                        is_updated: false,
+                    };
+                    changes.nodes.insert(Arc::clone(path), fresh);
+                }
                 Change::Znode { path, after, .. } => {
-                    let value = after.clone();
-                    changes
-                        .nodes
-                        .insert(Arc::clone(path), Stamped { value, zxid });
+                    let fresh = Fresh {
+                        value: after.clone(),
+                        is_updated: true,
+                    };
+                    let before = match changes.nodes.get_mut(path) {
+                        Some(place) => Some(std::mem::replace(place, fresh)),
+                        None => changes.nodes.insert(Arc::clone(path), fresh),
+                    };
+                    if !before.is_some_and(|before| before.is_updated) {
+                        kept.updated.push(Arc::clone(path));
+                    }
                 }
                 Change::Reap { path, added } => {
-                    let value = *added;
-                    changes
-                        .reap
-                        .insert(Arc::clone(path), Stamped { value, zxid });
+                    changes.reap.insert(Arc::clone(path), *added);
                 }
                 Change::Session { .. }
                 | Change::Ephemeral { .. }
@@ -68,35 +88,43 @@ impl Recent {
         }
     }
 
-    /// Forgets what was installed by txns up to `last`: the database knows it now.
-    pub(super) fn persisted(&self, last: Zxid) {
-        let mut guard = self.changes.write();
-        if guard.newest <= last {
-            // The usual case: nothing is kept.
-            match Arc::get_mut(&mut guard) {
-                Some(changes) => {
-                    changes.nodes.clear();
-                    changes.nodes.shrink_to(NODES_KEPT);
-                    changes.reap.clear();
-                }
-                None => *guard = Arc::default(),
+    /// Visits the last state of what was updated since it came, some of it twice. Nothing may be
+    /// installed meanwhile.
+    pub(super) fn each_updated(&self, visit: &mut dyn FnMut(&str, &Known)) {
+        let kept = self.kept.read();
+        for path in &kept.updated {
+            if let Some(fresh) = kept.changes.nodes.get(path)
+                && fresh.is_updated
+            {
+                visit(path, &fresh.value);
             }
-            return;
         }
-        let newer = |zxid: Zxid| zxid > last;
-        let changes = Arc::make_mut(&mut guard);
-        changes.nodes.retain(|_, stamped| newer(stamped.zxid));
-        changes.reap.retain(|_, stamped| newer(stamped.zxid));
+    }
+
+    /// Forgets all: the database knows it now.
+    pub(super) fn clear(&self) {
+        let kept = &mut *self.kept.write();
+        kept.updated.clear();
+        kept.updated.shrink_to(NODES_KEPT);
+        match Arc::get_mut(&mut kept.changes) {
+            Some(changes) => {
+                changes.nodes.clear();
+                changes.nodes.shrink_to(NODES_KEPT);
+                changes.reap.clear();
+            }
+            None => kept.changes = Arc::default(),
+        }
     }
 
     /// What is known of one path.
     pub(super) fn get(&self, path: &str) -> Option<Known> {
-        let changes = self.changes.read();
-        changes.nodes.get(path).map(|stamped| stamped.value.clone())
+        let kept = self.kept.read();
+        let fresh = kept.changes.nodes.get(path);
+        fresh.map(|fresh| fresh.value.clone())
     }
 
     /// All of it, as it is now.
     pub(super) fn all(&self) -> Arc<Changes> {
-        Arc::clone(&self.changes.read())
+        Arc::clone(&self.kept.read().changes)
     }
 }

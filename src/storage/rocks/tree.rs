@@ -4,7 +4,8 @@
 //!   peek            cache ─▶ recent                     under the state lock, never the disk
 //!   load, warm      cache ─▶ recent ─▶ disk ─▶ cache    unless installed meanwhile
 //!   install         recent, then cache
-//!   persist         gather ─▶ one batch with the applied position ─▶ memtables ─▶ recent forgets
+//!   stage           gather, cache makes room
+//!   persist         enough gathered? ─▶ one batch with the applied position ─▶ memtables
 //! ```
 //!
 //! The database has no write-ahead log. What is in memtables is lost in a crash, all families
@@ -78,6 +79,9 @@ impl RocksTree {
 
     /// A znode from wherever it is. Afterwards the cache holds it, or knows that there is none.
     fn fetch(&self, path: &str) -> Result<Known, StorageError> {
+        if let Some(known) = self.cache.get(path) {
+            return Ok(known);
+        }
         loop {
             let generation = self.cache.generation(path);
             if let Some(known) = self.cache.get(path) {
@@ -138,9 +142,9 @@ impl RocksTree {
             );
             Ok(true)
         })?;
-        for (path, stamped) in &recent.nodes {
+        for (path, fresh) in &recent.nodes {
             match below.child_name(path) {
-                Some(name) if stamped.value.is_some() => {
+                Some(name) if fresh.value.is_some() => {
                     names.insert(name.into());
                 }
                 Some(name) => {
@@ -245,6 +249,10 @@ impl Store for RocksTree {
             .map_err(|source| store_error("read a znode", source))
     }
 
+    fn begin(&self) {
+        self.gather.begin();
+    }
+
     fn install(&self, txn: &Txn) {
         if txn.changes.is_empty() {
             return;
@@ -272,13 +280,19 @@ impl Store for RocksTree {
         }
     }
 
-    fn persist(&self, txns: &[Txn], meta: &Meta) -> Result<(), StoreError> {
+    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
         self.gather
-            .add(txns, meta)
-            .map_err(|source| store_error("persist changes", source))?;
+            .add(txns)
+            .map_err(|source| store_error("gather changes", source))?;
         // Here and not in `install`, which keeps readers waiting.
         self.cache.make_room();
         Ok(())
+    }
+
+    fn persist(&self, meta: &Meta) -> Result<(), StoreError> {
+        self.gather
+            .end(meta)
+            .map_err(|source| store_error("persist changes", source))
     }
 
     fn view(&self) -> Box<dyn View> {

@@ -68,7 +68,7 @@ impl TreeView {
         let recent = self.recent.nodes.iter();
         let mut fresh: BTreeMap<&str, &Known> = recent
             .filter(|(path, _)| below.holds(path))
-            .map(|(path, stamped)| (&**path, &stamped.value))
+            .map(|(path, fresh)| (&**path, &fresh.value))
             .collect();
         self.frozen.with_dependent(|db, snapshot| {
             let family = db.family(Family::Nodes.name())?;
@@ -140,8 +140,8 @@ impl TreeView {
             }
             Ok(())
         })?;
-        for (path, stamped) in &self.recent.reap {
-            if stamped.value {
+        for (path, came) in &self.recent.reap {
+            if *came {
                 paths.insert((**path).into(), ());
             } else {
                 paths.remove(&**path);

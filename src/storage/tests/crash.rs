@@ -254,9 +254,10 @@ fn reads_never_bring_back_an_old_value() {
                 let left = guard.iter().filter(|version| !gone(version)).count();
                 changes.push(set("/p", &parent(u32::try_from(left).unwrap())));
                 let done = txn(index, changes);
+                tree.begin();
                 tree.install(&done);
                 drop(guard);
-                tree.persist(&[done], &meta(index.cast_unsigned())).unwrap();
+                persist(&*tree, &[done], &meta(index.cast_unsigned()));
             }
             index += 1;
         }

@@ -229,6 +229,13 @@ fn meta(index: u64) -> Meta {
 /// Installs and persists.
 fn apply(tree: &dyn Store, index: u64, changes: Vec<Change>) {
     let txn = txn(index.cast_signed(), changes);
+    tree.begin();
     tree.install(&txn);
-    tree.persist(&[txn], &meta(index)).unwrap();
+    persist(tree, &[txn], &meta(index));
+}
+
+/// Ends an entry whose txns have been installed.
+fn persist(tree: &dyn Store, txns: &[Txn], meta: &Meta) {
+    tree.stage(txns).unwrap();
+    tree.persist(meta).unwrap();
 }

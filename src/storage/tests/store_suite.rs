@@ -61,7 +61,7 @@ fn shows_what_is_installed(disk: &dyn Disk) {
     let second = txn(2, vec![set("/a", &node(1, "y"))]);
     tree.install(&second);
     assert_eq!(tree.peek("/a"), Peek::Known(Some(node(1, "y"))));
-    tree.persist(&[first, second], &meta(2)).unwrap();
+    persist(&*tree, &[first, second], &meta(2));
     assert_eq!(look(&*tree, "/a"), Some(node(1, "y")));
     assert_eq!(tree.load("/a").unwrap(), Some(node(1, "y")));
     apply(&*tree, 3, vec![gone("/a"), set("/", &parent(0))]);
@@ -131,7 +131,7 @@ fn lists_children_in_step(disk: &dyn Disk) {
     let change = txn(21, change);
     tree.install(&change);
     assert_eq!(list(&*tree, "/p"), ["B", "a", "b", "c", "\u{e4}"]);
-    tree.persist(&[change], &meta(21)).unwrap();
+    persist(&*tree, &[change], &meta(21));
     assert_eq!(list(&*tree, "/p"), ["B", "a", "b", "c", "\u{e4}"]);
 }
 
@@ -172,7 +172,7 @@ fn answers_between_install_and_persist(disk: &dyn Disk) {
         assert!(matches!(found, Peek::Known(Some(found)) if found.version == index));
     }
     assert_eq!(list(&*tree, "/").len(), 100);
-    tree.persist(&[large], &meta(1)).unwrap();
+    persist(&*tree, &[large], &meta(1));
     assert_eq!(look(&*tree, "/n0").unwrap().version, 0);
 }
 
@@ -206,7 +206,7 @@ fn a_view_stays_as_it_was(disk: &dyn Disk) {
         ],
     );
     tree.install(&third);
-    tree.persist(&[second, third], &meta(3)).unwrap();
+    persist(&*tree, &[second, third], &meta(3));
     let mut seen = Vec::new();
     view.walk("/", &mut |path, node| {
         seen.push((path.to_owned(), node.version));
@@ -353,7 +353,7 @@ fn restores_what_was_persisted(disk: &dyn Disk) {
     for txn in [&first, &second] {
         doors.tree.install(txn);
     }
-    doors.tree.persist(&[first, second], &meta).unwrap();
+    persist(&*doors.tree, &[first, second], &meta);
     drop(doors);
     let restored = disk.open().tree.restore().unwrap();
     assert_eq!(restored.meta, meta);
@@ -478,7 +478,7 @@ fn agrees_with_a_naive_tree(disk: &dyn Disk) {
             );
         }
         if dice.roll(5) == 0 {
-            doors.tree.persist(&waiting, &meta(step)).unwrap();
+            persist(&*doors.tree, &waiting, &meta(step));
             waiting.clear();
             if dice.roll(20) == 0 {
                 drop(doors);

@@ -94,11 +94,13 @@ fn another_version_is_refused() {
 
 #[test]
 fn cut_values_are_refused() {
-    let meta_value = meta(&Meta {
+    let mut meta_value = Vec::new();
+    let meta = Meta {
         applied: Some(LogPosition { term: 1, index: 2 }),
         membership: Some(Bytes::from_static(b"members")),
         ..Meta::default()
-    });
+    };
+    put_meta(&meta, &mut meta_value);
     assert!(read_meta(&meta_value).is_ok());
     for end in 0..meta_value.len() {
         assert!(read_meta(&meta_value[..end]).is_err(), "{end}");
