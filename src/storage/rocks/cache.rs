@@ -162,21 +162,29 @@ impl Cache {
             return;
         };
         let bytes_before = slot.weight;
-        if added && slot.is_childless() && matches!(slot.children, Children::Unknown) {
-            slot.children = Children::Marked(Box::default());
+        if added && slot.is_childless() {
+            match &slot.children {
+                Children::Named(_) => {}
+                Children::Marked(marks) if !marks.has_filters() => {}
+                // Also what filters cannot forget begins anew.
+                Children::Marked(_) | Children::Unknown => {
+                    slot.children = Children::Marked(Box::default());
+                }
+            }
         }
         match &mut slot.children {
             Children::Unknown => return,
             Children::Marked(marks) => {
                 let mark = self.mark(name);
                 if added {
-                    marks.add(mark);
+                    marks.add(mark, self.bytes_max / 32);
                 } else {
                     marks.remove(mark);
                 }
                 let bytes = marks.bytes();
+                let is_given_up = bytes > self.bytes_max / 4 || marks.is_stale();
                 slot.weight = slot.weight_alone();
-                if bytes > self.bytes_max / 4 {
+                if is_given_up {
                     slot.children = Children::Unknown;
                 } else {
                     slot.weight += bytes;

@@ -108,9 +108,11 @@ fn family_options(family: Family, blocks: &Cache, split: Split) -> Options {
         split.tree_memtables / 4
     };
     options.set_write_buffer_size(memtable);
-    // Twice the default: the files of level 0 overlap all of level 1, which each of these compactions
-    // writes anew. A lookup asks the filters of at most so many files more.
-    options.set_level_zero_file_num_compaction_trigger(8);
+    // Three times the default: the files of level 0 overlap all of level 1, which each of these
+    // compactions writes anew. A lookup asks the filters of at most so many files more.
+    options.set_level_zero_file_num_compaction_trigger(12);
+    // And level 1 no larger than what comes to it at once, or writing it anew is most of the work.
+    options.set_max_bytes_for_level_base(4 * memtable as u64);
     options.set_arena_block_size(if big { 256 << 10 } else { 16 << 10 });
     options
 }

@@ -176,11 +176,18 @@ fn marks_of_too_many_children_are_given_up() {
     let cache = Cache::new(MAX / 8);
     let parent: Arc<str> = "/p".into();
     cache.install(&parent, &znode(0, 0));
-    for index in 0..20_000 {
+    let free = |name: &str| cache.get(&format!("/p/{name}"));
+    for index in 0..100_000 {
         cache.install_name(&parent, &format!("child-{index}"), true);
         cache.install(&parent, &znode(index + 1, 0));
+        if index == 5_000 {
+            let known = (0..100).filter(|index| free(&format!("another-{index}")) == Some(None));
+            assert!(known.count() > 80);
+            assert_eq!(free("child-7"), None);
+            assert_eq!(free("child-4999"), None);
+        }
     }
-    assert_eq!(cache.get("/p/another"), None);
+    assert_eq!(free("another"), None);
     assert!(cache.bytes() < 1000);
 }
 
