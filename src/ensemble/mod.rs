@@ -37,6 +37,7 @@ mod progress;
 mod queue;
 mod raft;
 mod role;
+mod runtime;
 mod start;
 
 #[cfg(test)]

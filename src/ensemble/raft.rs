@@ -10,6 +10,7 @@ use openraft::{OptionalSend, RaftTypeConfig};
 use crate::state::LogPosition;
 
 use super::machine::Machine;
+use super::runtime::Runtime;
 
 /// openraft's parameters.
 ///
@@ -28,7 +29,7 @@ impl RaftTypeConfig for Types {
     type Vote = Vote;
     type Payload = Payload;
     type Entry = Entry;
-    type AsyncRuntime = openraft_rt_tokio::TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder<T>
         = Answer<T>
     where
