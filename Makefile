@@ -14,7 +14,7 @@ SHELL := /bin/bash
 
 .PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos power hostile soak
 .PHONY: kazoo c-client node-client go-client kafka kafka-cluster patroni
-.PHONY: bench-sweeps bench-plots bench-table
+.PHONY: bench-floor bench-sweeps bench-plots bench-table
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -114,6 +114,10 @@ bench: build  ## Our server beside the genuine ZooKeeper; BENCH="--quick", names
 	@compat-tests/tools/deps test
 	@mkdir -p "$(CACHE)/bench"
 	@$(CARGO) run --release --locked --quiet -p bench -- --out "$(CACHE)/bench/results.json" $(BENCH)
+
+bench-floor: build  ## Our server beside one that does only what ZooKeeper's promises need (BENCH="--seconds 5")
+	@compat-tests/tools/deps test
+	@$(CARGO) run --release --locked --quiet -p bench -- floor $(BENCH)
 
 bench-sweeps: build  ## Record what the pictures show (at most 70 minutes; BENCH=--quick: some)
 	@compat-tests/tools/deps test

@@ -10,6 +10,7 @@
 //! - [`contestant`]: a server, its warm-up and its counters ([`process`]);
 //! - [`fleet`], [`drive`], [`wire`], [`histogram`]: the client;
 //! - [`measure`], [`table`]: figures, and the table with the targets;
+//! - [`floor`]: our server beside one that does only what it must;
 //! - [`readme`]: the same in the rows of the README;
 //! - [`sweep`]: figures over a range, recorded; [`plots`]: the pictures of them.
 #![allow(
@@ -25,6 +26,7 @@
 pub mod contestant;
 pub mod drive;
 pub mod fleet;
+pub mod floor;
 pub mod histogram;
 pub mod measure;
 pub mod plots;

@@ -21,7 +21,7 @@ use bench::measure::Measure;
 use bench::scenario::{SCENARIOS, Scale, Scenario};
 use bench::sweep::{Kept, Request, SWEEPS};
 use bench::table::{self, Pairs};
-use bench::{plots, readme};
+use bench::{floor, plots, readme};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -66,6 +66,21 @@ enum Command {
         #[arg(long)]
         from: PathBuf,
     },
+    /// Our server beside one that does nothing but what the promises need, and print the table.
+    Floor {
+        /// How often they take turns in each case.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Seconds that each run of requests lasts.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+    },
+    /// The other one of `floor`; its file goes into the directory.
+    #[command(hide = true)]
+    FloorServer {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Draw the recorded sweeps, as SVG.
     Plots {
         /// The directory of the file that --out named.
@@ -96,6 +111,12 @@ fn run(arguments: &Arguments) -> Result<()> {
             say(readme::print(&read(from)?));
             Ok(())
         }
+        Some(Command::Floor { rounds, seconds }) => {
+            let time = Duration::from_secs_f64(seconds.max(0.1));
+            say(floor::compare((*rounds).max(1), time)?);
+            Ok(())
+        }
+        Some(Command::FloorServer { dir }) => floor::serve(dir),
         Some(Command::Plots { from, to }) => plots::draw(from, to),
         None => measure(arguments),
     }

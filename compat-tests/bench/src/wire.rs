@@ -1,9 +1,9 @@
 //! Request frames, appended to a buffer that is sent with one write.
 
 /// Opcodes that the scenarios use.
-mod opcode {
-    pub(super) const CREATE: i32 = 1;
-    pub(super) const GET_DATA: i32 = 4;
+pub(crate) mod opcode {
+    pub(crate) const CREATE: i32 = 1;
+    pub(crate) const GET_DATA: i32 = 4;
     pub(super) const SET_DATA: i32 = 5;
     pub(super) const PING: i32 = 11;
     pub(super) const MULTI: i32 = 14;
