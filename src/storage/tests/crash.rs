@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::thread;
+use std::time::Duration;
 
 use super::*;
 use crate::state::Peek;
@@ -185,6 +186,33 @@ fn leftovers_of_checkpoints_are_removed() {
     let doors = disk.open();
     assert_eq!(doors.snapshots.newest().unwrap(), Some(taken));
     assert!(!broken.exists() && !disk.path("snapshots/building-1").exists());
+}
+
+#[test]
+fn a_checkpoint_within_an_entry_waits_for_its_end() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    apply(&*doors.tree, 1, vec![came("/", &parent(0))]);
+    let first = txn(2, vec![came("/a", &node(1, "")), set("/", &parent(1))]);
+    let second = txn(3, vec![came("/b", &node(2, "")), set("/", &parent(2))]);
+    doors.tree.begin();
+    doors.tree.install(&first);
+    doors.tree.stage(&[first]).unwrap();
+    thread::scope(|scope| {
+        let taking = scope.spawn(|| doors.snapshots.take().unwrap());
+        thread::sleep(Duration::from_millis(50));
+        assert!(!taking.is_finished());
+        doors.tree.install(&second);
+        persist(&*doors.tree, &[second], &meta(3));
+        assert_eq!(taking.join().unwrap().meta, meta(3));
+    });
+    // What the process would leave if it ended now.
+    let tree = disk.copy().open().tree;
+    assert_eq!(tree.restore().unwrap().meta, meta(3));
+    assert_eq!(tree.load("/").unwrap(), Some(parent(2)));
+    assert_eq!(tree.load("/a").unwrap(), Some(node(1, "")));
+    assert_eq!(tree.load("/b").unwrap(), Some(node(2, "")));
 }
 
 #[test]
