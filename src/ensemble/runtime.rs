@@ -169,11 +169,8 @@ impl<T: OptionalSend + OptionalSync> openraft_rt::WatchSender<Watch, T> for Send
         if self.0.receivers.load(SeqCst) == 0 {
             return Err(SendError(value));
         }
-        let mut value = Some(value);
         self.send_if_modified(|place| {
-            if let Some(value) = value.take() {
-                *place = value;
-            }
+            *place = value;
             true
         });
         Ok(())

@@ -25,7 +25,7 @@ use crate::contestant::Contestant;
 use crate::drive::{self, Load};
 use crate::fleet::Fleet;
 use crate::measure::{CPU, Measure, P50, RATE};
-use crate::process::{self, Usage};
+use crate::process::Usage;
 use crate::table::spread;
 use crate::{scenario, wire};
 
@@ -79,14 +79,11 @@ impl Floor {
         let (sessions, depth) = case;
         let mut fleet = Fleet::open(self.address, sessions)?;
         let pid = self.child.id();
-        let before = process::cpu_us(pid)?;
+        let before = Usage::of_process(pid)?;
         let begin = Instant::now();
         let run = drive::closed_loop(&mut fleet, depth, time, u64::MAX, load)?;
         let took = begin.elapsed();
-        let used = Usage {
-            cpu_us: process::cpu_us(pid)? - before,
-            ..Usage::default()
-        };
+        let used = Usage::of_process(pid)?.since(before);
         fleet.close()?;
         Ok(Measure::of_work(run.requests, took, &run.latency, used))
     }

@@ -47,7 +47,11 @@ impl Usage {
         })
     }
 
-    fn of_process(pid: u32) -> Result<Self> {
+    /// Reads them without asking the server for its syncs.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn of_process(pid: u32) -> Result<Self> {
         Ok(Self {
             cpu_us: cpu_us(pid)?,
             written: process_figure(pid, "io", "write_bytes:")? as f64,

@@ -326,6 +326,8 @@ impl Cache {
 
 /// So many used entries in a row are spared: some microseconds of looking for one that is not.
 const SPARED_MAX: usize = 64;
+/// So many entries leave together: as many as a processor can look at side by side.
+const TAKEN_TOGETHER: usize = 16;
 /// A shard is visited at most so often by one [`Cache::make_room`], an eighth of it at a time.
 const ROUNDS_MAX: usize = 17;
 
@@ -399,30 +401,6 @@ impl Slot {
             .as_ref()
             .map_or(0, |node| ZNODE_BYTES + node.data_bytes());
         ENTRY_BYTES + self.path.len() + node
-    }
-}
-
-/// Places that the hand has chosen, so many that a processor can look at them all at once.
-#[derive(Default)]
-struct Taken {
-    places: [usize; 16],
-    count: usize,
-}
-
-impl Taken {
-    fn has_room(&self) -> bool {
-        self.count < self.places.len()
-    }
-
-    fn push(&mut self, at: usize) {
-        if let Some(place) = self.places.get_mut(self.count) {
-            *place = at;
-            self.count += 1;
-        }
-    }
-
-    fn places(&self) -> impl Iterator<Item = usize> {
-        self.places.iter().copied().take(self.count)
     }
 }
 
@@ -509,11 +487,12 @@ impl Shard {
     fn sweep(&mut self, cache: &Cache, exempt: Option<&str>) {
         // No place twice.
         let mut left = (self.slots.len() / 8).max(8).min(self.slots.len());
+        let mut taken = Vec::with_capacity(TAKEN_TOGETHER);
         while left > 0 {
             let excess = cache.bytes.load(Relaxed).saturating_sub(cache.bytes_max);
             let mut bytes = 0;
-            let mut taken = Taken::default();
-            while left > 0 && bytes < excess && taken.has_room() {
+            taken.clear();
+            while left > 0 && bytes < excess && taken.len() < TAKEN_TOGETHER {
                 left -= 1;
                 let at = self.hand % self.slots.len();
                 self.hand = at + 1;
@@ -536,23 +515,23 @@ impl Shard {
             }
             self.evict(&taken);
             cache.bytes.fetch_sub(bytes, Relaxed);
-            cache.entries.fetch_sub(taken.count, Relaxed);
+            cache.entries.fetch_sub(taken.len(), Relaxed);
         }
     }
 
     /// Empties the places. Nobody has used what is there for a while, so all of it comes from memory,
     /// each piece by the one before: the slot, its znode, the data. First all are only looked at,
     /// since a processor fetches for many at a time what no atomic step stands between.
-    fn evict(&mut self, taken: &Taken) {
-        let slots = taken.places().filter_map(|at| self.slots.get(at)?.as_ref());
+    fn evict(&mut self, taken: &[usize]) {
+        let slots = taken.iter().filter_map(|&at| self.slots.get(at)?.as_ref());
         let seen: usize = slots.map(Slot::references).sum();
         std::hint::black_box(seen);
-        for at in taken.places() {
+        for &at in taken {
             if let Some(Some(slot)) = self.slots.get(at) {
                 self.index.remove(&slot.hash);
             }
         }
-        for at in taken.places() {
+        for &at in taken {
             if let Some(place) = self.slots.get_mut(at) {
                 *place = None;
                 self.free.extend(u32::try_from(at));

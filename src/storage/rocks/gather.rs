@@ -1,8 +1,8 @@
 //! Changes on their way into the database: those of some entries are written together.
 //!
 //! ```text
-//!   begin ─▶ add a slice, ... ─▶ end of the entry: enough? ─▶ write: one batch ─▶ memtables ─▶ Recent forgets
-//!   checkpoint (at the end of the entry under way), end of the process: ────────┘
+//!   begin ─▶ add a slice, ... ─▶ end of the entry: enough? ─▶ write ─▶ memtables, Recent forgets
+//!   checkpoint (at the end of the entry under way), end of the process: ─┘
 //! ```
 //!
 //! What comes or goes is encoded slice by slice, while it is in the processor's caches. A znode that
@@ -37,7 +37,8 @@ const CHANGES_MAX: usize = 512;
 const BYTES_MAX: usize = 1 << 20;
 /// Record, depth and numbers of a znode in a batch.
 const RECORD_BYTES: usize = 80;
-/// An entry takes milliseconds. One that does not end in this time never will: apply has failed.
+/// An entry takes milliseconds. One that has not ended after this time is not waited for: apply has
+/// failed, or the disk is stuck.
 const ENTRY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// See the file's own words.
@@ -142,7 +143,7 @@ impl Gather {
             let is_wanted = |pending: &mut Pending| pending.is_wanted;
             self.written
                 .wait_while_for(&mut pending, is_wanted, ENTRY_TIME_MAX);
-            // If the write failed, or the entry does not end, the process is ending.
+            // Otherwise the database stays at the end of an earlier entry.
             return Ok(());
         }
         self.write_out(&mut pending)

@@ -174,7 +174,10 @@ mod tests {
         assert!(marks.may_hold(Mark(5)));
         assert!(!marks.is_stale());
         // Places in the table that come free are used again.
+        let room = |marks: &Marks| marks.filters.last().map(|filter| filter.room);
+        let before = room(&marks);
         marks.add(Mark(9999), SMALL);
+        assert!(marks.may_hold(Mark(9999)) && room(&marks) == before);
         marks.remove(Mark(9999));
         assert!(!marks.may_hold(Mark(10_001)) || !marks.may_hold(Mark(10_002)));
         (0..3000).for_each(|mark| marks.remove(Mark(mark)));

@@ -29,7 +29,7 @@ pub(super) struct Changes {
 pub(super) struct Fresh {
     /// The znode, or that it is gone.
     pub value: Known,
-    /// It has changed since it came.
+    /// It neither came nor went with its last change, which is only here until it is written.
     is_updated: bool,
 }
 
@@ -56,24 +56,14 @@ impl Recent {
                 Change::Znode {
                     path,
                     after,
-                    listed: true,
+                    listed,
                 } => {
                     let fresh = Fresh {
                         value: after.clone(),
-                        is_updated: false,
+                        is_updated: !listed,
                     };
-                    changes.nodes.insert(Arc::clone(path), fresh);
-                }
-                Change::Znode { path, after, .. } => {
-                    let fresh = Fresh {
-                        value: after.clone(),
-                        is_updated: true,
-                    };
-                    let before = match changes.nodes.get_mut(path) {
-                        Some(place) => Some(std::mem::replace(place, fresh)),
-                        None => changes.nodes.insert(Arc::clone(path), fresh),
-                    };
-                    if !before.is_some_and(|before| before.is_updated) {
+                    let before = changes.nodes.insert(Arc::clone(path), fresh);
+                    if !listed && !before.is_some_and(|before| before.is_updated) {
                         kept.updated.push(Arc::clone(path));
                     }
                 }
@@ -88,7 +78,7 @@ impl Recent {
         }
     }
 
-    /// Visits the last state of what was updated since it came, some of it twice. Nothing may be
+    /// Visits the last state of what was updated last, some of it twice. Nothing may be
     /// installed meanwhile.
     pub(super) fn each_updated(&self, visit: &mut dyn FnMut(&str, &Known)) {
         let kept = self.kept.read();
