@@ -79,9 +79,7 @@ impl Replica {
         let mut txns = Vec::with_capacity(slice_proposals_max.min(proposals.len()));
         self.store().begin();
         while !proposals.is_empty() {
-            let slice = proposals
-                .split_at(slice_proposals_max.min(proposals.len()))
-                .0;
+            let slice = proposals.get(..slice_proposals_max).unwrap_or(proposals);
             let state = self.state.upgradable_read();
             check_order(&state, position)?;
             let time_ms = batch.time_ms.max(state.meta.last_time_ms);
