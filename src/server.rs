@@ -183,6 +183,7 @@ impl Server {
                 inspector,
                 pipeline: Arc::clone(&self.pipeline),
                 clock,
+                workers: tokio::runtime::Handle::current(),
             });
             let serving = listener.run(front, self.stop_clients.clone());
             self.listener = Some(tokio::spawn(serving));
@@ -210,6 +211,12 @@ impl Server {
             }
         });
         self.chores.close();
+    }
+
+    /// What serves the clients.
+    #[cfg(test)]
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
     }
 
     /// Where clients are served; `None` without a client port.

@@ -48,6 +48,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -171,6 +172,22 @@ impl Ensemble {
     /// No leader confirmed it: wait for one and ask again, or close the connection.
     pub async fn barrier(&self) -> Result<(), ProposeError> {
         self.barrier.pass(&self.raft, &self.progress).await
+    }
+
+    /// The thread where a lone voter does everything (`home.rs`), for tasks that wait for little
+    /// else than their own proposals. `None` with several voters.
+    pub fn thread(&self) -> Option<&Handle> {
+        self.home.thread()
+    }
+
+    /// Bytes of a batch, lately and on average: how much there is to do on [`Ensemble::thread`].
+    pub fn batch_bytes(&self) -> usize {
+        self.queue.batch_bytes()
+    }
+
+    /// How long the oldest batch under way has been: long if the disk is slow. Zero if there is none.
+    pub fn waits(&self) -> Duration {
+        self.queue.waits()
     }
 
     /// This server's part in the ensemble now.

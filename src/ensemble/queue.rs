@@ -14,10 +14,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::state::Config as Rules;
@@ -26,6 +29,9 @@ use crate::state::{ActionRef, BatchBuilder, LogPosition, Origin};
 use super::Submission;
 use super::config::Config;
 use super::error::SubmitError;
+
+/// A new batch is so large a part of the average, 1 / this.
+const AVERAGED_BATCHES: usize = 8;
 
 /// Proposals on their way, for metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -76,6 +82,8 @@ pub(super) struct Queue {
     /// By which the proposals of this server's batches are judged, wherever they are applied.
     rules: Rules,
     inner: Mutex<Inner>,
+    /// Lately and on average; written under the lock.
+    batch_bytes: AtomicUsize,
     work: Notify,
     room: Notify,
     drained: Notify,
@@ -95,6 +103,8 @@ struct Cut {
     bytes: Bytes,
     /// Sequence of its last proposal.
     last: u64,
+    /// When it was closed.
+    since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +150,7 @@ impl Queue {
             clock,
             rules,
             inner: Mutex::default(),
+            batch_bytes: AtomicUsize::new(0),
             work: Notify::new(),
             room: Notify::new(),
             drained: Notify::new(),
@@ -228,6 +239,7 @@ impl Queue {
             let Some(cut) = inner.ready.pop_front() else {
                 return Next::Idle;
             };
+            self.note_batch(cut.bytes.len());
             inner.waiting_bytes -= cut.bytes.len();
             inner.flight_bytes += cut.bytes.len();
             inner.flight.push_back(cut);
@@ -249,6 +261,25 @@ impl Queue {
             self.room.notify_waiters();
         }
         Next::Send(Send { bytes, term, round })
+    }
+
+    /// See [`super::Ensemble::batch_bytes`].
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.batch_bytes.load(Relaxed)
+    }
+
+    /// See [`super::Ensemble::waits`].
+    pub(super) fn waits(&self) -> Duration {
+        let inner = self.inner.lock();
+        let oldest = inner.flight.front().map(|cut| cut.since.elapsed());
+        oldest.unwrap_or_default()
+    }
+
+    /// A batch of so many bytes is on its way; one at a time, under the lock.
+    fn note_batch(&self, bytes: usize) {
+        let average = self.batch_bytes();
+        let next = average - average / AVERAGED_BATCHES + bytes / AVERAGED_BATCHES;
+        self.batch_bytes.store(next, Relaxed);
     }
 
     /// Begins a new round in the same term, after [`Next::Pause`].
@@ -381,6 +412,7 @@ impl Inner {
         self.ready.push_back(Cut {
             bytes,
             last: self.last,
+            since: Instant::now(),
         });
     }
 }

@@ -12,6 +12,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -21,11 +22,13 @@ use bytes::{Buf, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
 use super::listener::Place;
-use super::scratch;
+use super::{scratch, serving};
 use crate::admin::Inspector;
 use crate::auth::Schemes;
 use crate::clock::Clock;
@@ -53,12 +56,14 @@ pub struct Front {
     pub inspector: Arc<Inspector>,
     /// Wall clock, for `cons`.
     pub clock: Arc<dyn Clock>,
+    /// The server's own runtime.
+    pub workers: Handle,
 }
 
 /// A step that is being settled, polled beside the socket.
 type Settling = Pin<Box<dyn Future<Output = Settle> + Send>>;
-/// The text that answers a command word.
-type Answer = Pin<Box<dyn Future<Output = String> + Send>>;
+/// The text that answers a command word. Made by the workers: it may take long.
+type Answer = AbortOnDropHandle<String>;
 
 /// The sending half of a client's socket.
 struct Sender(OwnedWriteHalf);
@@ -68,6 +73,10 @@ impl Line for Sender {
         let sent = self.0.try_write(bytes)?;
         metrics::sent(sent);
         Ok(sent)
+    }
+
+    fn let_go(self: Box<Self>) {
+        self.0.forget();
     }
 }
 
@@ -90,9 +99,11 @@ enum Turn {
     Serve,
     /// Wait for something to come.
     Wait,
+    /// Be served elsewhere.
+    Move,
 }
 
-/// Serves one connection until it ends: a future that holds everything about it.
+/// Everything about one connection; [`serving::Serving`] is the future that runs it.
 pub(super) struct Task {
     front: Arc<Front>,
     reader: OwnedReadHalf,
@@ -104,10 +115,17 @@ pub(super) struct Task {
     settling: Option<Settling>,
     /// The client sends no more; what has come is still served.
     at_end: bool,
+    /// It could not be moved, and is not asked again.
+    stays: bool,
     _place: Place,
 }
 
 impl Task {
+    /// What connections are served with.
+    pub(super) fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
     /// Enters a connection that was accepted.
     pub(super) fn new(
         front: Arc<Front>,
@@ -133,12 +151,23 @@ impl Task {
             deadline: Some(Box::pin(sleep(deadline))),
             settling: None,
             at_end: false,
+            stays: false,
             _place: place,
         }
     }
 
-    fn connection(&self) -> &Connection {
+    /// The part of it that others know.
+    pub(super) fn connection(&self) -> &Connection {
         self.client.connection()
+    }
+
+    /// Serves it until it ends or [moves](Self::moves).
+    ///
+    /// # Errors
+    /// The socket broke.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection().outbox.stir();
+        self.poll_phases(cx)
     }
 
     fn poll_phases(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -155,7 +184,7 @@ impl Task {
                     }
                 }
                 Phase::Answering(answer) => {
-                    let text = ready!(answer.as_mut().poll(cx));
+                    let text = ready!(pin!(answer).poll(cx))?;
                     self.front.pipeline.shared.stats.sent(1);
                     self.client.wire.extend_from_slice(text.as_bytes());
                     self.phase = Phase::Leaving(Box::pin(sleep(LAST_WORDS)));
@@ -208,7 +237,8 @@ impl Task {
         self.front.pipeline.shared.stats.received(1);
         self.deadline = None;
         let text = async move { inspector.command(word, argument, &connection).await };
-        self.phase = Phase::Answering(Box::pin(text));
+        let text = self.front.workers.spawn(text);
+        self.phase = Phase::Answering(AbortOnDropHandle::new(text));
     }
 
     /// Serves requests until there is nothing to do; false if the connection is over, true if it
@@ -260,7 +290,7 @@ impl Task {
     }
 
     /// Waits until something can be done: bytes to read or to send, a wake-up, a settled step.
-    /// False if the time for opening a session is over.
+    /// False if the time for opening a session is over, or if it moves.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         // Most replies leave here, without waiting for the socket to say that it is writable.
         self.try_send()?;
@@ -299,11 +329,40 @@ impl Task {
         }
         self.give_buffers_back();
         // Whoever waits for nothing but bytes of its client need not be woken to send a reply.
-        let may_rest = reading && self.settling.is_none() && self.client.is_caught_up();
-        if may_rest && !self.connection().outbox.rest() {
-            return Poll::Ready(Ok(true));
+        if reading && self.settling.is_none() && self.client.is_caught_up() {
+            if !self.stays && serving::is_misplaced(&self.client, &self.front.pipeline.ensemble) {
+                self.turn = Turn::Move;
+                return Poll::Ready(Ok(false));
+            }
+            if !self.connection().outbox.rest() {
+                return Poll::Ready(Ok(true));
+            }
         }
         Poll::Pending
+    }
+
+    /// Whether it has ended here only to go on elsewhere: see [`Self::take_socket_to`].
+    pub(super) fn moves(&self) -> bool {
+        self.turn == Turn::Move
+    }
+
+    /// Takes its socket to another runtime, where it goes on. If that fails it stays for good.
+    ///
+    /// # Errors
+    /// The system has no descriptor left, or watches no more sockets.
+    pub(super) fn take_socket_to(&mut self, runtime: &Handle) -> io::Result<()> {
+        self.turn = Turn::Wait;
+        self.stays = true;
+        let socket = self.reader.as_ref().as_fd().try_clone_to_owned()?;
+        let stream = {
+            let _there = runtime.enter();
+            TcpStream::from_std(socket.into())?
+        };
+        let (reader, writer) = stream.into_split();
+        self.connection().outbox.replug(Box::new(Sender(writer)));
+        self.reader = reader;
+        self.stays = false;
+        Ok(())
     }
 
     /// While a step is being settled, what apply has pushed meanwhile is sent all the same.
@@ -387,19 +446,6 @@ impl Task {
             }
             ready!(self.reader.as_ref().poll_write_ready(cx))?;
         }
-    }
-}
-
-impl Future for Task {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.connection().outbox.stir();
-        if let Err(error) = ready!(self.poll_phases(cx)) {
-            tracing::debug!(peer = %self.connection().peer, %error, "connection lost");
-            metrics::connection_dropped();
-        }
-        Poll::Ready(())
     }
 }
 

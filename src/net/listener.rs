@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::Config;
 use super::connection::{Front, Task};
+use super::serving::{self, Serving};
 use crate::metrics;
 
 /// Waiting connections that the system may hold. zk: clientPortListenBacklog, default 50 in Java;
@@ -130,10 +131,15 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.socket.accept() => accepted,
+                accepted = serving::accept(&self.socket, &front.pipeline.ensemble) => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(&connections, &front, stream, peer),
+                Ok((stream, peer, near)) => {
+                    if let Some(task) = self.admit(&front, stream, peer) {
+                        task.connection().set_near(near);
+                        Serving::spawn(task, &connections);
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -145,31 +151,21 @@ impl Listener {
         connections.wait().await;
     }
 
-    fn admit(
-        &self,
-        connections: &TaskTracker,
-        front: &Arc<Front>,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) {
+    /// `None` if that would be one too many.
+    fn admit(&self, front: &Arc<Front>, stream: TcpStream, peer: SocketAddr) -> Option<Task> {
         let ip = peer.ip().to_canonical();
         if !self.counts.enter(ip, &self.config) {
             // zk: NIOServerCnxnFactory: accepted and closed at once, without a word.
             tracing::debug!(%peer, "too many connections");
             metrics::connection_rejected();
-            return;
+            return None;
         }
         let place = Place {
             counts: Arc::clone(&self.counts),
             ip,
         };
         let peer = SocketAddr::new(ip, peer.port());
-        connections.spawn(Task::new(
-            Arc::clone(front),
-            &self.config,
-            stream,
-            peer,
-            place,
-        ));
+        let front = Arc::clone(front);
+        Some(Task::new(front, &self.config, stream, peer, place))
     }
 }

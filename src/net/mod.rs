@@ -1,6 +1,6 @@
 //! Sockets: accepting clients and moving bytes between them and the pipeline.
 //!
-//! One task per connection. It reads what has come into the client's inbox, lets the client serve
+//! One task per connection, which may move between threads (`serving.rs`). It reads what has come into the client's inbox, lets the client serve
 //! it, and sends all that is on the wire with one write. While something waits to be sent or
 //! cannot be served, it does not read: the socket's own flow control holds the client back. A task
 //! that waits holds no buffers: its thread lends them.
@@ -11,6 +11,10 @@ mod config;
 mod connection;
 mod listener;
 mod scratch;
+mod serving;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
 pub use connection::Front;

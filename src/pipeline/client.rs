@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
 use super::classify::{Class, classify};
+use super::leaning::Leaning;
 use super::queue::Awaits;
 use super::stop::{Settle, Step};
 use super::waiting::{self, Waiting};
@@ -63,6 +64,8 @@ pub struct Client {
     write_bytes: usize,
     /// Reads behind the newest proposal; only while the guard of a run is held.
     behind: Vec<Waiting>,
+    /// What it mostly does.
+    pub leaning: Leaning,
     pub(super) arrived: Instant,
     /// When the run under the guard began.
     pub(super) now: Instant,
@@ -140,6 +143,7 @@ impl Client {
             sequence: 0,
             write_bytes: 0,
             behind: Vec::new(),
+            leaning: Leaning::default(),
             arrived: Instant::now(),
             now: Instant::now(),
         }
@@ -203,6 +207,7 @@ impl Client {
         let pipeline = Arc::clone(&self.pipeline);
         let mut guard = None;
         let mut served = 0;
+        let proposed_before = self.writes_proposed;
         let step = loop {
             if self.phase == Phase::Ending {
                 break Step::End;
@@ -252,6 +257,9 @@ impl Client {
         };
         self.leave_to_delivery();
         drop(guard);
+        if served > 0 {
+            self.leaning.turn(self.writes_proposed > proposed_before);
+        }
         match self.connection.outbox.drain_into(&mut self.wire) {
             End::Now => Step::Gone,
             End::AfterFlush => {

@@ -89,8 +89,15 @@ impl Deliver {
     }
 
     /// Sends everybody what was told: a few from here, more by tasks of their own, so that apply
-    /// goes on.
+    /// goes on. Whoever is served on this thread would be sent it from here anyway.
     fn flush(&self, mut told: Vec<Arc<Connection>>) {
+        told.retain(|connection| {
+            let is_near = connection.is_near();
+            if is_near {
+                connection.flush_told();
+            }
+            !is_near
+        });
         if let Some(runtime) = &self.runtime
             && told.len() > FLUSHED_AT_ONCE_MAX
         {

@@ -21,6 +21,7 @@ mod classify;
 mod client;
 mod config;
 mod deliver;
+mod leaning;
 mod queue;
 mod replies;
 mod shared;

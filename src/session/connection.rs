@@ -36,6 +36,7 @@ pub struct Connection {
     writes_answered: AtomicU64,
     reads_waiting: AtomicUsize,
     told: AtomicBool,
+    near: AtomicBool,
     fenced: AtomicBool,
 }
 
@@ -53,6 +54,7 @@ impl Connection {
             writes_answered: AtomicU64::new(0),
             reads_waiting: AtomicUsize::new(0),
             told: AtomicBool::new(false),
+            near: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
         }
     }
@@ -124,6 +126,17 @@ impl Connection {
     /// True once [`Self::fence`] was called.
     pub fn is_fenced(&self) -> bool {
         self.fenced.load(Ordering::Acquire)
+    }
+
+    /// Whether its task runs on the thread that applies: then it may as well be sent from there
+    /// what it is told.
+    pub fn is_near(&self) -> bool {
+        self.near.load(Ordering::Relaxed)
+    }
+
+    /// Called by its task before it goes there (true) or leaves (false).
+    pub fn set_near(&self, near: bool) {
+        self.near.store(near, Ordering::Relaxed);
     }
 
     /// Marks it as told something in this slice. True the first time: then it must be woken.

@@ -33,6 +33,9 @@ pub trait Line: Send + Sync {
     /// # Errors
     /// `WouldBlock`: nothing now. All others: the connection is broken.
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Another line takes its place: the client does not hear of its end.
+    fn let_go(self: Box<Self>);
 }
 
 /// Ordered bytes for one connection, with a wake-up for its task.
@@ -100,6 +103,14 @@ impl Outbox {
         let mut inner = self.inner.lock();
         if inner.end != End::Now && end != End::Open {
             inner.end = end;
+        }
+    }
+
+    /// From now on `line` leads to the client. Called by the task, which is at work meanwhile.
+    pub fn replug(&self, line: Box<dyn Line>) {
+        let before = self.inner.lock().line.replace(line);
+        if let Some(before) = before {
+            before.let_go();
         }
     }
 
@@ -229,6 +240,7 @@ mod tests {
     struct Client {
         room: Arc<Mutex<usize>>,
         got: Arc<Mutex<Vec<u8>>>,
+        let_go: Arc<Mutex<bool>>,
     }
 
     impl Line for Client {
@@ -241,6 +253,10 @@ mod tests {
             *room -= taken;
             self.got.lock().extend_from_slice(&bytes[..taken]);
             Ok(taken)
+        }
+
+        fn let_go(self: Box<Self>) {
+            *self.let_go.lock() = true;
         }
     }
 
@@ -303,6 +319,20 @@ mod tests {
         let mut wire = BytesMut::new();
         outbox.drain_into(&mut wire);
         assert_eq!(&wire[..], b"ent more");
+    }
+
+    #[test]
+    fn what_comes_behind_a_new_line_goes_there() {
+        let (outbox, before) = outbox(100);
+        let after = Client::default();
+        *after.room.lock() = 100;
+        outbox.replug(Box::new(after.clone()));
+        assert!(*before.let_go.lock() && !*after.let_go.lock());
+        assert!(outbox.rest());
+        outbox.push(|out| out.extend_from_slice(b"event"));
+        outbox.flush();
+        assert_eq!(&*after.got.lock(), b"event");
+        assert!(before.got.lock().is_empty());
     }
 
     #[test]

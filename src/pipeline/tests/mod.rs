@@ -128,6 +128,8 @@ impl Line for NoLine {
     fn try_send(&self, _: &[u8]) -> std::io::Result<usize> {
         Err(std::io::ErrorKind::WouldBlock.into())
     }
+
+    fn let_go(self: Box<Self>) {}
 }
 
 /// A client, and what has come out of it.
