@@ -15,7 +15,7 @@
 //! passed it; whatever happened to it before then, it is sent again and takes effect once (I5).
 //!
 //! All between the queue and the `Sink` runs on one thread if this server is the only voter
-//! (`home.rs`), so a lone write wakes two threads: that one, and its connection's.
+//! (`home.rs`), so a lone write wakes that one, and nobody if its connection lives there, too.
 //!
 //! Only this room knows openraft. Its defaults are not safe for us: `config.rs` sets what must be
 //! set. A standalone server is an ensemble of one voter and takes the same path (I7). Servers

@@ -1,8 +1,8 @@
-//! What the machine itself asks for a request: a server that keeps ZooKeeper's promises for hot reads
-//! and for creates, and does nothing else.
+//! What the machine itself asks for a request: a server that keeps ZooKeeper's promises for hot reads,
+//! for creates and for sessions, and does nothing else.
 //!
 //! One thread, one epoll. It keeps no tree and checks nothing: it takes frames apart, writes the
-//! creates that came together to a file that was filled ahead, syncs that once, and answers with bytes
+//! writes that came together to a file that was filled ahead, syncs that once, and answers with bytes
 //! of the right length, one `recv` and one `send` for each connection that is ready. Whoever syncs
 //! before it answers and answers over TCP does at least this; so a ratio to it says how much of our
 //! own cost is ours.
@@ -24,25 +24,35 @@ use rustix::event::epoll;
 use crate::contestant::Contestant;
 use crate::drive::{self, Load};
 use crate::fleet::Fleet;
+use crate::histogram::Histogram;
 use crate::measure::{CPU, Measure, P50, RATE};
 use crate::process::Usage;
 use crate::table::spread;
 use crate::{scenario, wire};
 
-/// Of the file that creates are written to, in a circle; filled ahead.
+/// Of the file that writes go to, in a circle; filled ahead.
 const FILE_BYTES: u64 = 64 << 20;
 /// The listener's number in the epoll.
 const LISTENER: u64 = u64::MAX;
 
-/// What is compared: a name, sessions, requests in flight of each, and whether they are creates.
-const CASES: [(&str, usize, usize, bool); 6] = [
-    ("get, 64 x 16", 64, 16, false),
-    ("get, 64 x 1", 64, 1, false),
-    ("get, 1 x 1", 1, 1, false),
-    ("create, 64 x 16", 64, 16, true),
-    ("create, 64 x 1", 64, 1, true),
-    ("create, 1 x 1", 1, 1, true),
+/// What is compared.
+const CASES: [(&str, Case); 7] = [
+    ("get, 64 x 16", Case::Get(64, 16)),
+    ("get, 64 x 1", Case::Get(64, 1)),
+    ("get, 1 x 1", Case::Get(1, 1)),
+    ("create, 64 x 16", Case::Create(64, 16)),
+    ("create, 64 x 1", Case::Create(64, 1)),
+    ("create, 1 x 1", Case::Create(1, 1)),
+    ("session open + close", Case::Session),
 ];
+
+/// Sessions and requests in flight of each, but for sessions that are opened and closed.
+#[derive(Clone, Copy)]
+enum Case {
+    Get(usize, usize),
+    Create(usize, usize),
+    Session,
+}
 
 /// The child process.
 struct Floor {
@@ -75,17 +85,41 @@ impl Floor {
         Ok(Self { child, address })
     }
 
-    fn measure(&self, case: (usize, usize), time: Duration, load: impl Load) -> Result<Measure> {
+    fn measure(&self, case: Case, time: Duration) -> Result<Measure> {
+        let mut made = 0_u64;
+        match case {
+            Case::Get(sessions, depth) => self.requests((sessions, depth), time, |_, xid, out| {
+                wire::get(out, xid, &crate::contestant::hot(7), false);
+            }),
+            Case::Create(sessions, depth) => {
+                self.requests((sessions, depth), time, |_, xid, out| {
+                    made += 1;
+                    wire::create(out, xid, &format!("/b/p1/{made:08}"));
+                })
+            }
+            Case::Session => self.used(|| scenario::open_and_close(self.address, time)),
+        }
+    }
+
+    fn requests(&self, case: (usize, usize), time: Duration, load: impl Load) -> Result<Measure> {
         let (sessions, depth) = case;
         let mut fleet = Fleet::open(self.address, sessions)?;
+        let measure = self.used(|| {
+            let run = drive::closed_loop(&mut fleet, depth, time, u64::MAX, load)?;
+            Ok((run.requests, run.latency))
+        })?;
+        fleet.close()?;
+        Ok(measure)
+    }
+
+    fn used(&self, work: impl FnOnce() -> Result<(u64, Histogram)>) -> Result<Measure> {
         let pid = self.child.id();
         let before = Usage::of_process(pid)?;
         let begin = Instant::now();
-        let run = drive::closed_loop(&mut fleet, depth, time, u64::MAX, load)?;
+        let (operations, latency) = work()?;
         let took = begin.elapsed();
         let used = Usage::of_process(pid)?.since(before);
-        fleet.close()?;
-        Ok(Measure::of_work(run.requests, took, &run.latency, used))
+        Ok(Measure::of_work(operations, took, &latency, used))
     }
 }
 
@@ -107,21 +141,17 @@ pub fn compare(rounds: usize, time: Duration) -> Result<String> {
         time,
         ..scenario::Scale::default()
     };
-    for (what, sessions, depth, creates) in CASES {
+    for (what, case) in CASES {
         let (mut us, mut least) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            us.push(match creates {
-                true => scenario::create(&mut ours, &scale, sessions, depth)?,
-                false => scenario::get(&mut ours, &scale, sessions, depth)?,
-            });
-            let mut made = 0_u64;
-            least.push(floor.measure((sessions, depth), time, |_, xid, out| {
-                made += 1;
-                match creates {
-                    true => wire::create(out, xid, &format!("/b/p1/{made:08}")),
-                    false => wire::get(out, xid, &crate::contestant::hot(7), false),
+            us.push(match case {
+                Case::Get(sessions, depth) => scenario::get(&mut ours, &scale, sessions, depth)?,
+                Case::Create(sessions, depth) => {
+                    scenario::create(&mut ours, &scale, sessions, depth)?
                 }
-            })?);
+                Case::Session => scenario::session(&mut ours, &scale)?,
+            });
+            least.push(floor.measure(case, time)?);
         }
         let middle = |measures: &[Measure], figure| {
             let values = crate::table::values(measures, figure);
@@ -184,7 +214,15 @@ struct Peer {
     stream: TcpStream,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
-    connected: bool,
+    phase: Phase,
+}
+
+#[derive(PartialEq)]
+enum Phase {
+    Connecting,
+    Connected,
+    /// The end comes behind the reply.
+    Closing,
 }
 
 impl Server {
@@ -207,7 +245,7 @@ impl Server {
                 stream,
                 inbox: Vec::new(),
                 outbox: Vec::new(),
-                connected: false,
+                phase: Phase::Connecting,
             }));
         }
     }
@@ -231,7 +269,8 @@ impl Server {
         for &index in ready {
             if let Some(peer) = &mut self.peers[index] {
                 // A client that reads has room for its few replies.
-                if peer.stream.write_all(&peer.outbox).is_err() {
+                let sent = peer.stream.write_all(&peer.outbox);
+                if sent.is_err() || peer.phase == Phase::Closing {
                     self.peers[index] = None;
                     continue;
                 }
@@ -253,8 +292,9 @@ impl Peer {
             };
             at = end;
             let out = &mut self.outbox;
-            if !self.connected {
-                self.connected = true;
+            if self.phase == Phase::Connecting {
+                self.phase = Phase::Connected;
+                log.add(frame);
                 // Version, timeout, session, password, read-only.
                 put(
                     out,
@@ -286,7 +326,13 @@ impl Peer {
                         &[header.concat().as_slice(), &length, &wire::VALUE, &[0; 68]],
                     );
                 }
-                _ => put(out, &header),
+                op => {
+                    if op == wire::opcode::CLOSE {
+                        log.add(frame);
+                        self.phase = Phase::Closing;
+                    }
+                    put(out, &header);
+                }
             }
         }
         self.inbox.drain(..at);

@@ -1,5 +1,6 @@
 //! What is measured. Each scenario runs on one server at a time and returns its figures.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -260,20 +261,23 @@ fn told(
 }
 
 /// Connects, opens a session, closes it; some at once.
-fn session(at: &mut Contestant, scale: &Scale) -> Result<Measure> {
+pub(crate) fn session(at: &mut Contestant, scale: &Scale) -> Result<Measure> {
     let address = at.address();
-    at.measure(|| {
-        let mut latency = Histogram::default();
-        let begin = Instant::now();
-        while begin.elapsed() < scale.time {
-            let start = Instant::now();
-            Fleet::open(address, OPENING_AT_ONCE)?.close()?;
-            for _ in 0..OPENING_AT_ONCE {
-                latency.record(start.elapsed().as_nanos() as u64);
-            }
+    at.measure(|| open_and_close(address, scale.time))
+}
+
+/// Opens and closes sessions for so long.
+pub(crate) fn open_and_close(address: SocketAddr, time: Duration) -> Result<(u64, Histogram)> {
+    let mut latency = Histogram::default();
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        let start = Instant::now();
+        Fleet::open(address, OPENING_AT_ONCE)?.close()?;
+        for _ in 0..OPENING_AT_ONCE {
+            latency.record(start.elapsed().as_nanos() as u64);
         }
-        Ok((latency.count(), latency))
-    })
+    }
+    Ok((latency.count(), latency))
 }
 
 /// Idle sessions only ping, each on its own and never two at once.

@@ -8,7 +8,7 @@ pub(crate) mod opcode {
     pub(super) const PING: i32 = 11;
     pub(super) const MULTI: i32 = 14;
     pub(super) const ADD_WATCH: i32 = 106;
-    pub(super) const CLOSE: i32 = -11;
+    pub(crate) const CLOSE: i32 = -11;
 }
 
 /// The xid of a watch event.

@@ -316,7 +316,7 @@ pub(super) fn store_error(doing: &'static str, source: StorageError) -> StoreErr
 }
 
 /// Runs what may block. On a worker of tokio's multi-threaded runtime the other tasks of the
-/// worker move elsewhere first; anywhere else nobody else is kept waiting.
+/// worker move elsewhere first; on a lone voter's thread only those wait who wait for writes.
 fn off_worker<T>(read: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
