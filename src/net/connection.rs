@@ -241,8 +241,8 @@ impl Task {
         self.phase = Phase::Answering(AbortOnDropHandle::new(text));
     }
 
-    /// Serves requests until there is nothing to do; false if the connection is over, true if it
-    /// only has to send what is left.
+    /// Serves requests until there is nothing to do; false if the connection is over or moves, true
+    /// if it only has to send what is left.
     fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
             if self.turn == Turn::Serve {
@@ -253,6 +253,10 @@ impl Task {
                     Step::More => {
                         self.try_send()?;
                         if self.client.wire.is_empty() {
+                            if self.is_misplaced() {
+                                self.turn = Turn::Move;
+                                return Poll::Ready(Ok(false));
+                            }
                             // Others first.
                             cx.waker().wake_by_ref();
                             return Poll::Pending;
@@ -329,16 +333,20 @@ impl Task {
         }
         self.give_buffers_back();
         // Whoever waits for nothing but bytes of its client need not be woken to send a reply.
-        if reading && self.settling.is_none() && self.client.is_caught_up() {
-            if !self.stays && serving::is_misplaced(&self.client, &self.front.pipeline.ensemble) {
-                self.turn = Turn::Move;
-                return Poll::Ready(Ok(false));
-            }
-            if !self.connection().outbox.rest() {
-                return Poll::Ready(Ok(true));
-            }
+        let may_leave = reading && self.settling.is_none();
+        if may_leave && self.is_misplaced() {
+            self.turn = Turn::Move;
+            return Poll::Ready(Ok(false));
+        }
+        let may_rest = may_leave && self.client.is_caught_up();
+        if may_rest && !self.connection().outbox.rest() {
+            return Poll::Ready(Ok(true));
         }
         Poll::Pending
+    }
+
+    fn is_misplaced(&self) -> bool {
+        !self.stays && serving::is_misplaced(&self.client, &self.front.pipeline.ensemble)
     }
 
     /// Whether it has ended here only to go on elsewhere: see [`Self::take_socket_to`].
@@ -351,7 +359,7 @@ impl Task {
     /// # Errors
     /// The system has no descriptor left, or watches no more sockets.
     pub(super) fn take_socket_to(&mut self, runtime: &Handle) -> io::Result<()> {
-        self.turn = Turn::Wait;
+        self.turn = Turn::Serve;
         self.stays = true;
         let socket = self.reader.as_ref().as_fd().try_clone_to_owned()?;
         let stream = {

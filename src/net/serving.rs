@@ -41,7 +41,7 @@ const STAY_BATCH_BYTES_MAX: usize = 64 << 10;
 /// wait for it.
 const STALL: Duration = Duration::from_millis(20);
 
-/// Whether a client that waits for nothing but its own requests should be served elsewhere.
+/// Whether a client should be served elsewhere.
 pub(super) fn is_misplaced(client: &Client, ensemble: &Ensemble) -> bool {
     if client.connection().is_near() {
         client.leaning.is_reader() || ensemble.batch_bytes() > STAY_BATCH_BYTES_MAX

@@ -229,6 +229,34 @@ async fn nothing_is_lost_or_overtaken_on_the_way() {
     server.stop().await;
 }
 
+/// At no moment is its inbox empty: behind each request comes the first half of the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_is_never_through_leaves_the_thread_as_well() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = start(&dir).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.repeat(create("/a"), 1).await;
+    let mut payload = BytesMut::new();
+    let request = get("/a", false);
+    let (xid, op) = (77, request.op());
+    RequestHeader { xid, op }.encode(&mut payload);
+    request.encode_body(&mut payload);
+    let frame = framed(&payload);
+    let (first, second) = frame.split_at(frame.len() / 2);
+    peer.stream.write_all(first).await.expect("sends");
+    for _ in 0..ENOUGH {
+        let next = [second, first].concat();
+        peer.stream.write_all(&next).await.expect("sends");
+        let reply = peer.next().await;
+        assert_eq!((reply.xid, reply.error), (xid, ErrorCode::OK));
+    }
+    peer.is_near_in_time(false).await;
+    peer.stream.write_all(second).await.expect("sends");
+    assert_eq!(peer.next().await.xid, xid);
+    drop(peer);
+    server.stop().await;
+}
+
 /// The watcher moves while others change what it watches: every event comes, and before the reply
 /// that shows the change.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
