@@ -23,7 +23,7 @@ impl Leaning {
         self.0 == MAX
     }
 
-    /// Hardly any writes, lately. A client that does both, or is new, is neither.
+    /// Hardly any writes, lately. A client that is new, or changes, is neither.
     pub fn is_reader(self) -> bool {
         self.0 == -MAX
     }
