@@ -159,7 +159,7 @@ impl Contestant {
             anyhow::bail!("no reply after a restart");
         };
         let took = begin.elapsed();
-        anyhow::ensure!(reply.len() > wire::VALUE.len(), "{path} is lost");
+        anyhow::ensure!(reply.len() > wire::VALUE_BYTES, "{path} is lost");
         connection.close_session()?;
         Ok(took)
     }

@@ -320,10 +320,14 @@ impl Peer {
                     );
                 }
                 wire::opcode::GET_DATA => {
-                    let length = (wire::VALUE.len() as i32).to_be_bytes();
+                    let length = (wire::VALUE_BYTES as i32).to_be_bytes();
                     put(
                         out,
-                        &[header.concat().as_slice(), &length, &wire::VALUE, &[0; 68]],
+                        &[
+                            header.concat().as_slice(),
+                            &length,
+                            &[0; wire::VALUE_BYTES + 68],
+                        ],
                     );
                 }
                 op => {

@@ -16,8 +16,8 @@ pub const EVENT_XID: i32 = -1;
 /// The xid of a ping.
 pub const PING_XID: i32 = -2;
 
-/// The value that every znode of the benchmark holds.
-pub const VALUE: [u8; 100] = [b'v'; 100];
+/// Bytes of the value of every znode of the benchmark.
+pub const VALUE_BYTES: usize = 100;
 
 /// A ConnectRequest for a new session.
 pub fn connect(out: &mut Vec<u8>, timeout_ms: i32) {
@@ -31,7 +31,7 @@ pub fn connect(out: &mut Vec<u8>, timeout_ms: i32) {
     });
 }
 
-/// create: persistent, open to all, with [`VALUE`].
+/// create: persistent, open to all, with a value of its own.
 pub fn create(out: &mut Vec<u8>, xid: i32, path: &str) {
     request(out, xid, opcode::CREATE, |out| create_body(out, path));
 }
@@ -44,11 +44,11 @@ pub fn get(out: &mut Vec<u8>, xid: i32, path: &str, watch: bool) {
     });
 }
 
-/// setData with [`VALUE`], at any version.
+/// setData with a value of its own, at any version.
 pub fn set(out: &mut Vec<u8>, xid: i32, path: &str) {
     request(out, xid, opcode::SET_DATA, |out| {
         text(out, path.as_bytes());
-        text(out, &VALUE);
+        text(out, &value(path, xid));
         out.extend((-1i32).to_be_bytes());
     });
 }
@@ -82,9 +82,29 @@ pub fn close(out: &mut Vec<u8>, xid: i32) {
     request(out, xid, opcode::CLOSE, |_| ());
 }
 
+/// The value of a znode at its `change`: as good as random, since our server compresses what it writes
+/// and the genuine one does not. By splitmix64, which takes nanoseconds.
+fn value(path: &str, change: i32) -> [u8; VALUE_BYTES] {
+    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+    let seed = u64::from(change.cast_unsigned());
+    let mut state = path.bytes().fold(seed, |state, byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    });
+    let mut value = [0; VALUE_BYTES];
+    for chunk in value.chunks_mut(size_of::<u64>()) {
+        state = state.wrapping_add(STEP);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        word ^= word >> 31;
+        chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+    }
+    value
+}
+
 fn create_body(out: &mut Vec<u8>, path: &str) {
     text(out, path.as_bytes());
-    text(out, &VALUE);
+    text(out, &value(path, 0));
     out.extend(1i32.to_be_bytes());
     out.extend(31i32.to_be_bytes());
     text(out, b"world");
@@ -122,6 +142,20 @@ fn framed(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_repeat_neither_within_themselves_nor_in_others() {
+        let mut words: Vec<[u8; 8]> = ["/t/1", "/t/2"]
+            .into_iter()
+            .flat_map(|path| [value(path, 0), value(path, 1)])
+            .flat_map(|value| value.as_chunks().0.to_vec())
+            .collect();
+        let count = words.len();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!((words.len(), count), (48, 48));
+        assert_eq!(value("/t/1", 7), value("/t/1", 7));
+    }
 
     #[test]
     fn frames_carry_their_length() {
