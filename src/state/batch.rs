@@ -66,14 +66,30 @@ pub enum FormatError {
     },
 }
 
+/// Batches are cut out of buffers of so many bytes, or of as many as one needs.
+const BUFFER_BYTES: usize = 16 << 10;
+
 /// Encodes proposals one by one into one buffer that is used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BatchBuilder {
     out: BytesMut,
     count: u32,
     origin: Option<Origin>,
     sequence_next: u64,
     identities: Option<Identities>,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self {
+            // Also what it allocates later is no smaller.
+            out: BytesMut::with_capacity(BUFFER_BYTES),
+            count: 0,
+            origin: None,
+            sequence_next: 0,
+            identities: None,
+        }
+    }
 }
 
 impl BatchBuilder {
