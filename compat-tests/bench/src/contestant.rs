@@ -128,9 +128,11 @@ impl Contestant {
     }
 
     /// Runs `work` and measures what it cost the server. `work` tells how many operations it did and
-    /// how long each took.
+    /// how long each took. It begins when all that was written before is on the disk: a sync would wait
+    /// for what another run, perhaps of the other server, has left in the system's memory.
     pub fn measure(&self, work: impl FnOnce() -> Result<(u64, Histogram)>) -> Result<Measure> {
         let (pid, address) = (self.pid()?, self.address());
+        rustix::fs::sync();
         let before = Usage::before(pid, address)?;
         let begin = Instant::now();
         let (operations, latency) = work()?;
