@@ -99,6 +99,8 @@ enum Turn {
     Serve,
     /// Wait for something to come.
     Wait,
+    /// Send what the socket did not take, then serve: more may have come than fitted on the wire.
+    Send,
     /// Be served elsewhere.
     Move,
 }
@@ -245,6 +247,12 @@ impl Task {
     /// if it only has to send what is left.
     fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
+            if self.turn == Turn::Send {
+                self.try_send()?;
+                if self.client.wire.is_empty() {
+                    self.turn = Turn::Serve;
+                }
+            }
             if self.turn == Turn::Serve {
                 match self.advance() {
                     Step::Gone => return Poll::Ready(Ok(false)),
@@ -314,9 +322,12 @@ impl Task {
             self.collect();
             return Poll::Ready(Ok(true));
         }
-        if sending && let Poll::Ready(writable) = self.reader.as_ref().poll_write_ready(cx) {
-            writable?;
-            return Poll::Ready(Ok(true));
+        if sending {
+            if let Poll::Ready(writable) = self.reader.as_ref().poll_write_ready(cx) {
+                writable?;
+                return Poll::Ready(Ok(true));
+            }
+            self.turn = Turn::Send;
         }
         if reading && let Poll::Ready(received) = self.poll_receive(cx) {
             self.received(received?);

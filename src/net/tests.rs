@@ -286,6 +286,27 @@ async fn watches_go_with_it() {
     server.stop().await;
 }
 
+/// A client that sends many reads and nothing behind them, and is slow to take the replies: more of them
+/// than fit into the sockets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_come_is_served_when_the_socket_takes_bytes_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = start(&dir).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.repeat(create("/a"), 1).await;
+    peer.repeat(set("/a", vec![7; 20_000]), 1).await;
+    for _ in 0..3 {
+        let first = peer.xid + 1;
+        peer.send(&vec![get("/a", false); 1000]).await;
+        sleep(Duration::from_millis(100)).await;
+        for xid in first..first + 1000 {
+            assert_eq!(peer.next().await.xid, xid);
+        }
+    }
+    drop(peer);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_is_heard_on_both_sides() {
     let dir = tempfile::tempdir().expect("a directory");
