@@ -247,12 +247,6 @@ impl Task {
     /// if it only has to send what is left.
     fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
-            if self.turn == Turn::Send {
-                self.try_send()?;
-                if self.client.wire.is_empty() {
-                    self.turn = Turn::Serve;
-                }
-            }
             if self.turn == Turn::Serve {
                 match self.advance() {
                     Step::Gone => return Poll::Ready(Ok(false)),
@@ -307,6 +301,9 @@ impl Task {
         // Most replies leave here, without waiting for the socket to say that it is writable.
         self.try_send()?;
         let sending = !self.client.wire.is_empty();
+        if self.turn == Turn::Send && !sending {
+            return Poll::Ready(Ok(true));
+        }
         let reading = !sending
             && !self.at_end
             && (self.client.inbox.len() < INBOX_BYTES_MAX || self.client.is_starved())
