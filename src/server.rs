@@ -50,7 +50,7 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server {
     client_addr: Option<SocketAddr>,
-    pipeline: Arc<Pipeline>,
+    front: Arc<Front>,
     stop_clients: CancellationToken,
     stop_chores: CancellationToken,
     listener: Option<JoinHandle<()>>,
@@ -140,9 +140,21 @@ impl Server {
             frame_bytes_max: settings.net.frame_bytes_max,
             outstanding_max: usize::try_from(settings.pipeline.outstanding_max).unwrap_or(1000),
         });
+        let sources = Sources {
+            pipeline: Arc::clone(&pipeline),
+            stores,
+            clock: Arc::clone(&clock),
+            client_addr,
+            standalone: true,
+            started: Instant::now(),
+        };
         let mut server = Self {
             client_addr,
-            pipeline: Arc::clone(&pipeline),
+            front: Arc::new(Front {
+                inspector: Arc::new(Inspector::new(settings.admin, sources)),
+                pipeline,
+                clock: Arc::clone(&clock),
+            }),
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
@@ -152,52 +164,31 @@ impl Server {
             failure,
         };
         server.start_chores(settings.session.tick_ms, settings.leader, &clock);
-        let sources = Sources {
-            pipeline,
-            stores,
-            clock: Arc::clone(&clock),
-            client_addr,
-            standalone: true,
-            started: Instant::now(),
-        };
-        let inspector = Arc::new(Inspector::new(settings.admin, sources));
-        server.open_doors(listener, scraped, inspector, clock);
+        server.open_doors(listener, scraped);
         Ok(server)
     }
 
     /// From here on clients and scrapers are accepted.
-    fn open_doors(
-        &mut self,
-        listener: Option<Listener>,
-        scraped: Option<HttpListener>,
-        inspector: Arc<Inspector>,
-        clock: Arc<dyn Clock>,
-    ) {
+    fn open_doors(&mut self, listener: Option<Listener>, scraped: Option<HttpListener>) {
         if let Some(scraped) = scraped {
-            let answer = Arc::clone(&inspector) as Arc<_>;
+            let answer = Arc::clone(&self.front.inspector) as Arc<_>;
             let serving = scraped.run(answer, self.stop_clients.clone());
             self.scraped = Some(tokio::spawn(serving));
         }
         if let Some(listener) = listener {
-            let front = Arc::new(Front {
-                inspector,
-                pipeline: Arc::clone(&self.pipeline),
-                clock,
-                workers: tokio::runtime::Handle::current(),
-            });
-            let serving = listener.run(front, self.stop_clients.clone());
+            let serving = listener.run(Arc::clone(&self.front), self.stop_clients.clone());
             self.listener = Some(tokio::spawn(serving));
         }
     }
 
     fn start_chores(&self, tick_ms: u32, config: leader::Config, clock: &Arc<dyn Clock>) {
         self.chores.spawn(leader::expire_sessions(
-            Arc::clone(&self.pipeline.ensemble),
-            Arc::clone(&self.pipeline.shared),
+            Arc::clone(&self.front.pipeline.ensemble),
+            Arc::clone(&self.front.pipeline.shared),
             tick_ms,
             self.stop_chores.clone(),
         ));
-        let pipeline = Arc::clone(&self.pipeline);
+        let pipeline = Arc::clone(&self.front.pipeline);
         let reaping = leader::reap(
             Arc::clone(&pipeline.ensemble),
             Arc::clone(&pipeline.replica),
@@ -215,8 +206,8 @@ impl Server {
 
     /// What serves the clients.
     #[cfg(test)]
-    pub(crate) fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
+    pub(crate) fn front(&self) -> &Arc<Front> {
+        &self.front
     }
 
     /// Where clients are served; `None` without a client port.
@@ -240,7 +231,7 @@ impl Server {
             }
         };
         tokio::select! {
-            error = self.pipeline.ensemble.failed() => RunError::Ensemble(error),
+            error = self.front.pipeline.ensemble.failed() => RunError::Ensemble(error),
             Some(error) = store => RunError::Store(error),
         }
     }
@@ -255,6 +246,6 @@ impl Server {
         }
         self.stop_chores.cancel();
         self.chores.wait().await;
-        self.pipeline.ensemble.stop().await;
+        self.front.pipeline.ensemble.stop().await;
     }
 }

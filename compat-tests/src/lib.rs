@@ -16,6 +16,7 @@
 //! - [`chaos`]: crashes under a recorded load, judged by a checker of its own;
 //! - [`hostile`]: hostile bytes and load, while others are served;
 //! - [`limits`]: what becomes of clients beyond the limits that an operator sets;
+//! - [`stalls`]: a disk that hangs, and clients that are slow;
 //! - [`soak`]: minutes at the highest rate: nothing dies, nothing grows;
 //! - [`damage`]: damaged files, full and failing disks;
 //! - [`lend`]: servers for test programs in other languages (`clients/`);
@@ -45,6 +46,7 @@ pub mod limits;
 pub mod server;
 pub mod settings;
 pub mod soak;
+pub mod stalls;
 pub mod suite;
 pub mod wire;
 pub mod words;

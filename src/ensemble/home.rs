@@ -5,9 +5,6 @@
 //! that wakes another thread. It may also wait for the disk there: what it holds up waits for that
 //! write anyway, and there is nobody whose heartbeats could be late.
 //!
-//! Connections of clients that hardly do anything but write may live there as well
-//! (`net/serving.rs`): then nobody at all is woken between a request and its reply.
-//!
 //! With several voters it would be wrong: a core that waits for its disk, or for an apply that
 //! reads from it, is a leader that has fallen silent. There the tasks live on the server's own
 //! runtime, where apply gives its worker up while it blocks, and the log writes on its own thread.
@@ -25,8 +22,6 @@ use super::error::{Failure, StartError};
 /// See the head of the file. Dropping it ends the tasks of a lone voter at once.
 pub(super) struct Home {
     handle: Handle,
-    /// Whether that is a thread of its own.
-    is_thread: bool,
     /// Told to the thread, if there is one.
     leaving: CancellationToken,
     /// Told by the thread when all its tasks are gone.
@@ -56,7 +51,6 @@ impl Home {
             left.cancel();
             return Ok(Self {
                 handle: Handle::current(),
-                is_thread: false,
                 leaving,
                 left,
             });
@@ -75,7 +69,6 @@ impl Home {
             .map_err(StartError::Thread)?;
         Ok(Self {
             handle,
-            is_thread: true,
             leaving,
             left,
         })
@@ -96,11 +89,6 @@ impl Home {
                 Err(StartError::Failed(Failure::CutOff { doing }.into()))
             }
         }
-    }
-
-    /// The lone voter's thread; it serves sockets, too.
-    pub(super) fn thread(&self) -> Option<&Handle> {
-        self.is_thread.then_some(&self.handle)
     }
 
     /// Ends the thread, if there is one.

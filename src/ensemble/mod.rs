@@ -15,7 +15,7 @@
 //! passed it; whatever happened to it before then, it is sent again and takes effect once (I5).
 //!
 //! All between the queue and the `Sink` runs on one thread if this server is the only voter
-//! (`home.rs`), so a lone write wakes that one, and nobody if its connection lives there, too.
+//! (`home.rs`), so a lone write wakes that one.
 //!
 //! Only this room knows openraft. Its defaults are not safe for us: `config.rs` sets what must be
 //! set. A standalone server is an ensemble of one voter and takes the same path (I7). Servers
@@ -48,7 +48,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -165,29 +164,21 @@ impl Ensemble {
         self.queue.room().await;
     }
 
-    /// Returns when everything that any client of the ensemble was answered before the call has
-    /// been applied here: what `sync` promises. Calls at the same time share the work.
+    /// Returns when everything that any client of the ensemble was answered before the call, and
+    /// everything that was submitted here before it, has been applied here: what `sync` promises.
+    /// Calls at the same time share the work.
     ///
     /// # Errors
     /// No leader confirmed it: wait for one and ask again, or close the connection.
     pub async fn barrier(&self) -> Result<(), ProposeError> {
-        self.barrier.pass(&self.raft, &self.progress).await
-    }
-
-    /// The thread where a lone voter does everything (`home.rs`), for tasks that wait for little
-    /// else than their own proposals. `None` with several voters.
-    pub fn thread(&self) -> Option<&Handle> {
-        self.home.thread()
-    }
-
-    /// Bytes of a batch, lately and on average: how much there is to do on [`Ensemble::thread`].
-    pub fn batch_bytes(&self) -> usize {
-        self.queue.batch_bytes()
+        let submitted = self.queue.submitted();
+        self.barrier.pass(&self.raft, &self.progress).await?;
+        self.queue.passed(submitted, &self.progress).await
     }
 
     /// How long the oldest batch under way has been: long if the disk is slow. Zero if there is none.
-    pub fn waits(&self) -> Duration {
-        self.queue.waits()
+    pub fn oldest_in_flight(&self) -> Duration {
+        self.queue.oldest_in_flight()
     }
 
     /// This server's part in the ensemble now.

@@ -14,7 +14,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,10 +27,8 @@ use crate::state::{ActionRef, BatchBuilder, LogPosition, Origin};
 
 use super::Submission;
 use super::config::Config;
-use super::error::SubmitError;
-
-/// A new batch is so large a part of the average, 1 / this.
-const AVERAGED_BATCHES: usize = 8;
+use super::error::{ProposeError, SubmitError};
+use super::progress::Progress;
 
 /// Proposals on their way, for metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -82,8 +79,6 @@ pub(super) struct Queue {
     /// By which the proposals of this server's batches are judged, wherever they are applied.
     rules: Rules,
     inner: Mutex<Inner>,
-    /// Lately and on average; written under the lock.
-    batch_bytes: AtomicUsize,
     work: Notify,
     room: Notify,
     drained: Notify,
@@ -112,6 +107,8 @@ struct Inner {
     open: BatchBuilder,
     /// Sequence of the last proposal submitted.
     last: u64,
+    /// Sequence of the last one that has taken effect.
+    cursor: u64,
     ready: VecDeque<Cut>,
     waiting_bytes: usize,
     flight: VecDeque<Cut>,
@@ -150,7 +147,6 @@ impl Queue {
             clock,
             rules,
             inner: Mutex::default(),
-            batch_bytes: AtomicUsize::new(0),
             work: Notify::new(),
             room: Notify::new(),
             drained: Notify::new(),
@@ -239,7 +235,6 @@ impl Queue {
             let Some(cut) = inner.ready.pop_front() else {
                 return Next::Idle;
             };
-            self.note_batch(cut.bytes.len());
             inner.waiting_bytes -= cut.bytes.len();
             inner.flight_bytes += cut.bytes.len();
             inner.flight.push_back(cut);
@@ -263,23 +258,34 @@ impl Queue {
         Next::Send(Send { bytes, term, round })
     }
 
-    /// See [`super::Ensemble::batch_bytes`].
-    pub(super) fn batch_bytes(&self) -> usize {
-        self.batch_bytes.load(Relaxed)
-    }
-
-    /// See [`super::Ensemble::waits`].
-    pub(super) fn waits(&self) -> Duration {
+    /// See [`super::Ensemble::oldest_in_flight`].
+    pub(super) fn oldest_in_flight(&self) -> Duration {
         let inner = self.inner.lock();
         let oldest = inner.flight.front().map(|cut| cut.since.elapsed());
         oldest.unwrap_or_default()
     }
 
-    /// A batch of so many bytes is on its way; one at a time, under the lock.
-    fn note_batch(&self, bytes: usize) {
-        let average = self.batch_bytes();
-        let next = average - average / AVERAGED_BATCHES + bytes / AVERAGED_BATCHES;
-        self.batch_bytes.store(next, Relaxed);
+    /// Sequence of the last proposal submitted.
+    pub(super) fn submitted(&self) -> u64 {
+        self.inner.lock().last
+    }
+
+    /// Waits until the replicated cursor has passed `sequence`.
+    ///
+    /// # Errors
+    /// This server stops.
+    pub(super) async fn passed(
+        &self,
+        sequence: u64,
+        progress: &Progress,
+    ) -> Result<(), ProposeError> {
+        if self.inner.lock().cursor >= sequence {
+            return Ok(());
+        }
+        tokio::select! {
+            () = progress.until(|_| self.inner.lock().cursor >= sequence) => Ok(()),
+            () = progress.machine_gone() => Err(ProposeError::Stopped),
+        }
     }
 
     /// Begins a new round in the same term, after [`Next::Pause`].
@@ -314,6 +320,7 @@ impl Queue {
             inner.applied_term = position.term;
         }
         let cursor = cursor.unwrap_or(0);
+        inner.cursor = inner.cursor.max(cursor);
         let mut passed = false;
         while inner.flight.front().is_some_and(|cut| cut.last <= cursor) {
             if let Some(cut) = inner.flight.pop_front() {

@@ -10,18 +10,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ensemble::{Ensemble, Role, Submission, SubmitError};
 use crate::metrics;
-use crate::session::Touches;
+use crate::pipeline::Shared;
 use crate::state::{ActionRef, Identities};
+
+/// A batch that has been on its way for so long has clients wait for the disk, not the disk for
+/// clients.
+const STALL: Duration = Duration::from_secs(1);
 
 /// Sweeps once per tick until `stop`. Sessions begin again with their whole timeout whenever this
 /// server becomes leader.
 pub async fn expire_sessions(
     ensemble: Arc<Ensemble>,
-    touches: Arc<impl AsRef<Touches>>,
+    shared: Arc<Shared>,
     tick_ms: u32,
     stop: CancellationToken,
 ) {
-    let touches = touches.as_ref().as_ref();
+    let touches = &shared.touches;
     let nobody: Identities = Arc::from([]);
     let mut sweep = interval(Duration::from_millis(u64::from(tick_ms.max(1))));
     // After a stall of the whole process, clients get their chance to be heard before the next
@@ -41,7 +45,8 @@ pub async fn expire_sessions(
         if !leads {
             continue;
         }
-        for session in touches.expire() {
+        let stalled = ensemble.oldest_in_flight() >= STALL;
+        for session in touches.expire(stalled) {
             tracing::debug!(%session, "session expires");
             metrics::session_expired();
             loop {

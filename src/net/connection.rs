@@ -8,39 +8,34 @@
 //! A future written by hand: there may be very many connections, most of them idle. What an idle
 //! one needs is in [`Task`] and nothing else; buffers are lent by the thread that serves it, and
 //! what only some need for some time (timers, steps that are being settled) is boxed.
+//!
+//! It waits for everything that can come at the same time: bytes (while the client takes any in,
+//! whatever else it waits for), the socket's room if the outbox is clogged, its outbox, the step that
+//! is being settled, its deadline. Why the client stopped says what it must listen to besides.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::runtime::Handle;
-use tokio::time::{Sleep, sleep};
+use bytes::BytesMut;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
 use super::listener::Place;
-use super::{scratch, serving};
 use crate::admin::Inspector;
 use crate::auth::Schemes;
 use crate::clock::Clock;
+use crate::io::{SocketReader, SocketWriter};
 use crate::metrics;
 use crate::pipeline::{Client, Pipeline, Settle, Step, settle};
-use crate::session::{Connection, End, Line, Outbox};
+use crate::session::{Connection, End, Outbox};
 
-/// Bytes that may wait in the inbox while the head cannot be served.
-const INBOX_BYTES_MAX: usize = 128 * 1024;
-/// An inbox with so many bytes keeps its buffer instead of moving them to one of its own.
-const MOVED_BYTES_MAX: usize = 16 * 1024;
-/// How long a connection that ends may take to get rid of what is on its wire.
+/// How long a connection that ends may take to get rid of what is in its outbox.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The length of a frame, or a command word.
 const FIRST_BYTES: usize = 4;
@@ -56,29 +51,12 @@ pub struct Front {
     pub inspector: Arc<Inspector>,
     /// Wall clock, for `cons`.
     pub clock: Arc<dyn Clock>,
-    /// The server's own runtime.
-    pub workers: Handle,
 }
 
 /// A step that is being settled, polled beside the socket.
 type Settling = Pin<Box<dyn Future<Output = Settle> + Send>>;
-/// The text that answers a command word. Made by the workers: it may take long.
+/// The text that answers a command word; a task of its own, since it may take long.
 type Answer = AbortOnDropHandle<String>;
-
-/// The sending half of a client's socket.
-struct Sender(OwnedWriteHalf);
-
-impl Line for Sender {
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.try_write(bytes)?;
-        metrics::sent(sent);
-        Ok(sent)
-    }
-
-    fn let_go(self: Box<Self>) {
-        self.0.forget();
-    }
-}
 
 /// What the connection is about.
 enum Phase {
@@ -88,58 +66,56 @@ enum Phase {
     Serving,
     /// A command word.
     Answering(Answer),
-    /// Sends what is on the wire, for so long.
+    /// Sends what is in the outbox, for so long.
     Leaving(Pin<Box<Sleep>>),
 }
 
-/// What the task does next while it serves.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// Serve what has come.
-    Serve,
-    /// Wait for something to come.
-    Wait,
-    /// Send what the socket did not take, then serve: more may have come than fitted on the wire.
-    Send,
-    /// Be served elsewhere.
-    Move,
+/// What lets a client that has stopped go on, besides what every wait is for.
+enum Waits {
+    /// Nothing but bytes.
+    ForBytes,
+    /// Whatever is told to its outbox.
+    Listening,
 }
 
-/// Everything about one connection; [`serving::Serving`] is the future that runs it.
+/// What a wait came to.
+enum Woken {
+    /// Something happened: go on.
+    Up,
+    /// The connection is over.
+    Over,
+}
+
+/// Everything about one connection, and the future that serves it.
 pub(super) struct Task {
     front: Arc<Front>,
-    reader: OwnedReadHalf,
+    reader: Box<dyn SocketReader>,
     client: Client,
     phase: Phase,
-    turn: Turn,
     /// Ends a connection that does not come by a session in time.
     deadline: Option<Pin<Box<Sleep>>>,
     settling: Option<Settling>,
+    /// There while there is nothing to serve.
+    waits: Option<Waits>,
     /// The client sends no more; what has come is still served.
     at_end: bool,
-    /// It could not be moved, and is not asked again.
-    stays: bool,
+    /// The session's time does not count, since this connection does not listen to its client.
+    is_deaf: bool,
     _place: Place,
 }
 
 impl Task {
-    /// What connections are served with.
-    pub(super) fn front(&self) -> &Arc<Front> {
-        &self.front
-    }
-
-    /// Enters a connection that was accepted.
+    /// Enters a connection that was accepted, by the two halves of its socket.
     pub(super) fn new(
         front: Arc<Front>,
         config: &Config,
-        stream: TcpStream,
+        (reader, writer): (Box<dyn SocketReader>, Box<dyn SocketWriter>),
         peer: SocketAddr,
         place: Place,
     ) -> Self {
         let pipeline = Arc::clone(&front.pipeline);
         let identities = Schemes::of_connection(peer.ip()).into();
-        let (reader, writer) = stream.into_split();
-        let outbox = Outbox::new(config.outbox_bytes_max, Box::new(Sender(writer)));
+        let outbox = Outbox::new(config.outbox_bytes_max, writer);
         let connection = pipeline.shared.registry.enter(peer, identities, outbox);
         connection.stats.established(front.clock.wall_ms());
         let first_frame_max = Config::HANDSHAKE_FRAME_BYTES_MAX.min(config.frame_bytes_max);
@@ -149,87 +125,93 @@ impl Task {
             reader,
             client: Client::new(pipeline, connection, first_frame_max),
             phase: Phase::Opening,
-            turn: Turn::Wait,
             deadline: Some(Box::pin(sleep(deadline))),
             settling: None,
+            waits: None,
             at_end: false,
-            stays: false,
+            is_deaf: false,
             _place: place,
         }
     }
 
     /// The part of it that others know.
-    pub(super) fn connection(&self) -> &Connection {
+    fn connection(&self) -> &Connection {
         self.client.connection()
-    }
-
-    /// Serves it until it ends or [moves](Self::moves).
-    ///
-    /// # Errors
-    /// The socket broke.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection().outbox.stir();
-        self.poll_phases(cx)
     }
 
     fn poll_phases(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match &mut self.phase {
                 Phase::Opening => {
-                    if !ready!(self.poll_first_bytes(cx))? {
+                    if let Woken::Over = ready!(self.poll_first_bytes(cx))? {
                         return Poll::Ready(Ok(()));
                     }
                 }
                 Phase::Serving => {
-                    if !ready!(self.poll_serve(cx))? {
+                    if let Woken::Over = ready!(self.poll_serve(cx))? {
                         return Poll::Ready(Ok(()));
                     }
                 }
                 Phase::Answering(answer) => {
-                    let text = ready!(pin!(answer).poll(cx))?;
+                    let Poll::Ready(text) = pin!(answer).poll(cx) else {
+                        // Its client need not wait for an answer; the server's stop does not.
+                        ready!(self.poll_end(cx));
+                        return Poll::Ready(Ok(()));
+                    };
                     self.front.pipeline.shared.stats.sent(1);
-                    self.client.wire.extend_from_slice(text.as_bytes());
-                    self.phase = Phase::Leaving(Box::pin(sleep(LAST_WORDS)));
+                    self.connection()
+                        .outbox
+                        .append(&mut BytesMut::from(text?.as_bytes()));
+                    self.leave();
                 }
                 Phase::Leaving(_) => return self.poll_last_words(cx),
             }
         }
     }
 
-    /// Waits for the first four bytes: a command word, or the length of a ConnectRequest. False if
-    /// the connection is over.
-    fn poll_first_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    /// Ready when the connection must end at once.
+    fn poll_end(&self, cx: &Context<'_>) -> Poll<()> {
+        while self.connection().outbox.poll_woken(cx).is_ready() {
+            if self.connection().outbox.look().end == End::Now {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Waits for the first four bytes: a command word, or the length of a ConnectRequest.
+    fn poll_first_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Woken>> {
         loop {
-            if let Some(word) = self.client.inbox.first_chunk::<FIRST_BYTES>().copied() {
+            let come = self.client.first_bytes();
+            if let Some(word) = come.first_chunk::<FIRST_BYTES>().copied() {
                 if !self.front.inspector.knows(word) {
                     self.phase = Phase::Serving;
-                    self.turn = Turn::Serve;
-                    return Poll::Ready(Ok(true));
+                    return Poll::Ready(Ok(Woken::Up));
                 }
                 let argument_bytes = if self.front.inspector.takes_argument(word) {
                     ARGUMENT_BYTES
                 } else {
                     0
                 };
-                if self.client.inbox.len() >= FIRST_BYTES + argument_bytes {
+                if come.len() >= FIRST_BYTES + argument_bytes {
                     self.answer(word);
-                    return Poll::Ready(Ok(true));
+                    return Poll::Ready(Ok(Woken::Up));
                 }
             }
             // Without its argument, and the client silent or gone, there is nobody to answer.
-            if self.at_end || !ready!(self.poll_wait(cx))? {
-                return Poll::Ready(Ok(false));
+            if self.at_end || self.connection().outbox.look().end != End::Open {
+                return Poll::Ready(Ok(Woken::Over));
             }
-            if self.connection().outbox.state() != End::Open {
-                return Poll::Ready(Ok(false));
+            if let Woken::Over = ready!(self.poll_wait(cx))? {
+                return Poll::Ready(Ok(Woken::Over));
             }
         }
     }
 
     /// A four-letter word: its text, then the end. zk: NIOServerCnxn.checkFourLetterWord.
     fn answer(&mut self, word: [u8; 4]) {
-        let inbox = &self.client.inbox;
-        let argument = inbox
+        let come = self.client.first_bytes();
+        let argument = come
             .get(FIRST_BYTES..FIRST_BYTES + ARGUMENT_BYTES)
             .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
             .map(i64::from_be_bytes);
@@ -239,220 +221,152 @@ impl Task {
         self.front.pipeline.shared.stats.received(1);
         self.deadline = None;
         let text = async move { inspector.command(word, argument, &connection).await };
-        let text = self.front.workers.spawn(text);
-        self.phase = Phase::Answering(AbortOnDropHandle::new(text));
+        self.phase = Phase::Answering(AbortOnDropHandle::new(tokio::spawn(text)));
     }
 
-    /// Serves requests until there is nothing to do; false if the connection is over or moves, true
-    /// if it only has to send what is left.
-    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    /// Serves requests until the connection is over, or has only to send what is left.
+    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Woken>> {
         loop {
-            if self.turn == Turn::Serve {
-                match self.advance() {
-                    Step::Gone => return Poll::Ready(Ok(false)),
-                    Step::End => return Poll::Ready(Ok(self.leave())),
-                    Step::Idle if self.at_end => return Poll::Ready(Ok(self.leave())),
+            if self.waits.is_none() {
+                let step = self.advance();
+                // Most replies leave here, without waiting for the socket to say that it is writable.
+                let has_sent = self.connection().outbox.flush();
+                self.waits = match step {
+                    Step::Gone => return Poll::Ready(Ok(Woken::Over)),
+                    Step::End => {
+                        self.leave();
+                        return Poll::Ready(Ok(Woken::Up));
+                    }
                     Step::More => {
-                        self.try_send()?;
-                        if self.client.wire.is_empty() {
-                            if self.is_misplaced() {
-                                self.turn = Turn::Move;
-                                return Poll::Ready(Ok(false));
-                            }
-                            // Others first.
-                            cx.waker().wake_by_ref();
-                            return Poll::Pending;
-                        }
+                        // Others first.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
-                    Step::Idle | Step::Blocked => {}
-                    waits @ (Step::Warm(_) | Step::Count { .. } | Step::Barrier | Step::Full) => {
+                    step @ (Step::Warm(_) | Step::Count { .. } | Step::Barrier | Step::Full) => {
                         let pipeline = Arc::clone(&self.front.pipeline);
-                        self.settling = Some(Box::pin(settle(pipeline, waits)));
+                        self.settling = Some(Box::pin(settle(pipeline, step)));
+                        Some(Waits::Listening)
                     }
+                    Step::Clogged if has_sent => None,
+                    Step::Idle => Some(Waits::ForBytes),
+                    Step::Blocked | Step::Clogged => Some(Waits::Listening),
+                };
+                if !self.client.is_handshaking() {
+                    self.deadline = None;
                 }
-                self.turn = Turn::Wait;
+                continue;
             }
-            if !ready!(self.poll_wait(cx))? {
-                return Poll::Ready(Ok(false));
+            let woken = ready!(self.poll_wait(cx))?;
+            self.waits = None;
+            if let Woken::Over = woken {
+                return Poll::Ready(Ok(Woken::Over));
             }
-            self.turn = Turn::Serve;
         }
     }
 
+    /// Lets the client go on; while a step is being settled it is blocked, unless it must end.
     fn advance(&mut self) -> Step {
-        if self.settling.is_some() {
-            return Step::Blocked;
+        if self.settling.is_none() {
+            return self.client.advance();
         }
-        if self.client.wire.capacity() == 0 {
-            self.client.wire = scratch::lend();
+        match self.connection().outbox.attend().end {
+            End::Open => Step::Blocked,
+            End::AfterFlush => Step::End,
+            End::Now => Step::Gone,
         }
-        self.client.advance()
     }
 
-    /// The client is served no further. True: what is on the wire is still to be sent.
-    fn leave(&mut self) -> bool {
+    /// The client is served no further; what is in the outbox is still to be sent.
+    fn leave(&mut self) {
         self.phase = Phase::Leaving(Box::pin(sleep(LAST_WORDS)));
-        true
     }
 
-    /// Waits until something can be done: bytes to read or to send, a wake-up, a settled step.
-    /// False if the time for opening a session is over, or if it moves.
-    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        // Most replies leave here, without waiting for the socket to say that it is writable.
-        self.try_send()?;
-        let sending = !self.client.wire.is_empty();
-        if self.turn == Turn::Send && !sending {
-            return Poll::Ready(Ok(true));
-        }
-        let reading = !sending
-            && !self.at_end
-            && (self.client.inbox.len() < INBOX_BYTES_MAX || self.client.is_starved())
-            && !self.client.is_held_back();
+    /// Waits until something can be done: bytes to read or to send, a wake-up, a settled step. Over
+    /// if the time for opening a session is.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Woken>> {
         if let Some(settling) = self.settling.as_mut()
             && let Poll::Ready(settled) = settling.as_mut().poll(cx)
         {
             self.settling = None;
             self.client.settled(settled);
-            return Poll::Ready(Ok(true));
+            return Poll::Ready(Ok(Woken::Up));
         }
-        if self.connection().outbox.poll_woken(cx).is_ready() {
-            self.collect();
-            return Poll::Ready(Ok(true));
+        let outbox = &self.client.connection().outbox;
+        if outbox.poll_woken(cx).is_ready() {
+            return Poll::Ready(Ok(Woken::Up));
         }
-        if sending {
-            if let Poll::Ready(writable) = self.reader.as_ref().poll_write_ready(cx) {
-                writable?;
-                return Poll::Ready(Ok(true));
-            }
-            self.turn = Turn::Send;
+        let is_clogged = outbox.look().is_clogged;
+        if is_clogged && let Poll::Ready(writable) = self.reader.poll_writable(cx) {
+            writable?;
+            self.unclog();
+            return Poll::Ready(Ok(Woken::Up));
         }
-        if reading && let Poll::Ready(received) = self.poll_receive(cx) {
+        let reads = self.client.takes_bytes();
+        if reads && let Poll::Ready(received) = self.reader.poll_receive(cx, self.client.inbox()) {
             self.received(received?);
-            return Poll::Ready(Ok(true));
+            return Poll::Ready(Ok(Woken::Up));
         }
-        if !self.client.is_handshaking() {
-            self.deadline = None;
-        } else if let Some(deadline) = self.deadline.as_mut()
+        // Not read from, it goes on when something has been answered.
+        let listens = !reads || matches!(self.waits, Some(Waits::Listening));
+        if listens && !self.connection().outbox.listen() {
+            return Poll::Ready(Ok(Woken::Up));
+        }
+        self.turn_deaf(!reads && !self.at_end && !is_clogged);
+        if let Some(deadline) = self.deadline.as_mut()
             && deadline.as_mut().poll(cx).is_ready()
         {
             tracing::debug!(peer = %self.connection().peer, "no session in time");
             metrics::sessionless_connection_expired();
-            return Poll::Ready(Ok(false));
+            return Poll::Ready(Ok(Woken::Over));
         }
-        self.give_buffers_back();
-        // Whoever waits for nothing but bytes of its client need not be woken to send a reply.
-        let may_leave = reading && self.settling.is_none();
-        if may_leave && self.is_misplaced() {
-            self.turn = Turn::Move;
-            return Poll::Ready(Ok(false));
-        }
-        let may_rest = may_leave && self.client.is_caught_up();
-        if may_rest && !self.connection().outbox.rest() {
-            return Poll::Ready(Ok(true));
-        }
+        self.client.give_buffers_back();
         Poll::Pending
     }
 
-    fn is_misplaced(&self) -> bool {
-        !self.stays && serving::is_misplaced(&self.client, &self.front.pipeline.ensemble)
-    }
-
-    /// Whether it has ended here only to go on elsewhere: see [`Self::take_socket_to`].
-    pub(super) fn moves(&self) -> bool {
-        self.turn == Turn::Move
-    }
-
-    /// Takes its socket to another runtime, where it goes on. If that fails it stays for good.
-    ///
-    /// # Errors
-    /// The system has no descriptor left, or watches no more sockets.
-    pub(super) fn take_socket_to(&mut self, runtime: &Handle) -> io::Result<()> {
-        self.turn = Turn::Serve;
-        self.stays = true;
-        let socket = self.reader.as_ref().as_fd().try_clone_to_owned()?;
-        let stream = {
-            let _there = runtime.enter();
-            TcpStream::from_std(socket.into())?
-        };
-        let (reader, writer) = stream.into_split();
-        self.connection().outbox.replug(Box::new(Sender(writer)));
-        self.reader = reader;
-        self.stays = false;
-        Ok(())
-    }
-
-    /// While a step is being settled, what apply has pushed meanwhile is sent all the same.
-    fn collect(&mut self) {
-        if self.settling.is_some() {
-            // Advance does this itself when it runs; here only the bytes move.
-            self.client.collect();
+    /// The socket has become writable. Who takes bytes is there, also if nothing is read from it for
+    /// all that it has asked already: its session is alive.
+    fn unclog(&mut self) {
+        let is_read = self.client.takes_bytes();
+        let connection = self.client.connection();
+        connection.outbox.unclog();
+        if connection.outbox.flush() && !is_read {
+            connection.heard(&self.front.pipeline.shared.touches, Instant::now());
         }
     }
 
-    /// Reads what has come. By a read of tokio and not by `try_read`: one that takes all that has
-    /// come tells the runtime so, and the next needs no system call that finds nothing.
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let inbox = &mut self.client.inbox;
-        if inbox.len() < MOVED_BYTES_MAX && inbox.capacity() < scratch::ROOM_BYTES / 2 {
-            let few = std::mem::replace(inbox, scratch::lend());
-            inbox.extend_from_slice(&few);
-        } else {
-            inbox.reserve(scratch::ROOM_BYTES / 4);
+    /// From now on the client is not listened to for reasons of this server's, or is again: the time
+    /// of its session does not count meanwhile (STYLE I10).
+    fn turn_deaf(&mut self, is_deaf: bool) {
+        if self.is_deaf != is_deaf {
+            self.is_deaf = is_deaf;
+            let touches = &self.front.pipeline.shared.touches;
+            self.client.connection().set_deaf(touches, is_deaf);
         }
-        pin!(self.reader.read_buf(&mut self.client.inbox)).poll(cx)
     }
 
     /// So many bytes have come; none: the client sends no more.
     fn received(&mut self, bytes: usize) {
         if bytes == 0 {
             self.at_end = true;
+            self.client.end_of_stream();
             metrics::connection_dropped();
             return;
         }
         metrics::received(bytes);
-        self.client.heard();
-    }
-
-    /// A connection that waits holds what it must, and no room for more.
-    fn give_buffers_back(&mut self) {
-        let Client { inbox, wire, .. } = &mut self.client;
-        if wire.is_empty() && wire.capacity() > 0 {
-            scratch::take_back(std::mem::take(wire));
-        }
-        if inbox.is_empty() {
-            if inbox.capacity() > 0 {
-                scratch::take_back(std::mem::take(inbox));
-            }
-        } else if inbox.len() < MOVED_BYTES_MAX && inbox.capacity() > 2 * inbox.len() + 64 {
-            let few = BytesMut::from(&inbox[..]);
-            scratch::take_back(std::mem::replace(inbox, few));
-        }
-    }
-
-    /// Sends as much as the socket takes now.
-    fn try_send(&mut self) -> io::Result<()> {
-        let wire = &mut self.client.wire;
-        while !wire.is_empty() {
-            match self.reader.as_ref().try_write(wire) {
-                Ok(sent) => {
-                    metrics::sent(sent);
-                    wire.advance(sent);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.client.received();
     }
 
     /// Sends what is left, if the client takes it in time.
     fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            self.try_send()?;
-            if self.client.wire.is_empty() || self.connection().outbox.state() == End::Now {
+            let outbox = &self.client.connection().outbox;
+            outbox.flush();
+            let found = outbox.attend();
+            let is_sent = found.bytes == 0 && !found.is_sending;
+            if is_sent || found.end == End::Now {
                 return Poll::Ready(Ok(()));
             }
-            if self.connection().outbox.poll_woken(cx).is_ready() {
+            if !outbox.listen() || outbox.poll_woken(cx).is_ready() {
                 continue;
             }
             if let Phase::Leaving(time) = &mut self.phase
@@ -460,13 +374,30 @@ impl Task {
             {
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.reader.as_ref().poll_write_ready(cx))?;
+            if !found.is_clogged {
+                return Poll::Pending;
+            }
+            ready!(self.reader.poll_writable(cx))?;
+            self.connection().outbox.unclog();
         }
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Err(error) = ready!(self.poll_phases(cx)) {
+            tracing::debug!(peer = %self.connection().peer, %error, "connection lost");
+            metrics::connection_dropped();
+        }
+        Poll::Ready(())
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
+        self.turn_deaf(false);
         let connection = self.client.connection();
         self.front.pipeline.leave(connection);
         connection.outbox.close();

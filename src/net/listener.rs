@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::Config;
 use super::connection::{Front, Task};
-use super::serving::{self, Serving};
+use crate::io::halves;
 use crate::metrics;
 
 /// Waiting connections that the system may hold. zk: clientPortListenBacklog, default 50 in Java;
@@ -43,7 +43,7 @@ pub struct Listener {
 
 /// Connections per client address, and in total.
 #[derive(Debug, Default)]
-struct Counts {
+pub(super) struct Counts {
     per_ip: Mutex<HashMap<IpAddr, u32>>,
 }
 
@@ -64,6 +64,13 @@ impl Counts {
         }
         *count += 1;
         true
+    }
+
+    /// A place that counts against nobody.
+    #[cfg(test)]
+    pub(super) fn place_for_tests(ip: IpAddr) -> Place {
+        let counts = Arc::default();
+        Place { counts, ip }
     }
 
     fn leave(&self, ip: IpAddr) {
@@ -131,13 +138,12 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = serving::accept(&self.socket, &front.pipeline.ensemble) => accepted,
+                accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer, near)) => {
+                Ok((stream, peer)) => {
                     if let Some(task) = self.admit(&front, stream, peer) {
-                        task.connection().set_near(near);
-                        Serving::spawn(task, &connections);
+                        connections.spawn(task);
                     }
                 }
                 Err(error) => {
@@ -166,6 +172,6 @@ impl Listener {
         };
         let peer = SocketAddr::new(ip, peer.port());
         let front = Arc::clone(front);
-        Some(Task::new(front, &self.config, stream, peer, place))
+        Some(Task::new(front, &self.config, halves(stream), peer, place))
     }
 }

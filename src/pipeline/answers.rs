@@ -1,6 +1,6 @@
 //! Requests that are answered on the connection's own task: reads, watches, sync, ping, auth.
 //!
-//! Each function appends its reply to `wire` while the caller holds the state lock for reading.
+//! Each function appends its reply to `run` while the caller holds the state lock for reading.
 
 use jute::{ErrorCode, OpCode, ReplyHeader, Request, reply};
 
@@ -27,7 +27,7 @@ impl Client {
             session: self.connection.session(),
             identities: &identities,
         };
-        match put_read(&mut self.wire, state, asker, head.header.xid, request) {
+        match put_read(&mut self.run, state, asker, head.header.xid, request) {
             Ok(code) => {
                 register(&self.pipeline.shared, &self.connection, request, code);
                 self.note_reply(&head, zxid);
@@ -80,9 +80,9 @@ impl Client {
             zxid: at.0,
             err: ErrorCode::OK,
         };
-        let mark = reply::begin(&mut self.wire, header);
-        bytes::BufMut::put_i32(&mut self.wire, count);
-        replies::finish(&mut self.wire, mark);
+        let mark = reply::begin(&mut self.run, header);
+        bytes::BufMut::put_i32(&mut self.run, count);
+        replies::finish(&mut self.run, mark);
         self.note_reply(&head, at);
         Served::Done
     }
@@ -105,15 +105,15 @@ impl Client {
             }
             Watched::Added => {
                 let mark = reply::begin(
-                    &mut self.wire,
+                    &mut self.run,
                     ReplyHeader {
                         xid: head.header.xid,
                         zxid: state.last_zxid().0,
                         err: ErrorCode::OK,
                     },
                 );
-                bytes::BufMut::put_i32(&mut self.wire, 0);
-                replies::finish(&mut self.wire, mark);
+                bytes::BufMut::put_i32(&mut self.run, 0);
+                replies::finish(&mut self.run, mark);
                 self.note_reply(&head, state.last_zxid());
                 Served::Done
             }
@@ -137,11 +137,11 @@ impl Client {
             zxid: state.last_zxid().0,
             err: ErrorCode::OK,
         };
-        let mark = reply::begin(&mut self.wire, header);
+        let mark = reply::begin(&mut self.run, header);
         if let Request::Sync(sync) = request {
-            jute::put_ustring(&mut self.wire, sync.path.as_deref());
+            jute::put_ustring(&mut self.run, sync.path.as_deref());
         }
-        replies::finish(&mut self.wire, mark);
+        replies::finish(&mut self.run, mark);
         self.note_reply(&head, state.last_zxid());
         Served::Done
     }
@@ -152,7 +152,7 @@ impl Client {
             zxid: state.last_zxid().0,
             err: ErrorCode::OK,
         };
-        reply::put_header_only(&mut self.wire, header);
+        reply::put_header_only(&mut self.run, header);
         self.note_reply(head, state.last_zxid());
         Served::Done
     }
@@ -206,9 +206,9 @@ impl Client {
             zxid: 0,
             err: ErrorCode::OK,
         };
-        let mark = reply::begin(&mut self.wire, header);
-        jute::put_buffer(&mut self.wire, None);
-        replies::finish(&mut self.wire, mark);
+        let mark = reply::begin(&mut self.run, header);
+        jute::put_buffer(&mut self.run, None);
+        replies::finish(&mut self.run, mark);
         self.note_reply(head, Zxid(0));
         Served::Done
     }
@@ -246,7 +246,7 @@ impl Client {
             zxid: zxid.0,
             err,
         };
-        reply::put_header_only(&mut self.wire, header);
+        reply::put_header_only(&mut self.run, header);
         self.note_reply(head, zxid);
     }
 

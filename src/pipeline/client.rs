@@ -9,40 +9,41 @@
 //!                                      └─ sync: waits for the read index
 //! ```
 //!
-//! Replies that are made here are appended to `wire` while the state lock is held for reading, and
-//! behind everything that the outbox held at that moment; apply holds the lock for writing when it
-//! fills the outbox. So bytes leave in the order that the state's changes had. A request that
-//! cannot be served yet stays at the head, and everything behind it stays in the inbox: requests of
-//! a session never overtake each other. What is left to delivery is in its place when the guard is
-//! let go of: apply, which needs the lock, cannot have answered the write before it by then.
+//! Replies that are made here gather in `run` and are appended to the connection's outbox before the
+//! state lock, held for reading, is let go of; apply holds the lock for writing when it adds to the
+//! outbox. So bytes leave in the order that the state's changes had. A request that cannot be
+//! served yet stays at the head, and everything behind it stays in the inbox: requests of a session
+//! never overtake each other. What is left to delivery is in its place when the guard is let go of:
+//! apply, which needs the lock, cannot have answered the write before it by then.
 //!
-//! Does not know sockets: `net` moves bytes between them and `inbox` and `wire`.
+//! [`Client::advance`] says why it stopped, and with it what it waits for (`stop.rs`).
+//!
+//! Does not know sockets: `net` moves bytes from them into the inbox.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 
 use bytes::{Bytes, BytesMut};
-use jute::{
-    ConnectRequest, DecodeError, DecodeErrorKind, ErrorCode, FrameCodec, OpCode, Reader, Request,
-    RequestHeader,
-};
+use jute::{ErrorCode, FrameCodec, OpCode, Reader, Request, RequestHeader};
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
 use super::classify::{Class, classify};
-use super::leaning::Leaning;
-use super::queue::Awaits;
 use super::stop::{Settle, Step};
 use super::waiting::{self, Waiting};
 use super::{Pipeline, watches::Catchup};
-use crate::ensemble::SubmitError;
-use crate::metrics;
-use crate::session::{Connection, End, Greeting, put_connect_response};
-use crate::state::{ActionRef, State, Zxid};
+use crate::io::buffers;
+use crate::session::{Connection, End};
+use crate::state::{State, Zxid};
 
 /// Requests answered under one read guard: more would keep a waiting write off too long.
 const RUN_REQUESTS_MAX: usize = 64;
-/// Bytes of replies made under one read guard.
+/// Bytes in the outbox beyond which no more replies are made, until the client has taken some.
 const RUN_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that may wait in the inbox while the head cannot be served.
+const INBOX_BYTES_MAX: usize = 128 * 1024;
+/// An inbox with so many bytes keeps its buffer instead of moving them to one of its own.
+const MOVED_BYTES_MAX: usize = 16 * 1024;
 
 /// The requests of one connection.
 #[derive(Debug)]
@@ -50,22 +51,24 @@ pub struct Client {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) connection: Arc<Connection>,
     /// Bytes that have come and have not been looked at.
-    pub inbox: BytesMut,
-    /// Bytes to send, in order.
-    pub wire: BytesMut,
-    codec: FrameCodec,
+    pub(super) inbox: BytesMut,
+    /// Replies made under the guard that is held.
+    pub(super) run: BytesMut,
+    pub(super) codec: FrameCodec,
     /// Boxed: few requests wait here, and idle connections are many.
     head: Option<Box<Head>>,
-    phase: Phase,
-    writes_proposed: u64,
+    pub(super) phase: Phase,
+    pub(super) writes_proposed: u64,
     /// Sequence of its newest proposal.
-    sequence: u64,
+    pub(super) sequence: u64,
     /// Bytes of the longest of its writes since none was in flight: what a read may find.
-    write_bytes: usize,
+    pub(super) write_bytes: usize,
     /// Reads behind the newest proposal; only while the guard of a run is held.
     behind: Vec<Waiting>,
-    /// What it mostly does.
-    pub leaning: Leaning,
+    /// The newest proposal that its session had in flight on the connection before this one.
+    pub(super) inherited: Option<u64>,
+    /// The client sends no more.
+    at_end: bool,
     pub(super) arrived: Instant,
     /// When the run under the guard began.
     pub(super) now: Instant,
@@ -73,7 +76,7 @@ pub struct Client {
 
 /// Where the connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// The first frame must be a ConnectRequest.
     Handshake,
     /// Has a session, or waits for it to be opened.
@@ -135,7 +138,7 @@ impl Client {
             pipeline,
             connection,
             inbox: BytesMut::new(),
-            wire: BytesMut::new(),
+            run: BytesMut::new(),
             codec: FrameCodec::new(first_frame_max),
             head: None,
             phase: Phase::Handshake,
@@ -143,7 +146,8 @@ impl Client {
             sequence: 0,
             write_bytes: 0,
             behind: Vec::new(),
-            leaning: Leaning::default(),
+            inherited: None,
+            at_end: false,
             arrived: Instant::now(),
             now: Instant::now(),
         }
@@ -157,15 +161,6 @@ impl Client {
     /// True until a ConnectRequest has been accepted.
     pub fn is_handshaking(&self) -> bool {
         self.phase == Phase::Handshake
-    }
-
-    /// Bytes have come from the client: its session is alive if there is a request among them.
-    pub fn heard(&mut self) {
-        self.arrived = Instant::now();
-        if self.has_request() {
-            self.connection
-                .heard(&self.pipeline.shared.touches, self.arrived);
-        }
     }
 
     /// Whether a frame has come whole that keeps a session alive: any but auth and sasl.
@@ -187,39 +182,32 @@ impl Client {
         false
     }
 
-    /// Collects in `wire` what apply has pushed, without serving anything.
-    pub fn collect(&mut self) {
-        if self.wire.len() >= RUN_BYTES_MAX && self.connection.outbox.state() == End::Open {
-            return;
-        }
-        if self.connection.outbox.drain_into(&mut self.wire) != End::Open {
-            self.phase = Phase::Ending;
-        }
-    }
-
-    /// Serves what can be served of the inbox, and collects in `wire` what can be sent.
+    /// Serves what can be served of the inbox, into the outbox; says why it stopped.
     pub fn advance(&mut self) -> Step {
-        if self.wire.len() >= RUN_BYTES_MAX && self.connection.outbox.state() == End::Open {
-            // The client does not read. What is pushed for it stays in the outbox, whose bound ends
-            // the connection.
-            return Step::Blocked;
+        let found = self.connection.outbox.attend();
+        match found.end {
+            End::Now => return Step::Gone,
+            End::AfterFlush => self.phase = Phase::Ending,
+            End::Open if found.bytes >= RUN_BYTES_MAX => return Step::Clogged,
+            End::Open => {}
+        }
+        if self.run.capacity() == 0 {
+            self.run = buffers::lend();
         }
         let pipeline = Arc::clone(&self.pipeline);
         let mut guard = None;
         let mut served = 0;
-        let proposed_before = self.writes_proposed;
         let step = loop {
             if self.phase == Phase::Ending {
                 break Step::End;
             }
-            if served >= RUN_REQUESTS_MAX || self.wire.len() >= RUN_BYTES_MAX {
+            if served >= RUN_REQUESTS_MAX || found.bytes + self.run.len() >= RUN_BYTES_MAX {
                 break Step::More;
             }
             let is_new = self.head.is_none();
             let head = match self.next_head() {
                 Ok(Some(head)) => head,
-                Ok(None) if self.has_reads_waiting() => break Step::Blocked,
-                Ok(None) => break Step::Idle,
+                Ok(None) => break self.without_head(),
                 Err(Broken) => break Step::End,
             };
             served += 1;
@@ -227,10 +215,11 @@ impl Client {
                 Some(guard) => guard,
                 None => {
                     let taken = pipeline.replica.read();
-                    // Under the guard nothing can be added to the outbox by apply: what it holds
-                    // comes before the replies that follow.
-                    if self.connection.outbox.drain_into(&mut self.wire) == End::Now {
-                        break Step::Gone;
+                    // Under the guard apply adds nothing to the outbox: what it holds comes before
+                    // the replies that follow, unless it holds the last words.
+                    if self.connection.outbox.look().end != End::Open {
+                        self.phase = Phase::Ending;
+                        continue;
                     }
                     self.now = Instant::now();
                     guard.insert(taken)
@@ -256,11 +245,9 @@ impl Client {
             }
         };
         self.leave_to_delivery();
+        let end = self.connection.outbox.append(&mut self.run);
         drop(guard);
-        if served > 0 {
-            self.leaning.turn(self.writes_proposed > proposed_before);
-        }
-        match self.connection.outbox.drain_into(&mut self.wire) {
+        match end {
             End::Now => Step::Gone,
             End::AfterFlush => {
                 self.phase = Phase::Ending;
@@ -292,29 +279,90 @@ impl Client {
         }
     }
 
-    /// True if nothing but more bytes lets it go on: the inbox holds at most a part of one frame,
-    /// whose length has been found within the limit.
-    pub fn is_starved(&self) -> bool {
-        let opening = self.phase == Phase::Serving && self.connection.session().0 == 0;
-        self.head.is_none() && !opening
+    /// The first bytes that have come, before any of them has been served.
+    pub fn first_bytes(&self) -> &[u8] {
+        &self.inbox
     }
 
-    /// True if nothing that has come waits to be served.
-    pub fn is_caught_up(&self) -> bool {
-        self.head.is_none() && self.inbox.is_empty()
+    /// The client sends no more; what has come is still served.
+    pub fn end_of_stream(&mut self) {
+        self.at_end = true;
     }
 
-    /// True if the server has so much to do that this client, which waits for some of it, must
-    /// not be read from.
+    /// False while no bytes may be taken in: enough has come that cannot be served yet, or the
+    /// server has so much to do that this client, which waits for some of it, is not read from.
     ///
     /// zk: ZooKeeperServer.shouldThrottle, globalOutstandingLimit.
-    pub fn is_held_back(&self) -> bool {
-        self.has_write_in_flight() && self.pipeline.is_overloaded()
+    pub fn takes_bytes(&self) -> bool {
+        let has_room = self.inbox.len() < INBOX_BYTES_MAX || self.is_starved();
+        let is_held_back = || self.has_write_in_flight() && self.pipeline.is_overloaded();
+        has_room && !self.at_end && !is_held_back()
     }
 
-    /// True while a write of this client has not been answered.
-    fn has_write_in_flight(&self) -> bool {
-        self.writes_proposed != self.connection.writes_answered()
+    /// Where bytes that come are to be appended, followed by [`Self::received`].
+    pub fn inbox(&mut self) -> &mut BytesMut {
+        if self.inbox.len() < MOVED_BYTES_MAX && self.inbox.capacity() < buffers::ROOM_BYTES / 2 {
+            let few = std::mem::replace(&mut self.inbox, buffers::lend());
+            self.inbox.extend_from_slice(&few);
+        } else {
+            self.inbox.reserve(buffers::ROOM_BYTES / 4);
+        }
+        &mut self.inbox
+    }
+
+    /// Bytes have been appended to the inbox: its session is alive if there is a request among them.
+    pub fn received(&mut self) {
+        self.arrived = Instant::now();
+        if self.has_request() {
+            self.connection
+                .heard(&self.pipeline.shared.touches, self.arrived);
+        }
+    }
+
+    /// The client waits: it holds what it must, and no room for more.
+    pub fn give_buffers_back(&mut self) {
+        if self.run.capacity() > 0 {
+            buffers::take_back(std::mem::take(&mut self.run));
+        }
+        if self.inbox.len() < MOVED_BYTES_MAX && self.inbox.capacity() >= buffers::ROOM_BYTES / 4 {
+            let few = BytesMut::from(&self.inbox[..]);
+            buffers::take_back(std::mem::replace(&mut self.inbox, few));
+        }
+    }
+
+    /// True if nothing but more bytes lets it go on: the inbox holds at most a part of one frame,
+    /// whose length has been found within the limit.
+    pub(super) fn is_starved(&self) -> bool {
+        self.head.is_none() && !self.is_opening()
+    }
+
+    /// True while its session is being opened: what it sends behind its ConnectRequest waits.
+    fn is_opening(&self) -> bool {
+        self.phase == Phase::Serving && self.connection.session().0 == 0
+    }
+
+    /// True while a write of its session has not been answered.
+    pub(super) fn has_write_in_flight(&self) -> bool {
+        self.writes_proposed != self.connection.writes_answered() || self.has_inherited()
+    }
+
+    /// True while a write that its session proposed on an earlier connection is in flight: what is
+    /// read here must show it.
+    fn has_inherited(&self) -> bool {
+        let delivered = &self.pipeline.shared.delivered;
+        self.inherited
+            .is_some_and(|sequence| delivered.load(Acquire) < sequence)
+    }
+
+    /// Why there is no head.
+    fn without_head(&self) -> Step {
+        let is_opening = self.is_opening() && !self.inbox.is_empty();
+        match self.at_end {
+            _ if is_opening => Step::Blocked,
+            true if self.has_reads_waiting() => Step::Blocked,
+            true => Step::End,
+            false => Step::Idle,
+        }
     }
 
     fn has_reads_waiting(&self) -> bool {
@@ -329,8 +377,7 @@ impl Client {
             self.inbox.clear();
             return Ok(None);
         }
-        if self.phase == Phase::Serving && self.connection.session().0 == 0 {
-            // The session is being opened: requests sent right behind the ConnectRequest wait.
+        if self.is_opening() {
             return Ok(None);
         }
         let frame = match self.codec.decode(&mut self.inbox) {
@@ -405,6 +452,7 @@ impl Client {
     fn wait(&mut self, state: &State, mut head: Head, class: Class) -> Served {
         let reply_bytes_max = waiting::reply_bytes_max(&self.connection);
         let may_wait = matches!(class, Class::Read | Class::Ping)
+            && !self.has_inherited()
             && head.body.len() <= waiting::WAITING_BYTES_MAX
             && self.write_bytes <= reply_bytes_max
             && self.behind.len() + self.connection.reads_waiting() < waiting::WAITING_MAX
@@ -436,7 +484,7 @@ impl Client {
 
     /// Puts what waits behind the newest proposal there; the guard under which it was collected is
     /// still held, so that proposal has not been applied.
-    fn leave_to_delivery(&mut self) {
+    pub(super) fn leave_to_delivery(&mut self) {
         if self.behind.is_empty() {
             return;
         }
@@ -447,147 +495,6 @@ impl Client {
             self.connection.outbox.end(End::Now);
         }
     }
-
-    /// The first frame. zk: ZooKeeperServer.processConnectRequest.
-    fn greet(&mut self, state: &State, mut head: Head) -> Served {
-        let request = match ConnectRequest::decode(&mut Reader::new(head.body.clone())) {
-            Ok(request) => request,
-            Err(error) => {
-                tracing::debug!(peer = %self.connection.peer, %error, "connect request refused");
-                return Served::End;
-            }
-        };
-        let read_only_asked = request.read_only.is_some();
-        let pipeline = Arc::clone(&self.pipeline);
-        if matches!(head.progress, Progress::New) {
-            if !pipeline.greeter.admits(&request) {
-                tracing::debug!(peer = %self.connection.peer, "too many ask for sessions");
-                metrics::connection_rejected();
-                return Served::End;
-            }
-            metrics::session_asked(pipeline.greeter.throttle().deficit());
-            head.progress = Progress::Admitted;
-        }
-        let touches = &pipeline.shared.touches;
-        match pipeline.greeter.greet(state, touches, &request) {
-            Greeting::Behind => Served::End,
-            Greeting::Invalid => {
-                put_connect_response(&mut self.wire, None, read_only_asked);
-                Served::End
-            }
-            Greeting::Renew(granted) => {
-                let touch = touches.of(granted.session);
-                if let Some(touch) = &touch {
-                    touches.renew(touch, granted.timeout_ms);
-                }
-                self.connection.bind(granted.session, touch);
-                pipeline.bind(granted.session, &self.connection);
-                put_connect_response(&mut self.wire, Some(&granted), read_only_asked);
-                self.pipeline.shared.stats.sent(1);
-                self.connection
-                    .stats
-                    .opened(state.last_zxid(), self.arrived.elapsed());
-                self.begin_serving();
-                Served::Done
-            }
-            Greeting::Open(granted) => {
-                let password = granted.password;
-                let action = ActionRef::OpenSession {
-                    timeout_ms: granted.timeout_ms,
-                    password: &password,
-                };
-                let session = granted.session;
-                let awaits = Awaits::Session {
-                    granted,
-                    read_only_asked,
-                };
-                match pipeline.submit(&self.connection, session, 0, action, awaits, self.arrived) {
-                    Ok(sequence) => {
-                        self.sequence = sequence;
-                        self.writes_proposed += 1;
-                        self.begin_serving();
-                        Served::Done
-                    }
-                    Err(SubmitError::Full) => Served::Stays(head, Step::Full),
-                    Err(SubmitError::Closed) => Served::End,
-                }
-            }
-        }
-    }
-
-    fn begin_serving(&mut self) {
-        self.phase = Phase::Serving;
-        self.codec.set_max(self.pipeline.frame_bytes_max);
-    }
-
-    /// A write: checked to be decodable, then proposed as it came.
-    fn propose(&mut self, state: &State, head: Head) -> Served {
-        if !self.is_admitted() {
-            if self.has_write_in_flight() {
-                return Served::Stays(head, Step::Blocked);
-            }
-            return self.refuse_unadmitted(&head);
-        }
-        if let Err(error) = Request::decode(head.header.op, head.body.clone())
-            && !takes_zxid(head.header.op, &error)
-        {
-            if self.has_write_in_flight() {
-                return Served::Stays(head, Step::Blocked);
-            }
-            tracing::debug!(peer = %self.connection.peer, %error, "request refused");
-            self.put_header(&head, state.last_zxid(), ErrorCode::MARSHALLING_ERROR);
-            return Served::Done;
-        }
-        let action = ActionRef::Client {
-            op: head.header.op,
-            body: &head.body,
-        };
-        match self.submit(&head, action) {
-            Ok(()) => Served::Done,
-            Err(SubmitError::Full) => Served::Stays(head, Step::Full),
-            Err(SubmitError::Closed) => Served::End,
-        }
-    }
-
-    fn submit(&mut self, head: &Head, action: ActionRef<'_>) -> Result<(), SubmitError> {
-        let awaits = Awaits::Reply {
-            xid: head.header.xid,
-            op: head.header.op,
-        };
-        let session = self.connection.session();
-        let xid = head.header.xid;
-        self.leave_to_delivery();
-        if !self.has_write_in_flight() {
-            self.write_bytes = 0;
-        }
-        self.sequence =
-            self.pipeline
-                .submit(&self.connection, session, xid, action, awaits, self.arrived)?;
-        self.write_bytes = self.write_bytes.max(head.body.len());
-        self.writes_proposed += 1;
-        Ok(())
-    }
-
-    /// closeSession: behind everything this client sent; nothing is taken in after it.
-    fn close(&mut self, head: Head) -> Served {
-        match self.submit(&head, ActionRef::CloseSession) {
-            Ok(()) => {
-                // Delivery ends the connection behind the reply; until then the inbox is ignored.
-                self.phase = Phase::Leaving;
-                Served::Done
-            }
-            Err(SubmitError::Full) => Served::Stays(head, Step::Full),
-            Err(SubmitError::Closed) => Served::End,
-        }
-    }
-}
-
-/// True if a body that cannot be decoded is proposed all the same, to be refused with a zxid of its
-/// own: ZooKeeper fetches the zxid of a multi before it reads the ops.
-///
-/// zk: PrepRequestProcessor.pRequestHelper, case multi: a null ACL fails before that.
-fn takes_zxid(op: OpCode, error: &DecodeError) -> bool {
-    op == OpCode::MULTI && !(error.kind == DecodeErrorKind::Null && error.field.ends_with("acl"))
 }
 
 /// The bytes are no frame or no header: the connection ends without a word.

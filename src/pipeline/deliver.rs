@@ -5,6 +5,7 @@
 //! this process: proposals of one origin are applied in the order of their sequence.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
 
 use bytes::BytesMut;
 use jute::{ErrorCode, ReplyHeader, perms, reply};
@@ -22,17 +23,17 @@ use crate::watch::{Notice, WatchTable, WatcherId};
 /// The state of a WatcherEvent: always SyncConnected. zk: Watcher.Event.KeeperState.
 pub(super) const EVENT_STATE: i32 = 3;
 
-/// Connections that are sent what they were told before apply goes on: for so few it is not worth
-/// while to wake anybody.
-const FLUSHED_AT_ONCE_MAX: usize = 4;
-/// Connections that one task flushes when there are more.
-const FLUSHED_BY_TASK: usize = 32;
+/// Connections that are sent what was pushed before apply goes on: for so few it is not worth while
+/// to wake anybody.
+const TOLD_AT_ONCE_MAX: usize = 4;
+/// Connections that one task sends to when there are more.
+const TOLD_BY_TASK: usize = 32;
 
 /// Tells clients what apply did.
 #[derive(Debug, Clone)]
 pub struct Deliver {
     pub(super) shared: Arc<Shared>,
-    /// Where tasks run that flush outboxes; `None` outside of a runtime.
+    /// Where tasks run that send; `None` outside of a runtime.
     runtime: Option<Handle>,
 }
 
@@ -88,27 +89,20 @@ impl Deliver {
         )
     }
 
-    /// Sends everybody what was told: a few from here, more by tasks of their own, so that apply
-    /// goes on. Whoever is served on this thread would be sent it from here anyway.
-    fn flush(&self, mut told: Vec<Arc<Connection>>) {
-        told.retain(|connection| {
-            let is_near = connection.is_near();
-            if is_near {
-                connection.flush_told();
-            }
-            !is_near
-        });
+    /// Sends everybody what was pushed: a few from here, more by tasks of their own, so that apply
+    /// goes on.
+    fn tell(&self, mut told: Vec<Arc<Connection>>) {
         if let Some(runtime) = &self.runtime
-            && told.len() > FLUSHED_AT_ONCE_MAX
+            && told.len() > TOLD_AT_ONCE_MAX
         {
             while !told.is_empty() {
-                let part = told.split_off(told.len().saturating_sub(FLUSHED_BY_TASK));
+                let part = told.split_off(told.len().saturating_sub(TOLD_BY_TASK));
                 runtime.spawn(async move {
-                    part.iter().for_each(|connection| connection.flush_told());
+                    part.iter().for_each(|connection| connection.outbox.tell());
                 });
             }
         }
-        told.iter().for_each(|connection| connection.flush_told());
+        told.iter().for_each(|connection| connection.outbox.tell());
     }
 
     /// Takes the pending proposal that this txn answers, if it is one of this process.
@@ -125,7 +119,7 @@ impl Deliver {
             }
             front.connection.outbox.end(End::Now);
             front.connection.reads_answered(front.reads.len());
-            self.shared.tell(&front.connection);
+            self.tell_all(&front);
         }
         None
     }
@@ -172,7 +166,16 @@ impl Deliver {
         }
         metrics::update_answered(took);
         connection.write_answered();
-        self.shared.tell(connection);
+    }
+
+    /// Everything behind a proposal has been pushed: its connection is told, and those on which its
+    /// session came back meanwhile.
+    fn tell_all(&self, pending: &Pending) {
+        self.shared.delivered.store(pending.sequence, Release);
+        self.shared.tell(&pending.connection);
+        for follower in &pending.followers {
+            self.shared.tell(follower);
+        }
     }
 
     /// Starts and stops session clocks: before the answer, which binds to the clock.
@@ -194,7 +197,6 @@ impl Deliver {
     fn close_connection(&self, session: SessionId) {
         if let Some(connection) = self.shared.registry.of_session(session) {
             connection.outbox.end(End::AfterFlush);
-            self.shared.tell(&connection);
         }
     }
 }
@@ -216,6 +218,7 @@ impl Sink for Deliver {
             self.answer(txn, &pending, now);
             self.answer_waiting(state, &pending.connection, &pending.reads, now);
             pending.connection.reads_answered(pending.reads.len());
+            self.tell_all(&pending);
         }
         if txn.outcome == Outcome::SessionClosed {
             self.close_connection(txn.session);
@@ -223,7 +226,7 @@ impl Sink for Deliver {
     }
 
     fn slice_done(&self) {
-        self.flush(self.shared.end_slice());
+        self.tell(self.shared.end_slice());
     }
 }
 

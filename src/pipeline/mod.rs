@@ -1,10 +1,10 @@
 //! Requests on their way: from a client's bytes to the state, and back.
 //!
 //! ```text
-//!   Client::advance ─┬─ reads, watches: state (read guard) ─▶ wire
+//!   Client::advance ─┬─ reads, watches: state (read guard) ──▶ outbox
 //!                    └─ writes: Pipeline::submit ─▶ ensemble ─▶ log ─▶ apply
 //!                                                                       │ write guard
-//!         wire ◀─ outbox ◀─ Deliver (events, reply, reads behind it) ◀──┘
+//!                 outbox ◀─ Deliver (events, reply, reads behind it) ◀──┘
 //! ```
 //!
 //! One order (DESIGN 4.1): what apply pushes into an outbox and what a client answers itself are
@@ -21,13 +21,14 @@ mod classify;
 mod client;
 mod config;
 mod deliver;
-mod leaning;
+mod greet;
 mod queue;
 mod replies;
 mod shared;
 mod stop;
 mod waiting;
 mod watches;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -103,21 +104,26 @@ impl Pipeline {
         metrics::proposed();
         pending.push(Pending {
             sequence,
+            session,
             connection: Arc::clone(connection),
             awaits,
             since,
             reads: Vec::new(),
+            followers: Vec::new(),
         });
         Ok(sequence)
     }
 
     /// Binds a session to a connection. What the connection that had it before has not proposed
-    /// yet will never be proposed (protocol.md 10.9).
-    fn bind(&self, session: SessionId, connection: &Arc<Connection>) {
+    /// yet will never be proposed (protocol.md 10.9). Returns the sequence of the session's newest
+    /// proposal in flight, if there is one: the connection is told when it has been delivered.
+    fn bind(&self, session: SessionId, connection: &Arc<Connection>) -> Option<u64> {
         self.shared.registry.bind(session, connection, |before| {
             let _pending = self.shared.pending.lock();
             before.fence();
         });
+        // The one before is fenced: none comes behind the one that is found.
+        self.shared.pending.lock().follow(session, connection)
     }
 
     /// True if more requests wait for their proposals than the operator allows.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::waiting::Waiting;
 use crate::session::{Connection, ConnectionId, Granted};
+use crate::state::SessionId;
 
 /// See the head of the file. Oldest first.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub(super) struct Queue {
 pub(super) struct Pending {
     /// Its number within this origin.
     pub(super) sequence: u64,
+    /// Whose it is.
+    pub(super) session: SessionId,
     /// Who waits.
     pub(super) connection: Arc<Connection>,
     /// What for.
@@ -39,6 +42,8 @@ pub(super) struct Pending {
     pub(super) since: Instant,
     /// What its client asked behind it, in order.
     pub(super) reads: Vec<Waiting>,
+    /// Later connections of its session, which wait until it has been delivered.
+    pub(super) followers: Vec<Arc<Connection>>,
 }
 
 /// What a connection waits for.
@@ -76,6 +81,19 @@ impl Queue {
             pending.reads.append(reads);
         }
         true
+    }
+
+    /// Has `connection` told when the newest proposal of its session has been delivered; the
+    /// sequence of that one, or `None` if there is none.
+    pub(super) fn follow(
+        &mut self,
+        session: SessionId,
+        connection: &Arc<Connection>,
+    ) -> Option<u64> {
+        let mut newest_first = self.writes.iter_mut().rev();
+        let newest = newest_first.find(|pending| pending.session == session)?;
+        newest.followers.push(Arc::clone(connection));
+        Some(newest.sequence)
     }
 
     /// Takes the oldest proposal if its sequence is `sequence` or less.

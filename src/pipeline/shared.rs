@@ -1,6 +1,7 @@
 //! What the connections' clients and delivery share: who waits for which proposal, who watches.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -27,6 +28,9 @@ pub struct Shared {
     pub failure: watch::Sender<Option<Arc<StoreError>>>,
     /// Proposals of this process that have not been applied, and what waits behind them.
     pub(super) pending: Mutex<Queue>,
+    /// Sequence of the newest proposal of this process whose answer is in an outbox, or would be if
+    /// its connection were still there.
+    pub(super) delivered: AtomicU64,
     /// What delivery keeps during a slice.
     pub(super) slice: Mutex<Slice>,
     /// This process as an origin of proposals; set once the ensemble runs.
@@ -54,6 +58,7 @@ impl Shared {
             stats: ServerStats::default(),
             failure: watch::Sender::new(None),
             pending: Mutex::default(),
+            delivered: AtomicU64::new(0),
             slice: Mutex::default(),
             origin: OnceLock::new(),
             skip_acl,
@@ -88,23 +93,18 @@ impl Shared {
         *self.slice.lock().now.get_or_insert_with(Instant::now)
     }
 
-    /// The slice is over: who must be woken.
+    /// The slice is over: who must be told.
     pub(super) fn end_slice(&self) -> Vec<Arc<Connection>> {
         let mut slice = self.slice.lock();
         slice.now = None;
         std::mem::take(&mut slice.told)
     }
 
-    /// Remembers that a connection must be woken after the slice.
+    /// Remembers that a connection must be told after the slice. Behind whatever else its task may
+    /// wait for, such as counters.
     pub(super) fn tell(&self, connection: &Arc<Connection>) {
-        if connection.mark_told() {
+        if connection.outbox.list() {
             self.slice.lock().told.push(Arc::clone(connection));
         }
-    }
-}
-
-impl AsRef<Touches> for Shared {
-    fn as_ref(&self) -> &Touches {
-        &self.touches
     }
 }

@@ -8,10 +8,13 @@ use crate::state::{Missing, View, Zxid, count_descendants};
 
 /// Why [`super::Client::advance`] returned.
 pub enum Step {
-    /// All that came has been served: wait for bytes, or for the outbox to wake.
+    /// All that came has been served: wait for bytes.
     Idle,
-    /// The head waits for a write of this client: wait for the outbox to wake.
+    /// What is next waits for answers to what this client's session has proposed: listen to the
+    /// outbox.
     Blocked,
+    /// The outbox holds as much as may wait for the client: send, and listen to the outbox.
+    Clogged,
     /// There is more to serve, but others must have their turn: send, then call again.
     More,
     /// The head, and some of what is behind it, needs something from the disk: settle.
@@ -40,6 +43,7 @@ impl fmt::Debug for Step {
         f.write_str(match self {
             Self::Idle => "Idle",
             Self::Blocked => "Blocked",
+            Self::Clogged => "Clogged",
             Self::More => "More",
             Self::Warm(_) => "Warm",
             Self::Count { .. } => "Count",
@@ -108,6 +112,8 @@ pub async fn settle(pipeline: Arc<Pipeline>, step: Step) -> Settle {
             pipeline.ensemble.room().await;
             Settle::Again
         }
-        Step::Idle | Step::Blocked | Step::More | Step::End | Step::Gone => Settle::Again,
+        Step::Idle | Step::Blocked | Step::Clogged | Step::More | Step::End | Step::Gone => {
+            Settle::Again
+        }
     }
 }

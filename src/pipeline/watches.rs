@@ -223,7 +223,7 @@ impl Client {
             Peek::NotInMemory => return Err(Missing::Znode(Arc::from(path))),
         };
         match missed(list, node.as_deref(), relative_zxid) {
-            Some(kind) => put_event(&mut self.wire, -1, kind.wire_type(), path),
+            Some(kind) => put_event(&mut self.run, -1, kind.wire_type(), path),
             None => self.add(path, registration),
         }
         Ok(())

@@ -26,7 +26,7 @@ pub struct Connection {
     pub id: ConnectionId,
     /// The client's address.
     pub peer: SocketAddr,
-    /// What waits to be sent.
+    /// All that is sent to it.
     pub outbox: Outbox,
     /// Numbers for the `cons` and `stat` commands.
     pub stats: ConnectionStats,
@@ -35,8 +35,6 @@ pub struct Connection {
     identities: Mutex<Identities>,
     writes_answered: AtomicU64,
     reads_waiting: AtomicUsize,
-    told: AtomicBool,
-    near: AtomicBool,
     fenced: AtomicBool,
 }
 
@@ -53,8 +51,6 @@ impl Connection {
             identities: Mutex::new(identities),
             writes_answered: AtomicU64::new(0),
             reads_waiting: AtomicUsize::new(0),
-            told: AtomicBool::new(false),
-            near: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
         }
     }
@@ -79,6 +75,14 @@ impl Connection {
     pub fn heard(&self, touches: &Touches, at: Instant) {
         if let Some(touch) = &*self.touch.lock() {
             touches.touch_at(touch, at);
+        }
+    }
+
+    /// Its client is not listened to from now on, or is again; the time of its session does not count
+    /// meanwhile.
+    pub fn set_deaf(&self, touches: &Touches, is_deaf: bool) {
+        if let Some(touch) = &*self.touch.lock() {
+            touches.set_deaf(touch, is_deaf);
         }
     }
 
@@ -126,28 +130,6 @@ impl Connection {
     /// True once [`Self::fence`] was called.
     pub fn is_fenced(&self) -> bool {
         self.fenced.load(Ordering::Acquire)
-    }
-
-    /// Whether its task runs on the thread that applies: then it may as well be sent from there
-    /// what it is told.
-    pub fn is_near(&self) -> bool {
-        self.near.load(Ordering::Relaxed)
-    }
-
-    /// Called by its task before it goes there (true) or leaves (false).
-    pub fn set_near(&self, near: bool) {
-        self.near.store(near, Ordering::Relaxed);
-    }
-
-    /// Marks it as told something in this slice. True the first time: then it must be woken.
-    pub fn mark_told(&self) -> bool {
-        !self.told.swap(true, Ordering::AcqRel)
-    }
-
-    /// After a slice: sends it what it was told, or has its task do so.
-    pub fn flush_told(&self) {
-        self.told.store(false, Ordering::Release);
-        self.outbox.flush();
     }
 }
 

@@ -15,7 +15,7 @@ mod touch;
 pub use config::Config;
 pub use connection::{Connection, ConnectionFigures, ConnectionId, ConnectionStats};
 pub use handshake::{Granted, Greeter, Greeting, Password, put_connect_response};
-pub use outbox::{End, Line, Outbox};
+pub use outbox::{End, Found, Outbox};
 pub use registry::Registry;
 pub use stats::{ServerFigures, ServerStats};
 pub use throttle::{Share, Throttle, ThrottleConfig, Wants};

@@ -1,18 +1,22 @@
-//! What waits to be sent to one client, in the order in which it must arrive.
+//! All bytes to one client, in the order in which they must arrive, and their one sender.
 //!
-//! Filled by apply (events, replies to writes) while it holds the state lock for writing, and
-//! emptied by the connection's task, which holds it for reading whenever it adds replies of its
-//! own behind what it took out (STYLE I3). So the lock of the state orders everything a client sees.
+//! Filled under the state lock only (STYLE I3): by apply, which holds it for writing, with events
+//! and replies to writes; by the connection's own task, which holds it for reading, with a run of
+//! replies at once. So the lock of the state orders everything that a client sees.
+//!
+//! Sent without any lock by whoever finds it not being sent: the task, or delivery. It takes the
+//! buffer and the socket out, sends, and puts back what is left, in front of what has come meanwhile.
 //!
 //! ```text
-//!   at work ── rest: nothing waits, all is sent ──▶ at rest
-//!      ▲                                              │ flush: sent from here, without the task
-//!      └── stir, drain_into; a flush that failed ─────┘
+//!             flush: takes buffer and socket
+//!   idle ──────────────────────────────────────▶ sending
+//!    ▲ ▲                                          │  │
+//!    │ └───────────── all is sent ────────────────┘  │
+//!    └── unclog: the task saw it writable ── clogged ◀ the socket takes no more
 //! ```
 //!
-//! While its task rests nobody else sends to the client, so delivery may: the task, which would
-//! only have moved these bytes, sleeps on. In every other case it is woken and sends them behind
-//! what it has on its wire.
+//! The task is woken when it must do something: when the socket is clogged, since it alone can wait
+//! for that; when the connection ends; and for whatever comes, if it listens.
 
 use std::fmt;
 use std::io;
@@ -21,37 +25,41 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use futures::task::AtomicWaker;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
-/// Bytes above which a drain takes the outbox's buffer instead of copying.
-const COPY_BYTES_MAX: usize = 16 * 1024;
-
-/// The sending side of a client's connection.
-pub trait Line: Send + Sync {
-    /// Sends as much as can be sent without waiting; the number of bytes.
-    ///
-    /// # Errors
-    /// `WouldBlock`: nothing now. All others: the connection is broken.
-    fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
-
-    /// Another line takes its place: the client does not hear of its end.
-    fn let_go(self: Box<Self>);
-}
+use crate::io::{SocketWriter, buffers};
 
 /// Ordered bytes for one connection, with a wake-up for its task.
 pub struct Outbox {
     inner: Mutex<Inner>,
+    /// Whether it is on somebody's list of those to be told.
+    listed: AtomicBool,
     woken: AtomicBool,
     waker: AtomicWaker,
     bytes_max: usize,
 }
 
 struct Inner {
-    bytes: BytesMut,
+    /// What the socket did not take: goes first.
+    front: BytesMut,
+    back: BytesMut,
+    /// Bytes of the newest run of replies, which do not count against the bound: a single reply may
+    /// be larger.
+    run_bytes: usize,
     end: End,
-    /// The task waits, and everything that it took from here has been sent.
-    resting: bool,
-    line: Option<Box<dyn Line>>,
+    socket: Socket,
+    /// The socket takes no more until the task has seen it writable.
+    clogged: bool,
+    /// Something was told since the task attended.
+    changed: bool,
+    /// The task wants to be woken for whatever is told.
+    listening: bool,
+}
+
+enum Socket {
+    Idle(Box<dyn SocketWriter>),
+    Sending,
+    Gone,
 }
 
 /// Whether the connection goes on.
@@ -66,117 +74,153 @@ pub enum End {
     Now,
 }
 
+/// What a task finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Whether the connection goes on.
+    pub end: End,
+    /// Bytes that have not been sent, without those that are being sent at this moment.
+    pub bytes: usize,
+    /// Somebody is sending.
+    pub is_sending: bool,
+    /// Nothing is sent before [`Outbox::unclog`].
+    pub is_clogged: bool,
+}
+
 impl Outbox {
     /// An empty outbox that gives up its client when more than `bytes_max` bytes wait.
-    pub fn new(bytes_max: usize, line: Box<dyn Line>) -> Self {
+    pub fn new(bytes_max: usize, socket: Box<dyn SocketWriter>) -> Self {
         Self {
             inner: Mutex::new(Inner {
-                bytes: BytesMut::new(),
+                front: BytesMut::new(),
+                back: BytesMut::new(),
+                run_bytes: 0,
                 end: End::Open,
-                resting: false,
-                line: Some(line),
+                socket: Socket::Idle(socket),
+                clogged: false,
+                changed: false,
+                listening: false,
             }),
+            listed: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             bytes_max,
         }
     }
 
-    /// Appends what `write` encodes, and returns what it returns; `None` if the connection is ending.
-    /// A client that has let more than the bound pile up is given up: its connection closes and it
+    /// Appends what `write` encodes, on behalf of apply; `None` if the connection is ending. A
+    /// client that has let more than the bound pile up is given up: its connection closes and it
     /// must come back.
     pub fn push<T>(&self, write: impl FnOnce(&mut BytesMut) -> T) -> Option<T> {
         let mut inner = self.inner.lock();
         if inner.end != End::Open {
             return None;
         }
-        if inner.bytes.len() > self.bytes_max {
-            inner.bytes = BytesMut::new();
-            inner.end = End::Now;
+        if inner.bytes() > self.bytes_max.saturating_add(inner.run_bytes) {
+            inner.end_now();
+            drop(inner);
+            self.wake();
             return None;
         }
-        Some(write(&mut inner.bytes))
+        Some(write(&mut inner.back))
     }
 
-    /// Closes the connection, at once or after what waits has been sent.
-    pub fn end(&self, end: End) {
+    /// Appends a run of replies, on behalf of the connection's own task, and empties `run`. Says
+    /// whether the connection goes on.
+    pub fn append(&self, run: &mut BytesMut) -> End {
         let mut inner = self.inner.lock();
-        if inner.end != End::Now && end != End::Open {
-            inner.end = end;
+        if inner.end == End::Now {
+            run.clear();
         }
-    }
-
-    /// From now on `line` leads to the client. Called by the task, which is at work meanwhile.
-    pub fn replug(&self, line: Box<dyn Line>) {
-        let before = self.inner.lock().line.replace(line);
-        if let Some(before) = before {
-            before.let_go();
-        }
-    }
-
-    /// The connection is gone: nothing is sent any more, and the line is let go of.
-    pub fn close(&self) {
-        let mut inner = self.inner.lock();
-        inner.end = End::Now;
-        inner.bytes = BytesMut::new();
-        inner.line = None;
-    }
-
-    /// Moves everything that waits behind what `wire` holds. Says whether the connection goes on.
-    pub fn drain_into(&self, wire: &mut BytesMut) -> End {
-        let mut inner = self.inner.lock();
-        inner.resting = false;
-        if inner.bytes.is_empty() {
+        if run.is_empty() {
             return inner.end;
         }
-        let bytes = std::mem::take(&mut inner.bytes);
-        let end = inner.end;
-        drop(inner);
-        if wire.is_empty() && bytes.len() > COPY_BYTES_MAX {
-            *wire = bytes;
+        inner.run_bytes = run.len();
+        if inner.back.is_empty() {
+            std::mem::swap(&mut inner.back, run);
+            run.clear();
         } else {
-            wire.extend_from_slice(&bytes);
+            inner.back.extend_from_slice(run);
+            run.clear();
         }
-        end
+        inner.end
     }
 
-    /// The task is about to wait for bytes of its client and has sent everything: from now on
-    /// [`Self::flush`] may send. False if there is something to do first: drain.
-    pub fn rest(&self) -> bool {
+    /// Closes the connection, at once or after what waits has been sent; its task is woken.
+    pub fn end(&self, end: End) {
         let mut inner = self.inner.lock();
-        inner.resting = inner.end == End::Open && inner.bytes.is_empty();
-        inner.resting
-    }
-
-    /// The task is at work: from now on it is woken for whatever comes. Called whenever the task
-    /// runs, since what it finds may make it wait for more than bytes of its client (an answer to a
-    /// write, while the server has too much to do to read on), and then it must hear of answers.
-    pub fn stir(&self) {
-        self.inner.lock().resting = false;
-    }
-
-    /// Sends what waits, if the task rests; else, or if the client does not take all of it, the
-    /// task is woken to do so.
-    pub fn flush(&self) {
-        let mut inner = self.inner.lock();
-        if inner.resting && inner.end == End::Open {
-            let Inner { bytes, line, .. } = &mut *inner;
-            // A broken line is found by the task, too, which ends the connection.
-            let sent = line.as_ref().and_then(|line| line.try_send(bytes).ok());
-            bytes.advance(sent.unwrap_or(0).min(bytes.len()));
-            if bytes.is_empty() {
-                *bytes = BytesMut::new();
-                return;
-            }
-            inner.resting = false;
+        match end {
+            End::Open => return,
+            End::AfterFlush if inner.end == End::Open => inner.end = end,
+            End::AfterFlush => {}
+            End::Now => inner.end_now(),
         }
+        inner.changed = true;
         drop(inner);
         self.wake();
     }
 
-    /// Whether the connection goes on.
-    pub fn state(&self) -> End {
-        self.inner.lock().end
+    /// The connection is gone: nothing is sent any more, and the socket is let go of.
+    pub fn close(&self) {
+        let mut inner = self.inner.lock();
+        inner.end_now();
+        let socket = std::mem::replace(&mut inner.socket, Socket::Gone);
+        drop(inner);
+        drop(socket);
+    }
+
+    /// After pushes, and whatever else the task may wait for. True if the caller must see to it that
+    /// [`Self::tell`] is called; else somebody is going to.
+    pub fn list(&self) -> bool {
+        !self.listed.swap(true, Ordering::AcqRel)
+    }
+
+    /// What was pushed is complete: sends it, unless somebody is sending, who then sends this too.
+    /// The task is woken if there is something for it to do.
+    pub fn tell(&self) {
+        self.listed.swap(false, Ordering::AcqRel);
+        let mut inner = self.inner.lock();
+        inner.changed = true;
+        let (mut inner, _) = self.send_all(inner);
+        // What clogged it is for the task, and whoever waits for room has some now.
+        inner.changed = true;
+        let wakes = inner.listening || inner.clogged || inner.end != End::Open;
+        drop(inner);
+        if wakes {
+            self.wake();
+        }
+    }
+
+    /// Sends what waits, as far as the socket takes it, unless somebody is sending. Called by the
+    /// task. True if something has been sent.
+    pub fn flush(&self) -> bool {
+        self.send_all(self.inner.lock()).1
+    }
+
+    /// The task is at work: forgets what was told so far, and says what there is.
+    pub fn attend(&self) -> Found {
+        let mut inner = self.inner.lock();
+        inner.changed = false;
+        inner.listening = false;
+        inner.found()
+    }
+
+    /// The task is about to wait, and wants to be woken for whatever is told. False if something was
+    /// told since it attended: then it must look again.
+    pub fn listen(&self) -> bool {
+        let mut inner = self.inner.lock();
+        inner.listening = !inner.changed;
+        inner.listening
+    }
+
+    /// The task has seen the socket writable.
+    pub fn unclog(&self) {
+        self.inner.lock().clogged = false;
+    }
+
+    /// What there is.
+    pub fn look(&self) -> Found {
+        self.inner.lock().found()
     }
 
     /// Bytes that may wait.
@@ -184,24 +228,14 @@ impl Outbox {
         self.bytes_max
     }
 
-    /// Bytes that wait.
-    pub fn len(&self) -> usize {
-        self.inner.lock().bytes.len()
-    }
-
-    /// True if nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Wakes the connection's task; cheap when it has been woken already.
-    pub fn wake(&self) {
+    fn wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.waker.wake();
         }
     }
 
-    /// Ready after a [`Self::wake`], also one that came before this call. One task may ask.
+    /// Ready after a wake-up, also one that came before this call. One task may ask.
     pub fn poll_woken(&self, cx: &Context<'_>) -> Poll<()> {
         if self.take_woken() {
             return Poll::Ready(());
@@ -217,134 +251,90 @@ impl Outbox {
     fn take_woken(&self) -> bool {
         self.woken.load(Ordering::Acquire) && self.woken.swap(false, Ordering::AcqRel)
     }
+
+    /// Sends until nothing waits or the socket takes no more; the lock is let go of meanwhile. The
+    /// flag says whether something has been sent.
+    fn send_all<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> (MutexGuard<'a, Inner>, bool) {
+        let mut has_sent = false;
+        while let Some((mut bytes, socket)) = inner.take() {
+            drop(inner);
+            let outcome = socket.try_send(&bytes);
+            inner = self.inner.lock();
+            if matches!(inner.socket, Socket::Sending) {
+                inner.socket = Socket::Idle(socket);
+            }
+            match outcome {
+                Ok(sent) => {
+                    has_sent = true;
+                    bytes.advance(sent.min(bytes.len()));
+                    inner.clogged = !bytes.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => inner.clogged = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::debug!(%error, "connection lost");
+                    inner.end_now();
+                }
+            }
+            if bytes.is_empty() {
+                buffers::take_back(bytes);
+            } else if inner.end != End::Now {
+                inner.front = bytes;
+            }
+        }
+        (inner, has_sent)
+    }
+}
+
+impl Inner {
+    fn bytes(&self) -> usize {
+        self.front.len() + self.back.len()
+    }
+
+    fn found(&self) -> Found {
+        Found {
+            end: self.end,
+            bytes: self.bytes(),
+            is_sending: matches!(self.socket, Socket::Sending),
+            is_clogged: self.clogged,
+        }
+    }
+
+    fn end_now(&mut self) {
+        self.end = End::Now;
+        self.front = BytesMut::new();
+        self.back = BytesMut::new();
+    }
+
+    /// What is to be sent next, and by what; `None` if there is nothing to do, or somebody else
+    /// does it.
+    fn take(&mut self) -> Option<(BytesMut, Box<dyn SocketWriter>)> {
+        if self.clogged || self.bytes() == 0 {
+            return None;
+        }
+        match std::mem::replace(&mut self.socket, Socket::Sending) {
+            Socket::Idle(socket) => {
+                let first = if self.front.is_empty() {
+                    &mut self.back
+                } else {
+                    &mut self.front
+                };
+                Some((std::mem::take(first), socket))
+            }
+            Socket::Sending => None,
+            Socket::Gone => {
+                self.socket = Socket::Gone;
+                None
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = self.inner.lock();
-        f.debug_struct("Outbox")
-            .field("bytes", &inner.bytes.len())
-            .field("end", &inner.end)
-            .finish_non_exhaustive()
+        self.look().fmt(f)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    /// A client that takes so many bytes.
-    #[derive(Clone, Default)]
-    struct Client {
-        room: Arc<Mutex<usize>>,
-        got: Arc<Mutex<Vec<u8>>>,
-        let_go: Arc<Mutex<bool>>,
-    }
-
-    impl Line for Client {
-        fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-            let mut room = self.room.lock();
-            let taken = bytes.len().min(*room);
-            if taken == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            *room -= taken;
-            self.got.lock().extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn let_go(self: Box<Self>) {
-            *self.let_go.lock() = true;
-        }
-    }
-
-    fn outbox(room: usize) -> (Outbox, Client) {
-        let client = Client::default();
-        *client.room.lock() = room;
-        (Outbox::new(1000, Box::new(client.clone())), client)
-    }
-
-    fn is_woken(outbox: &Outbox) -> bool {
-        let cx = Context::from_waker(std::task::Waker::noop());
-        outbox.poll_woken(&cx).is_ready()
-    }
-
-    #[test]
-    fn what_comes_while_the_task_rests_is_sent_at_once() {
-        let (outbox, client) = outbox(100);
-        assert!(outbox.rest());
-        outbox.push(|out| out.extend_from_slice(b"event"));
-        outbox.flush();
-        assert_eq!(&*client.got.lock(), b"event");
-        assert!(outbox.is_empty() && !is_woken(&outbox));
-    }
-
-    #[test]
-    fn what_comes_while_the_task_works_is_left_to_it() {
-        let (outbox, client) = outbox(100);
-        let mut wire = BytesMut::from(&b"reply "[..]);
-        assert!(outbox.rest());
-        outbox.drain_into(&mut wire);
-        outbox.push(|out| out.extend_from_slice(b"event"));
-        outbox.flush();
-        assert!(client.got.lock().is_empty() && is_woken(&outbox));
-        assert!(!outbox.rest(), "there is something to send first");
-        outbox.drain_into(&mut wire);
-        assert_eq!(&wire[..], b"reply event");
-    }
-
-    #[test]
-    fn whoever_stirs_is_woken_for_what_comes() {
-        let (outbox, client) = outbox(100);
-        assert!(outbox.rest());
-        outbox.stir();
-        outbox.push(|out| out.extend_from_slice(b"event"));
-        outbox.flush();
-        assert!(client.got.lock().is_empty() && is_woken(&outbox));
-    }
-
-    #[test]
-    fn the_rest_of_what_a_slow_client_takes_is_left_to_the_task() {
-        let (outbox, client) = outbox(2);
-        assert!(outbox.rest());
-        outbox.push(|out| out.extend_from_slice(b"event"));
-        outbox.flush();
-        assert!(is_woken(&outbox));
-        *client.room.lock() = 100;
-        outbox.push(|out| out.extend_from_slice(b" more"));
-        outbox.flush();
-        assert_eq!(&*client.got.lock(), b"ev");
-        let mut wire = BytesMut::new();
-        outbox.drain_into(&mut wire);
-        assert_eq!(&wire[..], b"ent more");
-    }
-
-    #[test]
-    fn what_comes_behind_a_new_line_goes_there() {
-        let (outbox, before) = outbox(100);
-        let after = Client::default();
-        *after.room.lock() = 100;
-        outbox.replug(Box::new(after.clone()));
-        assert!(*before.let_go.lock() && !*after.let_go.lock());
-        assert!(outbox.rest());
-        outbox.push(|out| out.extend_from_slice(b"event"));
-        outbox.flush();
-        assert_eq!(&*after.got.lock(), b"event");
-        assert!(before.got.lock().is_empty());
-    }
-
-    #[test]
-    fn an_end_wakes_the_task() {
-        let (outbox, _client) = outbox(100);
-        assert!(outbox.rest());
-        outbox.push(|out| out.extend_from_slice(b"closed"));
-        outbox.end(End::AfterFlush);
-        outbox.flush();
-        assert!(is_woken(&outbox) && !outbox.rest());
-        let mut wire = BytesMut::new();
-        assert_eq!(outbox.drain_into(&mut wire), End::AfterFlush);
-        assert_eq!(&wire[..], b"closed");
-    }
-}
+mod tests;

@@ -74,7 +74,6 @@ impl Registry {
         if let Some(before) = before.filter(|before| before.id != connection.id) {
             fence(&before);
             before.outbox.end(End::Now);
-            before.outbox.wake();
         }
     }
 
@@ -104,7 +103,6 @@ impl Registry {
     pub fn end_all(&self) {
         for connection in self.tables.read().by_id.values() {
             connection.outbox.end(End::Now);
-            connection.outbox.wake();
         }
     }
 

@@ -3,6 +3,11 @@
 //! A touch is one atomic store by the connection that heard of its session. The leader's expiry
 //! reads them once per tick; followers will report them (DESIGN 4.5). After a start, and after a
 //! change of leader, every session begins again with its whole timeout.
+//!
+//! Time counts against a client only while it could be heard (STYLE I10). So the clock of sessions
+//! stands still while the disk stalls, which keeps clients from being answered, and while this process
+//! did not run; and a session whose connection is not read from, for reasons of this server's, is
+//! taken for heard of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +18,17 @@ use tokio::time::Instant;
 
 use crate::state::SessionId;
 
+/// So many ticks after the last sweep time is taken for lost.
+const GAP_TICKS_MAX: u64 = 3;
+
 /// The clock of one session.
 #[derive(Debug)]
 pub struct Touch {
     heard_ms: AtomicU64,
     timeout_ms: AtomicI32,
     closing: AtomicBool,
+    /// Its connection is not read from.
+    deaf: AtomicBool,
 }
 
 impl Touch {
@@ -43,6 +53,12 @@ impl Touch {
 pub struct Touches {
     start: Instant,
     tick_ms: u64,
+    /// Milliseconds since `start` that do not count.
+    frozen_ms: AtomicU64,
+    /// Milliseconds since `start`, all counted, at the last sweep.
+    swept_ms: AtomicU64,
+    /// The disk stalled at the last sweep.
+    stalled: AtomicBool,
     sessions: RwLock<BTreeMap<SessionId, Arc<Touch>>>,
 }
 
@@ -52,16 +68,24 @@ impl Touches {
         Self {
             start: Instant::now(),
             tick_ms: tick_ms.max(1),
+            frozen_ms: AtomicU64::new(0),
+            swept_ms: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
             sessions: RwLock::new(BTreeMap::new()),
         }
     }
 
-    /// Milliseconds since this was made, on a clock that never goes back.
+    /// Milliseconds since this was made in which clients could be heard.
     pub fn now_ms(&self) -> u64 {
         self.ms(Instant::now())
     }
 
     fn ms(&self, at: Instant) -> u64 {
+        self.elapsed_ms(at)
+            .saturating_sub(self.frozen_ms.load(Ordering::Relaxed))
+    }
+
+    fn elapsed_ms(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -74,6 +98,7 @@ impl Touches {
                 heard_ms: AtomicU64::new(now_ms),
                 timeout_ms: AtomicI32::new(timeout_ms),
                 closing: AtomicBool::new(false),
+                deaf: AtomicBool::new(false),
             }),
         );
     }
@@ -98,6 +123,12 @@ impl Touches {
         touch.heard_ms.store(self.ms(at), Ordering::Relaxed);
     }
 
+    /// The session's connection is not read from any more, or is again.
+    pub fn set_deaf(&self, touch: &Touch, is_deaf: bool) {
+        touch.deaf.store(is_deaf, Ordering::Relaxed);
+        self.touch(touch);
+    }
+
     /// A handshake granted another timeout, which counts from now on.
     ///
     /// zk: ZooKeeperServer.reopenSession, SessionTrackerImpl.touchSession: the timeout of the
@@ -118,21 +149,41 @@ impl Touches {
             .saturating_mul(self.tick_ms)
     }
 
-    /// Marks every session whose time is over as closing and returns them, in order.
-    pub fn expire(&self) -> Vec<SessionId> {
+    /// Marks every session whose time is over as closing and returns them, in order. To be called
+    /// about once per tick. `stalled`: since the last call clients may have waited for this server's
+    /// disk; then none expires, and the time in between does not count. Nor does it if the last call
+    /// was long ago: this process did not run.
+    ///
+    /// zk-differs: ZooKeeper expires sessions that it did not hear of while its process was stopped.
+    pub fn expire(&self, stalled: bool) -> Vec<SessionId> {
+        let elapsed_ms = self.elapsed_ms(Instant::now());
+        let swept_ms = self.swept_ms.swap(elapsed_ms, Ordering::Relaxed);
+        let gap_ms = elapsed_ms.saturating_sub(swept_ms);
+        // The tick in which a stall ends does not count either: clients come back in it.
+        let was_stalled = self.stalled.swap(stalled, Ordering::Relaxed);
+        if stalled || was_stalled {
+            self.frozen_ms.fetch_add(gap_ms, Ordering::Relaxed);
+            return Vec::new();
+        }
+        if gap_ms > GAP_TICKS_MAX.saturating_mul(self.tick_ms) {
+            let lost_ms = gap_ms - self.tick_ms;
+            self.frozen_ms.fetch_add(lost_ms, Ordering::Relaxed);
+        }
         self.expire_by(self.now_ms())
     }
 
     fn expire_by(&self, now_ms: u64) -> Vec<SessionId> {
         let sessions = self.sessions.read();
-        sessions
-            .iter()
-            .filter(|(_, touch)| !touch.closing() && self.deadline_ms(touch) <= now_ms)
-            .map(|(id, touch)| {
+        let mut due = Vec::new();
+        for (id, touch) in sessions.iter() {
+            if touch.deaf.load(Ordering::Relaxed) {
+                touch.heard_ms.store(now_ms, Ordering::Relaxed);
+            } else if !touch.closing() && self.deadline_ms(touch) <= now_ms {
                 touch.closing.store(true, Ordering::Release);
-                *id
-            })
-            .collect()
+                due.push(*id);
+            }
+        }
+        due
     }
 
     /// Begins all sessions again with their whole timeout: a new leader takes over.

@@ -14,13 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use jute::{ConnectRequest, FrameCodec, OpCode, Reply, Request, RequestHeader};
+use parking_lot::Mutex;
 use tokio_util::codec::Decoder as _;
 
 use super::{Client, Deliver, Pipeline, Settle, Shared, Step, settle};
 use crate::auth::{self, Schemes};
 use crate::clock::SystemClock;
 use crate::ensemble::{self, Ensemble};
-use crate::session::{self, Greeter, Line, Outbox};
+use crate::io::SocketWriter;
+use crate::session::{self, Greeter, Outbox};
 use crate::state::{
     self, Meta, Missing, Peek, Replica, Restored, ServerId, Store, StoreError, Txn, View, Znode,
 };
@@ -121,20 +123,21 @@ async fn pipeline(forgets_every: u64) -> Arc<Pipeline> {
     })
 }
 
-/// Nothing is sent by delivery: these peers never rest.
-struct NoLine;
+/// A socket that takes everything.
+#[derive(Clone, Default)]
+struct Mailbox(Arc<Mutex<BytesMut>>);
 
-impl Line for NoLine {
-    fn try_send(&self, _: &[u8]) -> std::io::Result<usize> {
-        Err(std::io::ErrorKind::WouldBlock.into())
+impl SocketWriter for Mailbox {
+    fn try_send(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
     }
-
-    fn let_go(self: Box<Self>) {}
 }
 
 /// A client, and what has come out of it.
 struct Peer {
     client: Client,
+    mailbox: Mailbox,
     frames: Vec<Bytes>,
     unsplit: BytesMut,
 }
@@ -145,8 +148,11 @@ impl Peer {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let identities = Schemes::of_connection(peer.ip()).into();
         let registry = &pipeline.shared.registry;
-        let connection = registry.enter(peer, identities, Outbox::new(16 << 20, Box::new(NoLine)));
+        let mailbox = Mailbox::default();
+        let outbox = Outbox::new(16 << 20, Box::new(mailbox.clone()));
+        let connection = registry.enter(peer, identities, outbox);
         let mut peer = Self {
+            mailbox,
             client: Client::new(Arc::clone(pipeline), connection, 1 << 20),
             frames: Vec::new(),
             unsplit: BytesMut::new(),
@@ -173,7 +179,9 @@ impl Peer {
         self.collect();
         assert!(self.client.connection().reads_waiting() <= super::waiting::WAITING_MAX);
         match step {
-            Step::Idle | Step::Blocked => true,
+            // What was told meanwhile would not wake it.
+            Step::Idle | Step::Blocked => self.client.connection().outbox.listen(),
+            Step::Clogged => panic!("the socket takes everything"),
             Step::More => {
                 tokio::task::yield_now().await;
                 false
@@ -189,7 +197,8 @@ impl Peer {
     }
 
     fn collect(&mut self) {
-        self.unsplit.unsplit(self.client.wire.split());
+        self.client.connection().outbox.flush();
+        self.unsplit.unsplit(self.mailbox.0.lock().split());
         let mut codec = FrameCodec::new(1 << 24);
         while let Some(frame) = codec.decode(&mut self.unsplit).unwrap() {
             self.frames.push(frame);

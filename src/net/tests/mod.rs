@@ -1,4 +1,7 @@
-//! A whole server in this process, with connections that move between its threads.
+//! A whole server in this process, with clients over real sockets and over ones that take bytes as
+//! they please.
+
+mod patterns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::server::Server;
-use crate::session::Connection;
 
-/// More turns than it takes to move.
-const ENOUGH: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn start(dir: &tempfile::TempDir) -> Server {
@@ -30,10 +30,9 @@ async fn start(dir: &tempfile::TempDir) -> Server {
     Server::start(settings, clock).await.expect("starts")
 }
 
-/// A client, and the server's side of its connection.
+/// A client.
 struct Peer {
     stream: TcpStream,
-    connection: Arc<Connection>,
     xid: i32,
 }
 
@@ -60,14 +59,7 @@ impl Peer {
         request.encode(&mut payload);
         stream.write_all(&framed(&payload)).await.expect("sends");
         read_frame(&mut stream).await;
-        let local = stream.local_addr().expect("a socket");
-        let all = server.pipeline().shared.registry.all();
-        let connection = all.into_iter().find(|one| one.peer == local);
-        Self {
-            stream,
-            connection: connection.expect("a connection"),
-            xid: 0,
-        }
+        Self { stream, xid: 0 }
     }
 
     /// Sends them at once.
@@ -102,15 +94,6 @@ impl Peer {
             let reply = self.next().await;
             assert_eq!((reply.xid, reply.error), (self.xid, ErrorCode::OK));
         }
-    }
-
-    async fn is_near_in_time(&self, near: bool) {
-        let moved = async {
-            while self.connection.is_near() != near {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        timeout(PATIENCE, moved).await.expect("it moves");
     }
 }
 
@@ -160,49 +143,13 @@ fn get(path: &str, watch: bool) -> Request {
     })
 }
 
+/// Requests of every shape of pipeline: alone and behind each other, reads behind writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writers_come_to_the_thread_and_readers_leave_it() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let server = start(&dir).await;
-    let mut peer = Peer::connect(&server).await;
-    assert!(peer.connection.is_near(), "a new one is there");
-    peer.repeat(create("/a"), 1).await;
-    for _ in 0..3 {
-        peer.repeat(get("/a", false), ENOUGH).await;
-        peer.is_near_in_time(false).await;
-        peer.repeat(set("/a", "x"), ENOUGH).await;
-        peer.is_near_in_time(true).await;
-    }
-    drop(peer);
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_does_both_stays_where_it_is() {
+async fn nothing_is_lost_or_overtaken() {
     let dir = tempfile::tempdir().expect("a directory");
     let server = start(&dir).await;
     let mut peer = Peer::connect(&server).await;
     peer.repeat(create("/a"), 1).await;
-    peer.repeat(get("/a", false), ENOUGH).await;
-    peer.is_near_in_time(false).await;
-    for _ in 0..ENOUGH {
-        peer.repeat(set("/a", "x"), 1).await;
-        peer.repeat(get("/a", false), 1).await;
-    }
-    assert!(!peer.connection.is_near());
-    drop(peer);
-    server.stop().await;
-}
-
-/// Requests of every shape of pipeline are under way while it moves forth and back.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_overtaken_on_the_way() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let server = start(&dir).await;
-    let mut peer = Peer::connect(&server).await;
-    peer.repeat(create("/a"), 1).await;
-    let mut moves = 0;
-    let mut was_near = peer.connection.is_near();
     for round in 0..600_usize {
         let writes = (round / 30).is_multiple_of(2);
         let depth = 1 + round % 3;
@@ -221,68 +168,8 @@ async fn nothing_is_lost_or_overtaken_on_the_way() {
                 assert_eq!(read.data.as_deref(), Some(value.as_bytes()));
             }
         }
-        moves +=
-            usize::from(std::mem::replace(&mut was_near, peer.connection.is_near()) != was_near);
     }
-    assert!(moves >= 6, "{moves}");
     drop(peer);
-    server.stop().await;
-}
-
-/// At no moment is its inbox empty: behind each request comes the first half of the next.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_is_never_through_leaves_the_thread_as_well() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let server = start(&dir).await;
-    let mut peer = Peer::connect(&server).await;
-    peer.repeat(create("/a"), 1).await;
-    let mut payload = BytesMut::new();
-    let request = get("/a", false);
-    let (xid, op) = (77, request.op());
-    RequestHeader { xid, op }.encode(&mut payload);
-    request.encode_body(&mut payload);
-    let frame = framed(&payload);
-    let (first, second) = frame.split_at(frame.len() / 2);
-    peer.stream.write_all(first).await.expect("sends");
-    for _ in 0..ENOUGH {
-        let next = [second, first].concat();
-        peer.stream.write_all(&next).await.expect("sends");
-        let reply = peer.next().await;
-        assert_eq!((reply.xid, reply.error), (xid, ErrorCode::OK));
-    }
-    peer.is_near_in_time(false).await;
-    peer.stream.write_all(second).await.expect("sends");
-    assert_eq!(peer.next().await.xid, xid);
-    drop(peer);
-    server.stop().await;
-}
-
-/// The watcher moves while others change what it watches: every event comes, and before the reply
-/// that shows the change.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watches_go_with_it() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let server = start(&dir).await;
-    let mut watcher = Peer::connect(&server).await;
-    let mut writer = Peer::connect(&server).await;
-    watcher.repeat(create("/watched"), 1).await;
-    watcher.repeat(create("/own"), 1).await;
-    let mut sides = [0, 0];
-    for round in 0..200 {
-        watcher.repeat(get("/watched", true), 1).await;
-        // Four reads, or ten writes, so that it is on one side and on the other.
-        if (round / 20) % 2 == 0 {
-            watcher.repeat(get("/own", false), 3).await;
-        } else {
-            watcher.repeat(set("/own", "x"), 9).await;
-        }
-        sides[usize::from(watcher.connection.is_near())] += 1;
-        writer.repeat(set("/watched", "new"), 1).await;
-        let event = watcher.next().await;
-        assert_eq!(event.xid, reply::EVENT_XID, "round {round}");
-    }
-    assert!(sides.iter().all(|side| *side > 10), "{sides:?}");
-    drop((watcher, writer));
     server.stop().await;
 }
 
@@ -308,19 +195,34 @@ async fn what_has_come_is_served_when_the_socket_takes_bytes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_is_heard_on_both_sides() {
+async fn every_event_comes_before_the_reply_that_shows_the_change() {
     let dir = tempfile::tempdir().expect("a directory");
     let server = start(&dir).await;
-    let mut near = Peer::connect(&server).await;
-    let mut far = Peer::connect(&server).await;
-    near.repeat(create("/a"), 1).await;
-    far.repeat(get("/a", false), ENOUGH).await;
-    far.is_near_in_time(false).await;
+    let mut watcher = Peer::connect(&server).await;
+    let mut writer = Peer::connect(&server).await;
+    watcher.repeat(create("/watched"), 1).await;
+    for round in 0..200 {
+        watcher.repeat(get("/watched", true), 1).await;
+        writer.repeat(set("/watched", "new"), 1).await;
+        let event = watcher.next().await;
+        assert_eq!(event.xid, reply::EVENT_XID, "round {round}");
+    }
+    drop((watcher, writer));
     server.stop().await;
-    for peer in [&mut near, &mut far] {
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_is_heard_by_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = start(&dir).await;
+    let mut writer = Peer::connect(&server).await;
+    let mut reader = Peer::connect(&server).await;
+    writer.repeat(create("/a"), 1).await;
+    reader.repeat(get("/a", false), 1).await;
+    server.stop().await;
+    for peer in [&mut writer, &mut reader] {
         let mut rest = Vec::new();
         let end = timeout(PATIENCE, peer.stream.read_to_end(&mut rest)).await;
-        end.expect("an end in time").expect("no reset");
-        assert_eq!(rest, b"");
+        assert!(end.is_ok() && rest.is_empty());
     }
 }

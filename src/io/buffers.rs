@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use bytes::BytesMut;
 
 /// Room in a buffer that is lent, in bytes: more than most clients send at once.
-pub(super) const ROOM_BYTES: usize = 64 * 1024;
+pub const ROOM_BYTES: usize = 64 * 1024;
 /// Buffers that a thread keeps: an inbox and a wire.
 const KEPT_MAX: usize = 2;
 /// A buffer that has grown beyond this is not kept, in bytes.
@@ -16,14 +16,14 @@ thread_local! {
 }
 
 /// An empty buffer with [`ROOM_BYTES`] of room.
-pub(super) fn lend() -> BytesMut {
+pub fn lend() -> BytesMut {
     let kept = KEPT.with_borrow_mut(Vec::pop);
     kept.unwrap_or_else(|| BytesMut::with_capacity(ROOM_BYTES))
 }
 
 /// Takes a buffer back, with whatever is still in it. One that somebody else holds a part of is
 /// not kept.
-pub(super) fn take_back(mut buffer: BytesMut) {
+pub fn take_back(mut buffer: BytesMut) {
     buffer.clear();
     if !buffer.try_reclaim(ROOM_BYTES) || buffer.capacity() > KEPT_BYTES_MAX {
         return;

@@ -1,0 +1,329 @@
+//! A disk that hangs, and clients that are slow: what is answered meanwhile, what must wait, and that
+//! no session is lost by it.
+//!
+//! The tracer holds up every sync of the server until it is let go of.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received, request};
+use crate::fault::Tracer;
+use crate::hostile::pipe::{Pipe, create, read, set};
+use crate::server::{Kind, Options, Server};
+use crate::suite::{Suite, say};
+use crate::wire::{Reader, Writer};
+
+/// A case, on a server of its own.
+type Case = fn(Kind) -> Result<()>;
+
+const CREATE: i32 = 1;
+const EXISTS: i32 = 3;
+const GET_DATA: i32 = 4;
+const GET_CHILDREN: i32 = 8;
+const SYNC: i32 = 9;
+const PING: i32 = 11;
+const PING_XID: i32 = -2;
+
+const SESSION_MS: i32 = 30_000;
+/// The shortest session timeout that these servers grant.
+const SHORT_MS: i32 = 4_000;
+/// Three such timeouts.
+const LONG_STALL: Duration = Duration::from_secs(12);
+/// Long enough for a request to be read and proposed, and for what overtakes it to be answered.
+const SHORT_STALL: Duration = Duration::from_millis(1_500);
+
+/// Runs all cases; true when all passed.
+///
+/// # Errors
+/// Nothing can be traced here.
+pub fn run(kind: Kind) -> Result<bool> {
+    let mut suite = Suite::open(format!("stalls on {kind}"));
+    if let Some(why) = Tracer::why_not() {
+        bail!("a disk cannot be held up: {why}");
+    }
+    let cases: [(&str, Case); 6] = [
+        ("a session that comes back sees its write", comes_back),
+        ("sync waits for what was submitted before it", sync_waits),
+        ("no session is lost by a stalled disk", spares_sessions),
+        (
+            "a dead session ends after a stall all the same",
+            ends_the_dead,
+        ),
+        ("a slow reader that pings keeps its session", slow_reader),
+        ("SIGTERM while the disk stalls", terminates),
+    ];
+    thread::scope(|scope| {
+        let running: Vec<_> = cases
+            .iter()
+            .map(|(name, case)| (name, scope.spawn(move || case(kind))))
+            .collect();
+        for (name, case) in running {
+            match case.join().expect("a case does not panic") {
+                Ok(()) => suite.pass(name),
+                Err(error) => suite.fail(name, format_args!("{error:#}")),
+            }
+        }
+    });
+    Ok(suite.close())
+}
+
+fn start(kind: Kind) -> Result<Server> {
+    let options = Options::default()
+        .config("forceSync", "yes")
+        .config("minSessionTimeout", "4000");
+    Server::start(kind, options)
+}
+
+/// From now on no sync ends before the tracer is dropped.
+fn stall(server: &Server) -> Result<Tracer> {
+    Tracer::inject(server, "fdatasync,fsync,msync", "delay_enter=120000000")
+}
+
+/// Holds a session up by pings until told otherwise; each must be answered if `answers`.
+fn ping(pipe: &mut Pipe, answers: bool) -> Result<()> {
+    pipe.connection.send(&request(PING_XID, PING, &[]));
+    if answers {
+        let reply = pipe.reply().context("a ping")?;
+        let xid = Reader::new(&reply).i32()?;
+        ensure!(xid == PING_XID, "a reply to {xid} instead of the ping's");
+    }
+    Ok(())
+}
+
+fn is_there(pipe: &mut Pipe, path: &str) -> Result<bool> {
+    Ok(pipe.ask(&[(EXISTS, read(path, false))])?[0] == 0)
+}
+
+/// Curator's protected creates look for their node on the next connection exactly so.
+fn comes_back(kind: Kind) -> Result<()> {
+    for (path, bytes) in [("/small", 10), ("/large", 100_000)] {
+        let server = start(kind)?;
+        let mut before = Connection::open(server.address(), REPLY_TIME_MAX)?;
+        let (session, password) = before.new_session(SESSION_MS)?;
+        let stalled = stall(&server)?;
+        before.send(&request(1, CREATE, &create(path, &vec![7; bytes], 0)));
+        sleep(SHORT_STALL / 3);
+        drop(before);
+        let mut after = Connection::open(server.address(), REPLY_TIME_MAX)?;
+        let hello = Hello {
+            session,
+            password: Some(password),
+            ..Hello::new(SESSION_MS)
+        };
+        ensure!(after.take_up(&hello)?, "the session is gone");
+        let mut after = Pipe {
+            connection: after,
+            events: 0,
+        };
+        after
+            .connection
+            .send(&request(1, GET_CHILDREN, &read("/", false)));
+        sleep(SHORT_STALL);
+        drop(stalled);
+        let reply = after.reply()?;
+        let mut reader = Reader::new(&reply[16..]);
+        let mut found = false;
+        for _ in 0..reader.count()?.unwrap_or(0) {
+            found |= reader
+                .buffer()?
+                .is_some_and(|name| name == &path.as_bytes()[1..]);
+        }
+        ensure!(found, "{path} was overtaken by a read of its own session");
+    }
+    Ok(())
+}
+
+fn sync_waits(kind: Kind) -> Result<()> {
+    let server = start(kind)?;
+    let mut writer = Pipe::open(server.address(), SESSION_MS)?;
+    let mut reader = Pipe::open(server.address(), SESSION_MS)?;
+    let stalled = stall(&server)?;
+    // More than one batch, and more than a connection hands over at once.
+    for index in 0..40 {
+        let path = format!("/node-{index:02}");
+        let body = create(&path, &[7; 100_000], 0);
+        writer.connection.send(&request(index, CREATE, &body));
+    }
+    sleep(SHORT_STALL / 3);
+    let mut path = Writer::new();
+    path.buffer(Some(b"/"));
+    let mut both = request(1, SYNC, &path.finish());
+    both.extend(request(2, EXISTS, &read("/node-39", false)));
+    reader.connection.send(&both);
+    sleep(SHORT_STALL);
+    drop(stalled);
+    for what in ["sync", "exists"] {
+        let error = Reader::new(&reader.reply().context(what)?[12..]).i32()?;
+        ensure!(error == 0, "{what}: {error}");
+    }
+    Ok(())
+}
+
+/// What a session does while the disk hangs.
+fn spares_sessions(kind: Kind) -> Result<()> {
+    let ours = kind == Kind::Oxkeeper;
+    let server = start(kind)?;
+    let address = server.address();
+    // Pings, and has an ephemeral.
+    let mut pings = Pipe::open(address, SHORT_MS)?;
+    pings.create("/ephemeral", b"", 1)?;
+    // Writes, waits for the answer as clients do, and comes back on new connections.
+    let mut writes = Connection::open(address, REPLY_TIME_MAX)?;
+    let (session, password) = writes.new_session(SHORT_MS)?;
+    let again = Hello {
+        session,
+        password: Some(password),
+        ..Hello::new(SHORT_MS)
+    };
+    // Reads what is in memory.
+    let mut reads = Pipe::open(address, SHORT_MS)?;
+    let stalled = stall(&server)?;
+    writes.send(&request(1, CREATE, &create("/written", b"", 1)));
+    // Comes while it hangs.
+    let mut newcomer = Connection::open(address, 2 * LONG_STALL)?;
+    newcomer.send(&Hello::new(SHORT_MS).frame());
+    let began = Instant::now();
+    let mut round = 0;
+    while began.elapsed() < LONG_STALL {
+        sleep(Duration::from_secs(1));
+        ping(&mut pings, ours).context("during the stall")?;
+        if ours {
+            ensure!(is_there(&mut reads, "/zookeeper")?, "no /zookeeper");
+        } else {
+            ping(&mut reads, false)?;
+        }
+        round += 1;
+        if round % 3 == 0 {
+            writes = Connection::open(address, REPLY_TIME_MAX)?;
+            writes.send(&again.frame());
+        }
+    }
+    drop(stalled);
+    sleep(Duration::from_millis(100));
+    let mut pings = Pipe {
+        connection: pings.connection,
+        events: 0,
+    };
+    pings
+        .connection
+        .send(&request(9, EXISTS, &read("/ephemeral", false)));
+    loop {
+        let reply = pings.reply().context("the session that pinged")?;
+        let mut reader = Reader::new(&reply);
+        if reader.i32()? == 9 {
+            let error = Reader::new(&reply[12..]).i32()?;
+            ensure!(error == 0, "its ephemeral: {error}");
+            break;
+        }
+    }
+    reads
+        .connection
+        .send(&request(9, EXISTS, &read("/", false)));
+    reads.reply().context("the session that read")?;
+    let mut writer = Connection::open(address, REPLY_TIME_MAX)?;
+    ensure!(writer.take_up(&again)?, "the session that wrote is gone");
+    let mut writer = Pipe {
+        connection: writer,
+        events: 0,
+    };
+    ensure!(is_there(&mut writer, "/written")?, "its ephemeral is gone");
+    match newcomer.receive()? {
+        Received::Frame(frame) => {
+            ensure!(
+                Reader::new(&frame[8..]).i64()? != 0,
+                "no session for the newcomer"
+            );
+        }
+        other => bail!("the newcomer: {other:?}"),
+    }
+    let mut newcomer = Pipe {
+        connection: newcomer,
+        events: 0,
+    };
+    ensure!(is_there(&mut newcomer, "/")?, "no root");
+    Ok(())
+}
+
+/// Time that does not count comes to an end.
+fn ends_the_dead(kind: Kind) -> Result<()> {
+    let server = start(kind)?;
+    let mut dead = Pipe::open(server.address(), SHORT_MS)?;
+    dead.create("/dead", b"", 1)?;
+    let mut other = Pipe::open(server.address(), SESSION_MS)?;
+    let stalled = stall(&server)?;
+    other
+        .connection
+        .send(&request(1, CREATE, &create("/other", b"", 0)));
+    sleep(2 * SHORT_STALL);
+    drop(stalled);
+    other.reply()?;
+    let deadline = Instant::now() + Duration::from_millis(SHORT_MS as u64) * 4;
+    while is_there(&mut other, "/dead")? {
+        ensure!(Instant::now() < deadline, "a session that is dead lives on");
+        sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Takes 8 MB of replies at some 500 KB a second, and pings meanwhile.
+fn slow_reader(kind: Kind) -> Result<()> {
+    const REPLIES: usize = 16;
+    let server = start(kind)?;
+    let mut writer = Pipe::open(server.address(), SESSION_MS)?;
+    writer.create("/large", b"", 0)?;
+    writer.set("/large", &vec![7; 500_000], -1)?;
+    let mut stream = TcpStream::connect(server.address()).context("connect")?;
+    let mut bytes = Hello::new(SHORT_MS).frame();
+    for xid in 0..REPLIES as i32 {
+        bytes.extend(request(xid + 1, GET_DATA, &read("/large", false)));
+    }
+    std::io::Write::write_all(&mut stream, &bytes).context("ask")?;
+    let mut taken = 0;
+    let mut chunk = vec![0; 50_000];
+    let mut pinged = Instant::now();
+    let all = REPLIES * 500_000;
+    while taken < all {
+        let count = stream
+            .read(&mut chunk)
+            .context("its session has been lost")?;
+        ensure!(count > 0, "closed after {taken} bytes");
+        taken += count;
+        sleep(Duration::from_millis(100 * count as u64 / 50_000));
+        if pinged.elapsed() > Duration::from_secs(1) {
+            pinged = Instant::now();
+            let ping = request(PING_XID, PING, &[]);
+            std::io::Write::write_all(&mut stream, &ping).context("ping")?;
+        }
+    }
+    Ok(())
+}
+
+/// Clients wait for writes and for syncs; an orderly stop does not wait for the disk for long.
+fn terminates(kind: Kind) -> Result<()> {
+    const STOP_MAX: Duration = Duration::from_secs(10);
+    let mut server = start(kind)?;
+    let mut writer = Pipe::open(server.address(), SESSION_MS)?;
+    let mut syncer = Pipe::open(server.address(), SESSION_MS)?;
+    let stalled = stall(&server)?;
+    writer
+        .connection
+        .send(&request(1, CREATE, &create("/x", b"", 0)));
+    sleep(SHORT_STALL / 5);
+    let mut path = Writer::new();
+    path.buffer(Some(b"/"));
+    syncer.connection.send(&request(1, SYNC, &path.finish()));
+    syncer.connection.send(&request(2, 5, &set("/", b"", -1)));
+    sleep(SHORT_STALL / 5);
+    let began = Instant::now();
+    let stopped = server.stop();
+    let took = began.elapsed();
+    drop(stalled);
+    stopped?;
+    say(format_args!("stopped after {:.1} s", took.as_secs_f64()));
+    ensure!(took < STOP_MAX, "stopped only after {took:?}");
+    Ok(())
+}

@@ -1,5 +1,0 @@
-//! Sockets that are not a client's: the one leaf besides `net` that may open them.
-
-mod http;
-
-pub use http::{Answer, HttpError, HttpListener, Page};
