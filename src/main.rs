@@ -54,7 +54,12 @@ fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
         .enable_all()
         .build()
         .context("start the runtime")
-        .and_then(|runtime| runtime.block_on(serve(settings)));
+        .and_then(|runtime| {
+            let served = runtime.block_on(serve(settings));
+            // Whatever still waits for a disk that hangs does not keep the process.
+            runtime.shutdown_background();
+            served
+        });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -71,6 +71,8 @@ use raft::Raft;
 
 /// How long a stop waits for what is under way to be applied.
 const DRAIN_MS_MAX: u64 = 5_000;
+/// How long it waits for the core and the log to end.
+const END_MS_MAX: u64 = 3_000;
 
 /// A proposal as its connection makes it; origin and sequence are added by [`Ensemble::submit`].
 #[derive(Clone, Copy, Debug)]
@@ -216,7 +218,8 @@ impl Ensemble {
     }
 
     /// Takes no more proposals, waits until those under way are applied, and ends. The log is
-    /// closed and nothing is applied any more when this returns.
+    /// closed and nothing is applied any more when this returns, unless the disk hangs: then it
+    /// returns all the same, and the process must end.
     pub async fn stop(&self) {
         self.queue.close();
         let drain = Duration::from_millis(DRAIN_MS_MAX);
@@ -230,6 +233,15 @@ impl Ensemble {
         }
         self.progress.stopping();
         self.stopping.cancel();
+        // A disk that hangs holds up the core, and nobody waits for it for ever: what was answered
+        // is durable, and a start goes on from there as after a crash.
+        let end = Duration::from_millis(END_MS_MAX);
+        if tokio::time::timeout(end, self.end()).await.is_err() {
+            tracing::warn!("the log was not closed: the disk does not answer");
+        }
+    }
+
+    async fn end(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft core did not end in order");
         }
