@@ -33,6 +33,7 @@ use super::leaning::Leaning;
 use super::queue::Awaits;
 use super::stop::{Settle, Step};
 use super::waiting::{self, Waiting};
+use super::warm::Kept;
 use super::{Pipeline, watches::Catchup};
 use crate::ensemble::SubmitError;
 use crate::metrics;
@@ -64,6 +65,8 @@ pub struct Client {
     write_bytes: usize,
     /// Reads behind the newest proposal; only while the guard of a run is held.
     behind: Vec<Waiting>,
+    /// What the head needs is kept in memory by these.
+    kept: Kept,
     /// What it mostly does.
     pub leaning: Leaning,
     pub(super) arrived: Instant,
@@ -143,6 +146,7 @@ impl Client {
             sequence: 0,
             write_bytes: 0,
             behind: Vec::new(),
+            kept: Kept::default(),
             leaning: Leaning::default(),
             arrived: Instant::now(),
             now: Instant::now(),
@@ -207,6 +211,7 @@ impl Client {
         let pipeline = Arc::clone(&self.pipeline);
         let mut guard = None;
         let mut served = 0;
+        let mut is_same = true;
         let proposed_before = self.writes_proposed;
         let step = loop {
             if self.phase == Phase::Ending {
@@ -216,6 +221,7 @@ impl Client {
                 break Step::More;
             }
             let is_new = self.head.is_none();
+            is_same &= !is_new;
             let head = match self.next_head() {
                 Ok(Some(head)) => head,
                 Ok(None) if self.has_reads_waiting() => break Step::Blocked,
@@ -239,12 +245,10 @@ impl Client {
             match self.serve(state, head) {
                 Served::Done => {}
                 Served::Stays(head, mut step) => {
-                    // Once for each head: where memory is so short that what is loaded for those
-                    // behind it pushes out what it needs itself, it must get on all the same.
-                    if let Step::Warm(missing) = &mut step
+                    if let Step::Warm(warm) = &mut step
                         && is_new
                     {
-                        self.look_ahead(state, missing);
+                        self.look_ahead(state, &mut warm.ahead);
                     }
                     self.head = Some(Box::new(head));
                     break step;
@@ -257,6 +261,7 @@ impl Client {
         };
         self.leave_to_delivery();
         drop(guard);
+        self.kept.end_turn(is_same && self.head.is_some());
         if served > 0 {
             self.leaning.turn(self.writes_proposed > proposed_before);
         }
@@ -277,6 +282,12 @@ impl Client {
         };
         match settle {
             Settle::Again => {}
+            Settle::Warmed(pins) => self.kept.add(pins),
+            Settle::TooLarge => {
+                let op = head.header.op;
+                self.note_too_large(op);
+                self.phase = Phase::Ending;
+            }
             Settle::Synced => head.progress = Progress::Synced,
             Settle::Counted { at, count } => {
                 let tries = match head.progress {
@@ -419,16 +430,15 @@ impl Client {
                 Err(_) => return Served::Stays(head, Step::Blocked),
             },
         };
-        let is_small =
-            waiting::reply_bytes(state, &request).is_some_and(|bytes| bytes <= reply_bytes_max);
-        if !is_small {
+        let Some(pins) = waiting::pin_if_small(state, &request, reply_bytes_max) else {
             head.request = Some(request);
             return Served::Stays(head, Step::Blocked);
-        }
+        };
         self.behind.push(Waiting {
             xid: head.header.xid,
             op: head.header.op,
             request,
+            pins,
             since: self.arrived,
         });
         Served::Done
