@@ -194,8 +194,8 @@ handles! {
     node_deleted_watch_count: histogram,
     proposal_count: counter,
     readlatency: histogram,
-    reads_from_disk_in_apply_total: counter,
     reads_issued_from_session_queue: histogram,
+    replies_too_large_total: counter,
     response_bytes: counter,
     sessionless_connections_expired: counter,
     snapshottime: histogram,
@@ -259,9 +259,9 @@ pub fn reads_answered_behind_write(reads: usize) {
         .record(whole(reads as u128));
 }
 
-/// Such a read had been evicted from memory: it was found on the disk, under the state lock.
-pub fn read_from_disk_in_apply() {
-    HANDLES.reads_from_disk_in_apply_total.increment(1);
+/// A connection was closed, for a reply on it would have been too large.
+pub fn reply_too_large() {
+    HANDLES.replies_too_large_total.increment(1);
 }
 
 /// A request that went through the log was answered so long after it came.

@@ -139,6 +139,7 @@ impl Server {
             schemes: Schemes::new(settings.auth),
             frame_bytes_max: settings.net.frame_bytes_max,
             outstanding_max: usize::try_from(settings.pipeline.outstanding_max).unwrap_or(1000),
+            reply_bytes_max: settings.pipeline.reply_bytes_max,
         });
         let sources = Sources {
             pipeline: Arc::clone(&pipeline),

@@ -20,7 +20,7 @@ impl Client {
     /// Adds to `missing` the znodes that the run of reads in the inbox will not find in memory.
     ///
     /// Takes nothing out of the inbox: each read is served when its turn comes, and misses again if
-    /// what was loaded for it is gone by then.
+    /// what was loaded for it is gone by then (`warm.rs`).
     pub(super) fn look_ahead(&self, state: &State, missing: &mut Vec<Missing>) {
         let mut rest: &[u8] = &self.inbox;
         for _ in 0..FRAMES_MAX {
@@ -31,7 +31,7 @@ impl Client {
             let Some(request) = read_in(frame) else {
                 return;
             };
-            let Some(path) = path_of(&request).filter(|path| !path.is_empty()) else {
+            let Some(path) = path_of(&request).filter(|path| path.starts_with('/')) else {
                 continue;
             };
             if matches!(state.peek_znode(path), Peek::NotInMemory) {

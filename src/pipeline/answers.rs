@@ -5,12 +5,13 @@
 use jute::{ErrorCode, OpCode, ReplyHeader, Request, reply};
 
 use super::client::{Client, Head, Progress, Served};
-use super::replies;
+use super::replies::{self, TooLong};
 use super::stop::Step;
-use super::waiting::{Asker, put_read};
+use super::waiting::put_read;
+use super::warm::Warm;
 use super::watches::{Catchup, Watched, register};
 use crate::metrics;
-use crate::state::{ReadStop, State, Zxid};
+use crate::state::{Asker, ReadStop, State, Zxid};
 
 impl Client {
     pub(super) fn read(&mut self, state: &State, mut head: Head) -> Served {
@@ -26,6 +27,7 @@ impl Client {
         let asker = Asker {
             session: self.connection.session(),
             identities: &identities,
+            bytes_max: self.pipeline.reply_bytes_max,
         };
         match put_read(&mut self.run, state, asker, head.header.xid, request) {
             Ok(code) => {
@@ -33,7 +35,14 @@ impl Client {
                 self.note_reply(&head, zxid);
                 Served::Done
             }
-            Err(ReadStop::Missing(missing)) => Served::Stays(head, Step::Warm(vec![missing])),
+            Err(ReadStop::Missing(missing)) => {
+                let warm = Warm::all(missing, self.pipeline.reply_bytes_max);
+                Served::Stays(head, Step::Warm(warm))
+            }
+            Err(ReadStop::TooLarge) => {
+                self.note_too_large(head.header.op);
+                Served::End
+            }
             Err(ReadStop::Refused(_) | ReadStop::NeedsScan) => {
                 let step = if let Request::GetAllChildrenNumber(wanted) = request {
                     Step::Count {
@@ -82,9 +91,7 @@ impl Client {
         };
         let mark = reply::begin(&mut self.run, header);
         bytes::BufMut::put_i32(&mut self.run, count);
-        replies::finish(&mut self.run, mark);
-        self.note_reply(&head, at);
-        Served::Done
+        self.finish(&head, mark, at)
     }
 
     pub(super) fn watch(&mut self, state: &State, mut head: Head) -> Served {
@@ -113,14 +120,13 @@ impl Client {
                     },
                 );
                 bytes::BufMut::put_i32(&mut self.run, 0);
-                replies::finish(&mut self.run, mark);
-                self.note_reply(&head, state.last_zxid());
-                Served::Done
+                self.finish(&head, mark, state.last_zxid())
             }
             Watched::Missing(catchup, missing) => {
                 head.progress = Progress::CatchingUp(catchup);
-                Served::Stays(head, Step::Warm(vec![missing]))
+                Served::Stays(head, Step::Warm(Warm::some(missing)))
             }
+            Watched::TooLong => Served::End,
         }
     }
 
@@ -141,9 +147,7 @@ impl Client {
         if let Request::Sync(sync) = request {
             jute::put_ustring(&mut self.run, sync.path.as_deref());
         }
-        replies::finish(&mut self.run, mark);
-        self.note_reply(&head, state.last_zxid());
-        Served::Done
+        self.finish(&head, mark, state.last_zxid())
     }
 
     pub(super) fn ping(&mut self, state: &State, head: &Head) -> Served {
@@ -208,9 +212,7 @@ impl Client {
         };
         let mark = reply::begin(&mut self.run, header);
         jute::put_buffer(&mut self.run, None);
-        replies::finish(&mut self.run, mark);
-        self.note_reply(head, Zxid(0));
-        Served::Done
+        self.finish(head, mark, Zxid(0))
     }
 
     pub(super) fn is_admitted(&self) -> bool {
@@ -238,6 +240,22 @@ impl Client {
                 self.put_header(head, state.last_zxid(), ErrorCode::MARSHALLING_ERROR);
             }
         }
+    }
+
+    /// Ends the frame of a reply to the head.
+    fn finish(&mut self, head: &Head, mark: reply::Mark, zxid: Zxid) -> Served {
+        match replies::finish(&mut self.run, mark) {
+            Ok(()) => {
+                self.note_reply(head, zxid);
+                Served::Done
+            }
+            Err(TooLong) => Served::End,
+        }
+    }
+
+    /// What the head needs is more than may be said.
+    pub(super) fn note_too_large(&self, op: OpCode) {
+        replies::note_too_large(&self.connection, op, self.pipeline.reply_bytes_max);
     }
 
     pub(super) fn put_header(&mut self, head: &Head, zxid: Zxid, err: ErrorCode) {

@@ -31,6 +31,7 @@ use tokio_util::codec::Decoder;
 use super::classify::{Class, classify};
 use super::stop::{Settle, Step};
 use super::waiting::{self, Waiting};
+use super::warm::Kept;
 use super::{Pipeline, watches::Catchup};
 use crate::io::buffers;
 use crate::session::{Connection, End};
@@ -69,6 +70,8 @@ pub struct Client {
     pub(super) inherited: Option<u64>,
     /// The client sends no more.
     at_end: bool,
+    /// What the head needs is kept in memory by these.
+    kept: Kept,
     pub(super) arrived: Instant,
     /// When the run under the guard began.
     pub(super) now: Instant,
@@ -148,6 +151,7 @@ impl Client {
             behind: Vec::new(),
             inherited: None,
             at_end: false,
+            kept: Kept::default(),
             arrived: Instant::now(),
             now: Instant::now(),
         }
@@ -197,6 +201,7 @@ impl Client {
         let pipeline = Arc::clone(&self.pipeline);
         let mut guard = None;
         let mut served = 0;
+        let mut is_same = true;
         let step = loop {
             if self.phase == Phase::Ending {
                 break Step::End;
@@ -205,6 +210,7 @@ impl Client {
                 break Step::More;
             }
             let is_new = self.head.is_none();
+            is_same &= !is_new;
             let head = match self.next_head() {
                 Ok(Some(head)) => head,
                 Ok(None) => break self.without_head(),
@@ -228,12 +234,10 @@ impl Client {
             match self.serve(state, head) {
                 Served::Done => {}
                 Served::Stays(head, mut step) => {
-                    // Once for each head: where memory is so short that what is loaded for those
-                    // behind it pushes out what it needs itself, it must get on all the same.
-                    if let Step::Warm(missing) = &mut step
+                    if let Step::Warm(warm) = &mut step
                         && is_new
                     {
-                        self.look_ahead(state, missing);
+                        self.look_ahead(state, &mut warm.ahead);
                     }
                     self.head = Some(Box::new(head));
                     break step;
@@ -247,6 +251,7 @@ impl Client {
         self.leave_to_delivery();
         let end = self.connection.outbox.append(&mut self.run);
         drop(guard);
+        self.kept.end_turn(is_same && self.head.is_some());
         match end {
             End::Now => Step::Gone,
             End::AfterFlush => {
@@ -264,6 +269,12 @@ impl Client {
         };
         match settle {
             Settle::Again => {}
+            Settle::Warmed(pins) => self.kept.add(pins),
+            Settle::TooLarge => {
+                let op = head.header.op;
+                self.note_too_large(op);
+                self.phase = Phase::Ending;
+            }
             Settle::Synced => head.progress = Progress::Synced,
             Settle::Counted { at, count } => {
                 let tries = match head.progress {
@@ -467,16 +478,15 @@ impl Client {
                 Err(_) => return Served::Stays(head, Step::Blocked),
             },
         };
-        let is_small =
-            waiting::reply_bytes(state, &request).is_some_and(|bytes| bytes <= reply_bytes_max);
-        if !is_small {
+        let Some(pins) = waiting::pin_if_small(state, &request, reply_bytes_max) else {
             head.request = Some(request);
             return Served::Stays(head, Step::Blocked);
-        }
+        };
         self.behind.push(Waiting {
             xid: head.header.xid,
             op: head.header.op,
             request,
+            pins,
             since: self.arrived,
         });
         Served::Done

@@ -11,6 +11,8 @@ pub struct Config {
     pub batch_bytes_max: usize,
     /// Log entries proposed and not yet committed before new proposals gather.
     pub entries_in_flight_max: u32,
+    /// Longest reply to a read, bytes.
+    pub reply_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -20,6 +22,7 @@ impl Default for Config {
             batch_ops_max: 512,
             batch_bytes_max: 1 << 20,
             entries_in_flight_max: 4,
+            reply_bytes_max: 256 << 20,
         }
     }
 }

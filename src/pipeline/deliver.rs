@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::queue::{Awaits, Pending};
-use super::replies;
+use super::replies::{self, TooLong};
 use super::shared::Shared;
 use crate::metrics::{self, Fired};
 use crate::session::{Connection, ConnectionId, End, put_connect_response};
@@ -68,6 +68,12 @@ impl Deliver {
             };
             frame.prepare(txn.zxid.0, &notice, self.shared.skip_acl);
             if !frame.is_public && !self.may_see(connection, &notice) {
+                return;
+            }
+            if frame.bytes.is_empty() {
+                // No frame can hold it. No client of ours misses an event and goes on.
+                connection.outbox.end(End::Now);
+                self.shared.tell(connection);
                 return;
             }
             fired.note(notice.kind.wire_type(), frame.bytes.len());
@@ -134,11 +140,15 @@ impl Deliver {
                     zxid: txn.zxid.0,
                     err: replies::code(&txn.outcome),
                 };
-                connection.outbox.push(|out| {
+                let put = connection.outbox.push(|out| {
                     let before = out.len();
-                    replies::put_outcome(out, header, &txn.outcome);
+                    let put = replies::put_outcome(out, header, &txn.outcome);
                     self.shared.stats.replied(out.len() - before);
+                    put
                 });
+                if let Some(Err(TooLong)) = put {
+                    connection.outbox.end(End::Now);
+                }
                 connection.stats.replied(*op, *xid, txn.zxid, took);
                 self.shared.stats.sent(1);
                 self.shared.stats.answered(1, took);
@@ -247,14 +257,23 @@ impl EventFrame {
             self.kind = kind;
             notice.path.clone_into(&mut self.path);
             self.bytes.clear();
-            put_event(&mut self.bytes, zxid, kind, notice.path);
+            // What is too long is left out, which `trigger` sees.
+            put_event(&mut self.bytes, zxid, kind, notice.path).unwrap_or_default();
             self.is_public = permits(notice.filter_acl, &[], perms::READ, skip_acl);
         }
     }
 }
 
 /// Appends the frame of a watch event.
-pub(super) fn put_event(out: &mut BytesMut, zxid: i64, kind: i32, path: &str) {
+///
+/// # Errors
+/// See [`TooLong`].
+pub(super) fn put_event(
+    out: &mut BytesMut,
+    zxid: i64,
+    kind: i32,
+    path: &str,
+) -> Result<(), TooLong> {
     let mark = reply::begin(
         out,
         ReplyHeader {
@@ -266,5 +285,5 @@ pub(super) fn put_event(out: &mut BytesMut, zxid: i64, kind: i32, path: &str) {
     bytes::BufMut::put_i32(out, kind);
     bytes::BufMut::put_i32(out, EVENT_STATE);
     jute::put_ustring(out, Some(path));
-    replies::finish(out, mark);
+    replies::finish(out, mark)
 }

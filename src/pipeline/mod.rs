@@ -27,6 +27,7 @@ mod replies;
 mod shared;
 mod stop;
 mod waiting;
+mod warm;
 mod watches;
 mod writes;
 
@@ -44,6 +45,7 @@ pub use config::Config;
 pub use deliver::Deliver;
 pub use shared::Shared;
 pub use stop::{Settle, Step, settle};
+pub use warm::Warm;
 
 use crate::auth::Schemes;
 use crate::ensemble::{Ensemble, Submission, SubmitError};
@@ -72,6 +74,8 @@ pub struct Pipeline {
     pub frame_bytes_max: usize,
     /// Requests in the pipeline beyond which clients with requests under way are not read from.
     pub outstanding_max: usize,
+    /// Longest reply to a read, bytes; a client that asks for more is closed.
+    pub reply_bytes_max: usize,
 }
 
 impl Pipeline {

@@ -3,6 +3,8 @@
 use bytes::{BufMut, BytesMut};
 use jute::{ErrorCode, MultiHeader, OpCode, ReplyHeader, put_stat, put_ustring, reply};
 
+use crate::metrics;
+use crate::session::Connection;
 use crate::state::{OpOutcome, Outcome};
 
 /// The header's error code of an outcome. A failed multi has none (protocol.md 5.2).
@@ -20,7 +22,14 @@ pub(super) fn code(outcome: &Outcome) -> ErrorCode {
 }
 
 /// Appends the whole reply frame of a write.
-pub(super) fn put_outcome(out: &mut BytesMut, header: ReplyHeader, outcome: &Outcome) {
+///
+/// # Errors
+/// See [`TooLong`].
+pub(super) fn put_outcome(
+    out: &mut BytesMut,
+    header: ReplyHeader,
+    outcome: &Outcome,
+) -> Result<(), TooLong> {
     let mark = reply::begin(out, header);
     match outcome {
         Outcome::Created { path } => put_ustring(out, Some(path)),
@@ -32,7 +41,7 @@ pub(super) fn put_outcome(out: &mut BytesMut, header: ReplyHeader, outcome: &Out
         Outcome::Multi(results) => put_results(out, results),
         Outcome::Refused(_) | Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => {}
     }
-    finish(out, mark);
+    finish(out, mark)
 }
 
 /// Results of a multi, each behind its header, and the terminator. protocol.md 5.1.
@@ -69,10 +78,28 @@ fn put_op_header(out: &mut BytesMut, op: OpCode, done: bool, err: i32) {
     out.put_slice(&bytes);
 }
 
-/// Ends a frame. One that is longer than a frame can be (2 GiB) is taken back: the client will
-/// time out, which is what it gets from a ZooKeeper that cannot allocate such a reply.
-pub(super) fn finish(out: &mut BytesMut, mark: reply::Mark) {
-    if let Err(error) = reply::finish(out, mark) {
-        tracing::error!(%error, "reply dropped");
-    }
+/// The reply is longer than a frame can be (2 GiB), and has been taken back: its connection must end,
+/// for a reply that is left out would leave its client waiting.
+#[derive(Debug)]
+#[must_use = "the connection must end"]
+pub(super) struct TooLong;
+
+/// Ends a frame.
+///
+/// # Errors
+/// See [`TooLong`].
+pub(super) fn finish(out: &mut BytesMut, mark: reply::Mark) -> Result<(), TooLong> {
+    reply::finish(out, mark).map_err(|error| {
+        tracing::error!(%error, "a reply has no frame");
+        TooLong
+    })
+}
+
+/// A client asks for more than `bytes_max` bytes at once: its connection ends.
+///
+/// zk-differs: a ZooKeeper that is asked for more than its memory holds ends with it.
+pub(super) fn note_too_large(connection: &Connection, op: OpCode, bytes_max: usize) {
+    let (peer, session) = (connection.peer, connection.session());
+    tracing::warn!(%peer, %session, ?op, bytes_max, "a reply would be too large: closing");
+    metrics::reply_too_large();
 }

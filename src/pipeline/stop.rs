@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Pipeline;
-use crate::state::{Missing, View, Zxid, count_descendants};
+use super::warm::Warm;
+use crate::state::{Pins, View, Zxid, count_descendants};
 
 /// Why [`super::Client::advance`] returned.
 pub enum Step {
@@ -18,7 +19,7 @@ pub enum Step {
     /// There is more to serve, but others must have their turn: send, then call again.
     More,
     /// The head, and some of what is behind it, needs something from the disk: settle.
-    Warm(Vec<Missing>),
+    Warm(Warm),
     /// The head needs a count over a part of the tree: settle.
     Count {
         /// The tree at `at`.
@@ -56,10 +57,14 @@ impl fmt::Debug for Step {
 }
 
 /// What settling a step came to; goes to [`super::Client::settled`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum Settle {
     /// Try the head again.
     Again,
+    /// What it needs is in memory as long as these are kept: until the head has been answered.
+    Warmed(Pins),
+    /// What it needs is more than a reply may hold: close.
+    TooLarge,
     /// The read index has been reached.
     Synced,
     /// So many descendants at this zxid.
@@ -77,11 +82,11 @@ pub enum Settle {
 /// nothing are settled at once.
 pub async fn settle(pipeline: Arc<Pipeline>, step: Step) -> Settle {
     match step {
-        Step::Warm(missing) => {
+        Step::Warm(warm) => {
             let store = Arc::clone(pipeline.replica.store());
-            let warm = move || missing.iter().try_for_each(|missing| store.warm(missing));
-            match tokio::task::spawn_blocking(warm).await {
-                Ok(Ok(())) => Settle::Again,
+            match tokio::task::spawn_blocking(move || warm.run(store.as_ref())).await {
+                Ok(Ok(Some(pins))) => Settle::Warmed(pins),
+                Ok(Ok(None)) => Settle::TooLarge,
                 Ok(Err(error)) => {
                     pipeline.report_store_failure(error);
                     Settle::Failed

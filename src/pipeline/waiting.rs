@@ -6,22 +6,30 @@
 //! answer is in memory when it comes, and small; any other one waits at the head of its client's
 //! queue until the writes before it have been answered, and everything behind it waits too.
 //!
-//! What was in memory can have been evicted until its turn comes. Then, once in a blue moon, it is
-//! read under the lock (`reads_from_disk_in_apply_total`): letting go of the lock would show the
-//! read what its client wrote after it.
+//! All that such a read may look at is pinned in the moment in which it is left to delivery: the
+//! znodes of its paths, or the knowledge that there are none, and for a listing the names of all
+//! children, permitted or not, since that may change. What is pinned is kept in step and stays known
+//! (`Store::pin`), whatever is applied in between: a znode that goes and comes again, with other
+//! children, too. And reads look at nothing else: `State::read` asks for the znode of a path and for
+//! the names of its children, and for a count over a part of the tree only in a request that is
+//! never left to delivery ([`parts`]). So memory knows the answer when its turn comes, and apply
+//! never waits for the disk under the lock.
 //!
 //! zk: CommitProcessor: a session's reads behind its write are processed when that write has been,
 //! and before its next one.
+
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use jute::{ErrorCode, MultiReadOp, OpCode, ReplyHeader, Request, Text, reply};
 use tokio::time::Instant;
 
 use super::deliver::Deliver;
-use super::{replies, watches};
+use super::replies::{self, TooLong};
+use super::watches;
 use crate::metrics;
 use crate::session::{Connection, End};
-use crate::state::{Identity, Peek, ReadStop, SessionId, State};
+use crate::state::{Asker, Missing, Peek, Pins, ReadStop, State};
 
 /// Requests of one connection that may wait for delivery.
 pub(super) const WAITING_MAX: usize = 64;
@@ -42,85 +50,102 @@ pub(super) struct Waiting {
     pub(super) xid: i32,
     pub(super) op: OpCode,
     pub(super) request: Request,
+    /// Keep in memory what it looks at.
+    pub(super) pins: Pins,
     /// When it came.
     pub(super) since: Instant,
 }
 
-/// About the size of the reply if this request were answered now; `None` if memory cannot tell,
-/// or if the request is none for delivery.
-///
-/// A listing must be known by its names: those of a parent without children are not kept when it
-/// gets some, and would then have to be looked for on the disk.
+/// Pins what this request looks at, if memory knows all of it and if the reply would be small now,
+/// `bytes_max` at most, about; `None` also if the request is none for delivery.
+pub(super) fn pin_if_small(state: &State, request: &Request, bytes_max: usize) -> Option<Pins> {
+    let parts = parts(request)?;
+    if parts.is_empty() {
+        return Some(Pins::default());
+    }
+    let mut bytes = 0;
+    for part in &parts {
+        bytes += reply_bytes(state, request, part)?;
+        if bytes > bytes_max {
+            return None;
+        }
+    }
+    state.pin(&parts)
+}
+
+/// What this request looks at, whatever the state will be; `None` if it is none for delivery.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "whatever else there is waits at the head"
 )]
-pub(super) fn reply_bytes(state: &State, request: &Request) -> Option<usize> {
+fn parts(request: &Request) -> Option<Vec<Missing>> {
+    let mut parts = Vec::new();
     match request {
-        Request::Exists(read) => data_bytes(state, &read.path).map(|_| 0),
-        Request::GetData(read) => data_bytes(state, &read.path),
-        Request::GetAcl(read) => acl_bytes(state, &read.path),
-        Request::GetChildren(read) => names_bytes(state, &read.path),
-        Request::GetChildren2(read) => names_bytes(state, &read.path),
-        Request::MultiRead(multi) => multi.ops.iter().try_fold(0_usize, |sum, op| {
-            let bytes = match op {
-                MultiReadOp::GetData(read) => data_bytes(state, &read.path)?,
-                MultiReadOp::GetChildren(read) => names_bytes(state, &read.path)?,
-            };
-            Some(sum + ITEM_BYTES + bytes)
-        }),
-        Request::WhoAmI | Request::Ping => Some(0),
-        _ => None,
+        Request::Exists(read) => parts.extend(znode(&read.path)),
+        Request::GetData(read) => parts.extend(znode(&read.path)),
+        Request::GetAcl(read) => parts.extend(znode(&read.path)),
+        Request::GetChildren(read) => parts.extend(children(&read.path)),
+        Request::GetChildren2(read) => parts.extend(children(&read.path)),
+        Request::MultiRead(multi) => {
+            parts.extend(multi.ops.iter().filter_map(|op| match op {
+                MultiReadOp::GetData(read) => znode(&read.path),
+                MultiReadOp::GetChildren(read) => children(&read.path),
+            }));
+        }
+        Request::WhoAmI | Request::Ping => {}
+        _ => return None,
+    }
+    Some(parts)
+}
+
+fn znode(path: &Option<Text>) -> Option<Missing> {
+    looked_up(path).map(Missing::Znode)
+}
+
+fn children(path: &Option<Text>) -> Option<Missing> {
+    looked_up(path).map(Missing::Children)
+}
+
+/// The path that a read means; a null one is refused, and one without a slash is no znode's.
+fn looked_up(path: &Option<Text>) -> Option<Arc<str>> {
+    match path.as_ref()?.as_str() {
+        "" => Some("/".into()),
+        path => path.starts_with('/').then(|| path.into()),
     }
 }
 
 /// An item's header and its Stat.
 const ITEM_BYTES: usize = 96;
-/// Children beyond which a listing is not looked at.
-const NAMES_MAX: u64 = 256;
 /// An entry of an ACL, as most are.
 const ACL_BYTES: usize = 64;
 
-fn data_bytes(state: &State, path: &Option<Text>) -> Option<usize> {
-    let Some(path) = path else { return Some(0) };
-    match state.peek_znode(path) {
-        Peek::Known(node) => Some(node.map_or(0, |node| node.data_bytes())),
-        Peek::NotInMemory => None,
-    }
-}
-
-fn acl_bytes(state: &State, path: &Option<Text>) -> Option<usize> {
-    let Some(path) = path else { return Some(0) };
-    match state.peek_znode(path) {
-        Peek::Known(node) => Some(node.map_or(0, |node| state.acl(node.acl).len() * ACL_BYTES)),
-        Peek::NotInMemory => None,
-    }
-}
-
-fn names_bytes(state: &State, path: &Option<Text>) -> Option<usize> {
-    let Some(path) = path else { return Some(0) };
-    match state.peek_znode(path) {
-        Peek::Known(Some(node)) if (1..=NAMES_MAX).contains(&u64::from(node.children)) => {}
-        Peek::Known(_) | Peek::NotInMemory => return None,
-    }
-    let mut bytes = 0;
-    match state.peek_children(path, &mut |name| bytes += 4 + name.len()) {
-        Peek::Known(()) => Some(bytes),
-        Peek::NotInMemory => None,
-    }
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asker<'a> {
-    pub(super) session: SessionId,
-    pub(super) identities: &'a [Identity],
+/// Bytes that a part would have in the reply now, about; `None` if memory cannot tell.
+fn reply_bytes(state: &State, request: &Request, part: &Missing) -> Option<usize> {
+    let (Missing::Znode(path) | Missing::Children(path)) = part;
+    let Peek::Known(node) = state.peek_znode(path) else {
+        return None;
+    };
+    let Some(node) = node else {
+        return Some(ITEM_BYTES);
+    };
+    let bytes = match part {
+        Missing::Znode(_) if matches!(request, Request::GetAcl(_)) => {
+            state.acl(node.acl).len() * ACL_BYTES
+        }
+        Missing::Znode(_) if matches!(request, Request::Exists(_)) => 0,
+        Missing::Znode(_) => node.data_bytes(),
+        Missing::Children(path) => match state.peek_names_bytes(path) {
+            Peek::Known(bytes) => bytes,
+            Peek::NotInMemory => return None,
+        },
+    };
+    Some(ITEM_BYTES + bytes)
 }
 
 /// Appends the whole reply to a read; returns its code.
 ///
 /// # Errors
-/// Nothing was appended: memory does not know, or only a scan can tell.
+/// Nothing was appended: memory does not know, only a scan can tell, or it would be too long.
 pub(super) fn put_read(
     out: &mut BytesMut,
     state: &State,
@@ -140,17 +165,17 @@ pub(super) fn put_read(
         return Ok(ErrorCode::OK);
     }
     let mark = reply::begin(out, header(ErrorCode::OK));
-    match state.read(request, asker.session, asker.identities, out) {
-        Ok(()) => {
-            replies::finish(out, mark);
-            Ok(ErrorCode::OK)
-        }
+    match state.read(request, asker, out) {
+        Ok(()) => match replies::finish(out, mark) {
+            Ok(()) => Ok(ErrorCode::OK),
+            Err(TooLong) => Err(ReadStop::TooLarge),
+        },
         Err(ReadStop::Refused(code)) => {
             reply::abandon(out, mark);
             reply::put_header_only(out, header(code));
             Ok(code)
         }
-        Err(stop @ (ReadStop::Missing(_) | ReadStop::NeedsScan)) => {
+        Err(stop @ (ReadStop::Missing(_) | ReadStop::TooLarge | ReadStop::NeedsScan)) => {
             reply::abandon(out, mark);
             Err(stop)
         }
@@ -173,6 +198,8 @@ impl Deliver {
         let asker = Asker {
             session: connection.session(),
             identities: &identities,
+            // More in one piece would be the end of this connection anyway.
+            bytes_max: connection.outbox.bytes_max(),
         };
         let zxid = state.last_zxid();
         for read in reads {
@@ -197,20 +224,16 @@ impl Deliver {
         asker: Asker<'_>,
         read: &Waiting,
     ) -> Option<ErrorCode> {
-        /// Each look may miss something else; a cache that forgets at once is no cache.
-        const LOADS_MAX: u32 = 1000;
-        for _ in 0..LOADS_MAX {
-            let put = |out: &mut BytesMut| put_read(out, state, asker, read.xid, &read.request);
-            match connection.outbox.push(put)? {
-                Ok(code) => return Some(code),
-                Err(ReadStop::Missing(missing)) => {
-                    metrics::read_from_disk_in_apply();
-                    if let Err(error) = state.warm(&missing) {
-                        self.shared.report_store_failure(error);
-                        break;
-                    }
-                }
-                Err(ReadStop::Refused(_) | ReadStop::NeedsScan) => break,
+        let put = |out: &mut BytesMut| put_read(out, state, asker, read.xid, &read.request);
+        match connection.outbox.push(put)? {
+            Ok(code) => return Some(code),
+            Err(ReadStop::TooLarge) => {
+                replies::note_too_large(connection, read.op, asker.bytes_max);
+            }
+            Err(stop @ (ReadStop::Missing(_) | ReadStop::Refused(_) | ReadStop::NeedsScan)) => {
+                // It cannot be, as the head of this file says: better no reply than a wrong one.
+                let (op, xid) = (read.op, read.xid);
+                tracing::error!(?op, xid, ?stop, ?read.pins, "a read that was pinned is not known");
             }
         }
         connection.outbox.end(End::Now);

@@ -9,6 +9,7 @@ use jute::{ErrorCode, Request, Text};
 
 use super::client::Client;
 use super::deliver::put_event;
+use super::replies::TooLong;
 use super::shared::Shared;
 use crate::session::Connection;
 use crate::state::{Missing, Peek, State, Znode};
@@ -27,8 +28,11 @@ pub(super) enum Watched {
     Reply(ErrorCode),
     /// addWatch: a header and an int 0.
     Added,
-    /// setWatches stopped at a znode that only the disk knows.
-    Missing(Catchup, Missing),
+    /// setWatches stopped at a znode that only the disk knows; that one, and what it will miss behind
+    /// it.
+    Missing(Catchup, Vec<Missing>),
+    /// An event has no frame: the connection must end.
+    TooLong,
 }
 
 /// The lists of setWatches2 in the order in which they are worked off.
@@ -47,6 +51,13 @@ enum List {
     Child,
     Persistent,
     PersistentRecursive,
+}
+
+impl List {
+    /// Its paths are registered whatever there is at them.
+    fn is_persistent(self) -> bool {
+        matches!(self, Self::Persistent | Self::PersistentRecursive)
+    }
 }
 
 /// Registers the watch that a read asked for, given the code it is answered with.
@@ -182,16 +193,19 @@ impl Client {
             };
             for path in paths.iter().skip(at.done) {
                 let Some(path) = path else {
-                    if matches!(list, List::Persistent | List::PersistentRecursive) {
+                    if list.is_persistent() {
                         at.done += 1;
                         continue;
                     }
                     return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
                 };
-                if let Err(missing) = self.catch_up_path(state, relative_zxid, *list, path) {
-                    return Watched::Missing(at, missing);
+                match self.catch_up_path(state, relative_zxid, *list, path) {
+                    Ok(()) => at.done += 1,
+                    Err(Behind::Missing) => {
+                        return Watched::Missing(at, missing_from(state, lists, at));
+                    }
+                    Err(Behind::TooLong) => return Watched::TooLong,
                 }
-                at.done += 1;
             }
             at = Catchup {
                 list: at.list + 1,
@@ -207,27 +221,64 @@ impl Client {
         relative_zxid: i64,
         list: List,
         path: &str,
-    ) -> Result<(), Missing> {
+    ) -> Result<(), Behind> {
         let registration = match list {
             List::Persistent => Registration::Persistent,
             List::PersistentRecursive => Registration::PersistentRecursive,
             List::Data | List::Exist => Registration::Data,
             List::Child => Registration::Child,
         };
-        if matches!(list, List::Persistent | List::PersistentRecursive) {
+        if list.is_persistent() {
             self.add(path, registration);
             return Ok(());
         }
         let node = match state.peek_znode(path) {
             Peek::Known(node) => node,
-            Peek::NotInMemory => return Err(Missing::Znode(Arc::from(path))),
+            Peek::NotInMemory => return Err(Behind::Missing),
         };
         match missed(list, node.as_deref(), relative_zxid) {
-            Some(kind) => put_event(&mut self.run, -1, kind.wire_type(), path),
+            Some(kind) => put_event(&mut self.run, -1, kind.wire_type(), path)
+                .map_err(|TooLong| Behind::TooLong)?,
             None => self.add(path, registration),
         }
         Ok(())
     }
+}
+
+/// Why catching up stops at a path.
+enum Behind {
+    /// Only the disk knows its znode.
+    Missing,
+    /// Its event has no frame.
+    TooLong,
+}
+
+/// Paths that are loaded together: some milliseconds of the disk, some megabytes of memory.
+const LOADED_TOGETHER: usize = 4096;
+
+/// What catching up from `at` on finds missing in memory, in order.
+fn missing_from(
+    state: &State,
+    lists: [&Option<Vec<Option<Text>>>; 5],
+    at: Catchup,
+) -> Vec<Missing> {
+    let looked_up = LISTS.iter().zip(lists).enumerate().skip(at.list);
+    looked_up
+        .filter(|(_, (list, _))| !list.is_persistent())
+        .flat_map(|(index, (_, paths))| {
+            let done = if index == at.list { at.done } else { 0 };
+            paths.iter().flatten().skip(done)
+        })
+        .flatten()
+        .filter(|path| matches!(state.peek_znode(path), Peek::NotInMemory))
+        .take(LOADED_TOGETHER)
+        .map(|path| Missing::Znode(Arc::from(looked_up_as(path))))
+        .collect()
+}
+
+/// The empty path is an alias of the root.
+fn looked_up_as(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
 }
 
 /// The event that a client has missed on a path since `relative_zxid`, if any. protocol.md 9.5.

@@ -48,9 +48,11 @@ pub use identity::{Identities, Identity};
 pub use ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
 pub(crate) use path::split_last;
 pub use proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
-pub use read::{ReadStop, count_descendants};
+pub use read::{Asker, ReadStop, count_descendants};
 pub use replica::{Replica, State};
 pub use sink::{Silence, Sink};
-pub use store::{Missing, Peek, Restored, Store, StoreError, View};
+pub use store::{
+    Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, warm_all, warm_some,
+};
 pub use txn::{Change, Cursor, Event, Meta, OpOutcome, Outcome, SessionRecord, Txn};
 pub use znode::{Kind, Owner, Znode};

@@ -1,8 +1,9 @@
 //! Reads: pure functions over the state, encoded straight into the caller's buffer.
 //!
-//! They look into memory only; what is missing there is reported, to be warmed without the lock.
-//! Paths are not validated: one that no znode can have does not exist, and the empty one is the
-//! root. Watches are the caller's business.
+//! They look into memory only; what is missing there is reported, all of it at once, to be warmed
+//! without the lock. How long a body gets is known, and bounded, before it is begun. Paths are not
+//! validated: one that no znode can have does not exist, and the empty one is the root. Watches are
+//! the caller's business.
 
 use bytes::{BufMut, BytesMut};
 use jute::{
@@ -24,11 +25,26 @@ use super::znode::Znode;
 pub enum ReadStop {
     /// Judged and refused.
     Refused(ErrorCode),
-    /// Memory does not know: warm it without the lock, then read again.
-    Missing(Missing),
+    /// Memory does not know all of this: warm it without the lock, then read again while it is
+    /// pinned. Each part as often as the body would hold it, also those that memory knows: they may
+    /// be gone by then.
+    Missing(Vec<Missing>),
+    /// The body would be longer than it may be.
+    TooLarge,
     /// Permitted, but only a scan can tell: take a view, and [`count_descendants`] without the
     /// lock.
     NeedsScan,
+}
+
+/// Who asks, and how much may be said.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// Its session.
+    pub session: SessionId,
+    /// Its connection's identities.
+    pub identities: &'a [Identity],
+    /// Longest body of an answer, in bytes.
+    pub bytes_max: usize,
 }
 
 impl From<ErrorCode> for ReadStop {
@@ -68,12 +84,11 @@ impl State {
     pub fn read(
         &self,
         request: &Request,
-        session: SessionId,
-        identities: &[Identity],
+        asker: Asker<'_>,
         body: &mut BytesMut,
     ) -> Result<(), ReadStop> {
         let start = body.len();
-        let read = self.answer(request, session, identities, body);
+        let read = self.answer(request, asker, body);
         if read.is_err() {
             body.truncate(start);
         }
@@ -83,14 +98,10 @@ impl State {
     fn answer(
         &self,
         request: &Request,
-        session: SessionId,
-        identities: &[Identity],
+        asker: Asker<'_>,
         body: &mut BytesMut,
     ) -> Result<(), ReadStop> {
-        let reader = Reader {
-            state: self,
-            identities,
-        };
+        let reader = Reader { state: self, asker };
         match request {
             Request::Exists(exists) => reader.exists(&exists.path, body),
             Request::GetData(get) => reader.data(get, body),
@@ -98,10 +109,7 @@ impl State {
             Request::GetChildren(get) => reader.children(get, body),
             Request::GetChildren2(get) => reader.children_and_stat(&get.path, body),
             Request::MultiRead(multi) => reader.multi(multi, body),
-            Request::GetEphemerals(get) => {
-                reader.ephemerals(session, get, body);
-                Ok(())
-            }
+            Request::GetEphemerals(get) => reader.ephemerals(get, body),
             Request::GetAllChildrenNumber(get) => reader.descendants(&get.path, body),
             Request::WhoAmI => {
                 reader.who_am_i(body);
@@ -134,7 +142,7 @@ impl State {
 /// A read on behalf of a connection.
 struct Reader<'a> {
     state: &'a State,
-    identities: &'a [Identity],
+    asker: Asker<'a>,
 }
 
 impl Reader<'_> {
@@ -150,8 +158,8 @@ impl Reader<'_> {
 
     fn data(&self, get: &GetData, body: &mut BytesMut) -> Result<(), ReadStop> {
         let node = self.permitted(given(&get.path)?, perms::READ)?;
-        put_buffer(body, node.data.as_deref());
-        self.put_stat(&node, body);
+        self.reserve(LENGTH_BYTES + node.data_bytes() + STAT_BYTES, body)?;
+        self.put_data(&node, body);
         Ok(())
     }
 
@@ -170,53 +178,125 @@ impl Reader<'_> {
     fn children(&self, get: &GetChildren, body: &mut BytesMut) -> Result<(), ReadStop> {
         let path = given(&get.path)?;
         let node = self.permitted(path, perms::READ)?;
+        self.reserve(self.names_bytes(path, &node)?, body)?;
         self.put_children(path, &node, body)
     }
 
     fn children_and_stat(&self, path: &Option<Text>, body: &mut BytesMut) -> Result<(), ReadStop> {
         let path = given(path)?;
         let node = self.permitted(path, perms::READ)?;
+        self.reserve(self.names_bytes(path, &node)? + STAT_BYTES, body)?;
         self.put_children(path, &node, body)?;
         self.put_stat(&node, body);
         Ok(())
     }
 
     /// A multiRead's items are independent: a refusal is one item's result.
+    ///
+    /// All are looked at before anything is copied: so what is missing is loaded together, and a
+    /// small request for more than may be said takes no memory.
     fn multi(&self, multi: &MultiRead, body: &mut BytesMut) -> Result<(), ReadStop> {
+        let mut found = Vec::with_capacity(multi.ops.len());
+        let mut bytes = MULTI_HEADER_BYTES;
+        let mut is_missing = false;
         for op in &multi.ops {
-            let start = body.len();
-            put_multi_header(op.op(), ErrorCode::OK, body);
-            let read = match op {
-                MultiReadOp::GetChildren(get) => self.children(get, body),
-                MultiReadOp::GetData(get) => self.data(get, body),
-            };
-            match read {
-                Ok(()) => {}
+            match self.item(op) {
+                Ok((node, item_bytes)) => {
+                    bytes = bytes.saturating_add(MULTI_HEADER_BYTES + item_bytes);
+                    found.push(Ok(node));
+                }
                 Err(ReadStop::Refused(code)) if code != ErrorCode::MARSHALLING_ERROR => {
-                    body.truncate(start);
+                    bytes = bytes.saturating_add(MULTI_HEADER_BYTES + LENGTH_BYTES);
+                    found.push(Err(code));
+                }
+                Err(ReadStop::Missing(_)) => is_missing = true,
+                Err(stop) => return Err(stop),
+            }
+        }
+        if is_missing && bytes <= self.asker.bytes_max {
+            let parts = multi.ops.iter().filter_map(|op| self.part(op));
+            return Err(ReadStop::Missing(parts.collect()));
+        }
+        self.reserve(bytes, body)?;
+        for (op, found) in multi.ops.iter().zip(found) {
+            match found {
+                Ok(node) => {
+                    put_multi_header(op.op(), ErrorCode::OK, body);
+                    match op {
+                        MultiReadOp::GetChildren(get) => {
+                            self.put_children(given(&get.path)?, &node, body)?;
+                        }
+                        MultiReadOp::GetData(_) => self.put_data(&node, body),
+                    }
+                }
+                Err(code) => {
                     put_multi_header(OpCode::ERROR, code, body);
                     body.put_i32(code.0);
                 }
-                Err(stop) => return Err(stop),
             }
         }
         MultiResponse::encode_end(body);
         Ok(())
     }
 
+    /// The znode of an item, and the bytes that it takes behind its header.
+    fn item(&self, op: &MultiReadOp) -> Result<(Arc<Znode>, usize), ReadStop> {
+        match op {
+            MultiReadOp::GetChildren(get) => {
+                let path = given(&get.path)?;
+                let node = self.permitted(path, perms::READ)?;
+                let bytes = self.names_bytes(path, &node)?;
+                Ok((node, bytes))
+            }
+            MultiReadOp::GetData(get) => {
+                let node = self.permitted(given(&get.path)?, perms::READ)?;
+                let bytes = LENGTH_BYTES + node.data_bytes() + STAT_BYTES;
+                Ok((node, bytes))
+            }
+        }
+    }
+
+    /// What an item looks at, as far as can be said before all of it is known.
+    fn part(&self, op: &MultiReadOp) -> Option<Missing> {
+        let (path, lists) = match op {
+            MultiReadOp::GetChildren(get) => (given(&get.path).ok()?, true),
+            MultiReadOp::GetData(get) => (given(&get.path).ok()?, false),
+        };
+        let path = path::resolve(path);
+        if !path.starts_with('/') {
+            return None;
+        }
+        let is_listed = || {
+            let node = self.permitted(path, perms::READ);
+            node.is_ok_and(|node| node.children > 0)
+        };
+        Some(if lists && is_listed() {
+            Missing::Children(Arc::from(path))
+        } else {
+            Missing::Znode(Arc::from(path))
+        })
+    }
+
     /// The session's own; a plain prefix of the text, not of the path's components.
-    fn ephemerals(&self, session: SessionId, get: &GetEphemerals, body: &mut BytesMut) {
+    fn ephemerals(&self, get: &GetEphemerals, body: &mut BytesMut) -> Result<(), ReadStop> {
         let prefix = get.prefix.as_ref().map_or("", Text::as_str);
         // zk: Java's trim cuts everything up to the space.
         let is_all = matches!(prefix.trim_matches(|c| c <= ' '), "" | "/");
         let paths = || {
-            let own = self.state.ephemerals(session);
+            let own = self.state.ephemerals(self.asker.session);
             own.filter(move |path| is_all || path.starts_with(prefix))
         };
-        put_count(body, Some(paths().count()));
+        let (mut count, mut bytes) = (0, LENGTH_BYTES);
+        for path in paths() {
+            count += 1;
+            bytes += LENGTH_BYTES + path.len();
+        }
+        self.reserve(bytes, body)?;
+        put_count(body, Some(count));
         for path in paths() {
             put_ustring(body, Some(path));
         }
+        Ok(())
     }
 
     /// zk: DataTree.getAllChildrenNumber: for the root a count of all keys but its own two; for
@@ -237,8 +317,8 @@ impl Reader<'_> {
 
     /// zk: AuthUtil.getClientInfos, and getUserName of the providers.
     fn who_am_i(&self, body: &mut BytesMut) {
-        put_count(body, Some(self.identities.len()));
-        for identity in self.identities {
+        put_count(body, Some(self.asker.identities.len()));
+        for identity in self.asker.identities {
             let user = match &*identity.scheme {
                 "digest" if !self.state.config().digest_enabled => "",
                 "digest" => identity.id.split(':').next().unwrap_or_default(),
@@ -254,7 +334,7 @@ impl Reader<'_> {
     fn permitted(&self, path: &str, perms: i32) -> Result<Arc<Znode>, ReadStop> {
         let Peek::Known(node) = self.state.peek_znode(path) else {
             let path = Arc::from(path::resolve(path));
-            return Err(ReadStop::Missing(Missing::Znode(path)));
+            return Err(ReadStop::Missing(vec![Missing::Znode(path)]));
         };
         let node = node.ok_or(ReadStop::Refused(ErrorCode::NO_NODE))?;
         if self.permits(node.acl, perms) {
@@ -267,7 +347,7 @@ impl Reader<'_> {
         acl == AclId::OPEN
             || permits(
                 self.state.acl(acl),
-                self.identities,
+                self.asker.identities,
                 perms,
                 self.state.config().skip_acl,
             )
@@ -275,6 +355,11 @@ impl Reader<'_> {
 
     fn put_stat(&self, node: &Znode, body: &mut BytesMut) {
         put_stat(body, &node.stat(self.state.config().extended_types));
+    }
+
+    fn put_data(&self, node: &Znode, body: &mut BytesMut) {
+        put_buffer(body, node.data.as_deref());
+        self.put_stat(node, body);
     }
 
     fn put_children(&self, path: &str, node: &Znode, body: &mut BytesMut) -> Result<(), ReadStop> {
@@ -287,13 +372,42 @@ impl Reader<'_> {
             .peek_children(path, &mut |name| put_ustring(body, Some(name)))
         {
             Peek::Known(()) => Ok(()),
-            Peek::NotInMemory => {
-                let path = Arc::from(path::resolve(path));
-                Err(ReadStop::Missing(Missing::Children(path)))
-            }
+            Peek::NotInMemory => Err(missing_children(path)),
         }
     }
+
+    /// Bytes that the names of the children take in a body, with their count.
+    fn names_bytes(&self, path: &str, node: &Znode) -> Result<usize, ReadStop> {
+        if node.children == 0 {
+            return Ok(LENGTH_BYTES);
+        }
+        match self.state.peek_names_bytes(path) {
+            Peek::Known(bytes) => Ok(LENGTH_BYTES + bytes),
+            Peek::NotInMemory => Err(missing_children(path)),
+        }
+    }
+
+    /// Makes room for a body of so many bytes, if that may be said.
+    fn reserve(&self, bytes: usize, body: &mut BytesMut) -> Result<(), ReadStop> {
+        if bytes > self.asker.bytes_max {
+            return Err(ReadStop::TooLarge);
+        }
+        body.reserve(bytes);
+        Ok(())
+    }
 }
+
+fn missing_children(path: &str) -> ReadStop {
+    let path = Arc::from(path::resolve(path));
+    ReadStop::Missing(vec![Missing::Children(path)])
+}
+
+/// Before a buffer, a string or a vector.
+const LENGTH_BYTES: usize = 4;
+/// A Stat.
+const STAT_BYTES: usize = 68;
+/// Before each result of a multiRead, and at its end.
+const MULTI_HEADER_BYTES: usize = 9;
 
 /// A null path makes ZooKeeper fail: -5.
 fn given(path: &Option<Text>) -> Result<&str, ReadStop> {

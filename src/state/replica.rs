@@ -13,7 +13,7 @@ use super::config::Config;
 use super::genesis;
 use super::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
 use super::path;
-use super::store::{Missing, Peek, Restored, Store, StoreError, View};
+use super::store::{Missing, Peek, Pins, Restored, Store, StoreError, View};
 use super::txn::{Change, Cursor, Meta, SessionRecord, Txn};
 use super::work::{Counters, Work};
 use super::znode::Znode;
@@ -194,18 +194,20 @@ impl State {
         self.store.peek_children(path::resolve(path), visit)
     }
 
+    /// Bytes of the names of the children, each with its length, if memory knows them all.
+    pub fn peek_names_bytes(&self, path: &str) -> Peek<usize> {
+        self.store.peek_names_bytes(path::resolve(path))
+    }
+
     /// The tree as it is now, to be scanned after the lock is gone.
     pub fn view(&self) -> Box<dyn View> {
         self.store.view()
     }
 
-    /// Brings into memory what a read missed that cannot wait, since apply answers it between two
-    /// txns. Only apply may call it: it blocks on the disk while the lock is held.
-    ///
-    /// # Errors
-    /// The storage failed: end the process.
-    pub fn warm(&self, missing: &Missing) -> Result<(), StoreError> {
-        self.store.warm(missing)
+    /// Pins parts of the tree that memory knows; `None` if it does not know all of them. `parts`:
+    /// by paths as a client sends them, but not the empty one.
+    pub fn pin(&self, parts: &[Missing]) -> Option<Pins> {
+        self.store.pin(parts)
     }
 
     pub(super) fn acls(&self) -> &AclTable {
@@ -256,14 +258,6 @@ impl Replica {
     /// The tree's storage, to warm what a read missed.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
-    }
-
-    /// Brings into memory what a read missed. Blocks on the disk; the lock must not be held.
-    ///
-    /// # Errors
-    /// The storage failed: end the process.
-    pub fn warm(&self, missing: &Missing) -> Result<(), StoreError> {
-        self.store.warm(missing)
     }
 
     /// An entry without proposals: a blank one, or a new membership.

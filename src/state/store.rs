@@ -1,5 +1,6 @@
 //! The state's trait to the tree's storage: what it needs of RocksDB or of a map in memory.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,14 +19,113 @@ pub enum Peek<T> {
     NotInMemory,
 }
 
-/// What a read found missing in memory.
+/// A part of the tree: what a read looks at, and may find missing in memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Missing {
     /// The znode of this path, or the knowledge that there is none.
     Znode(Arc<str>),
-    /// The names of the children of this path.
+    /// The same, and the names of all its children.
     Children(Arc<str>),
 }
+
+/// Keeps parts of the tree in memory, in step with what is installed, until it is dropped: whoever
+/// has pinned what it looks at finds it there, however little memory there is.
+///
+/// A znode that is pinned stays known when it goes and comes again, and so do the names of its
+/// children if they are pinned.
+#[derive(Default)]
+pub struct Pins(Vec<Box<dyn Any + Send + Sync>>);
+
+impl Pins {
+    /// What unpins when it is dropped.
+    pub fn of(held: impl Any + Send + Sync) -> Self {
+        Self(vec![Box::new(held)])
+    }
+
+    /// These too.
+    pub fn join(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
+    /// True if nothing is pinned.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Pins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pins({})", self.0.len())
+    }
+}
+
+/// What [`Store::warm`] came to.
+#[derive(Debug, Default)]
+pub struct Warmed {
+    /// Keeps it in memory.
+    pub pins: Pins,
+    /// So many of the parts, from the first on.
+    pub done: usize,
+    /// Bytes that they have in a reply, about.
+    pub bytes: usize,
+}
+
+/// Loads all that one request misses, so that it is answered by what `pins` keeps; `None` if that is
+/// more than a reply of `bytes_max` bytes. State lock not held.
+///
+/// Of what is refused in the end no more than a part is held: behind [`HELD_BYTES_MAX`] everything is
+/// weighed before it is loaded.
+///
+/// # Errors
+/// The storage failed: end the process.
+pub fn warm_all(
+    store: &dyn Store,
+    missing: &[Missing],
+    bytes_max: usize,
+) -> Result<Option<Pins>, StoreError> {
+    let Warmed {
+        mut pins,
+        done,
+        mut bytes,
+    } = store.warm(missing, bytes_max.min(HELD_BYTES_MAX))?;
+    let rest = missing.get(done..).unwrap_or_default();
+    let room = bytes_max.saturating_sub(bytes);
+    if rest.len() > 1 {
+        for part in rest {
+            match store.weigh(part, bytes_max.saturating_sub(bytes))? {
+                Some(more) => bytes += more,
+                None => return Ok(None),
+            }
+        }
+    }
+    if !rest.is_empty() {
+        let more = store.warm(rest, room)?;
+        if more.done < rest.len() {
+            return Ok(None);
+        }
+        pins.join(more.pins);
+    }
+    Ok(Some(pins))
+}
+
+/// Loads some of what a request misses, at least the first part of it, that is not answered by all
+/// of it together: no more than [`HELD_BYTES_MAX`] unless the first alone is larger.
+///
+/// # Errors
+/// The storage failed: end the process.
+pub fn warm_some(store: &dyn Store, missing: &[Missing]) -> Result<Pins, StoreError> {
+    let warmed = store.warm(missing, HELD_BYTES_MAX)?;
+    match missing.first() {
+        Some(first) if warmed.done == 0 => {
+            let alone = store.warm(std::slice::from_ref(first), usize::MAX)?;
+            Ok(alone.pins)
+        }
+        _ => Ok(warmed.pins),
+    }
+}
+
+/// Bytes that are loaded for a request before it is known that it can be answered.
+const HELD_BYTES_MAX: usize = 16 << 20;
 
 /// The storage failed: disk or corruption. The process ends (STYLE I6).
 #[derive(Debug, thiserror::Error)]
@@ -67,13 +167,28 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// knows them all. Read or write lock held; never reads the disk. `path` "/" or "/a/b".
     fn peek_children(&self, path: &str, visit: &mut dyn FnMut(&str)) -> Peek<()>;
 
-    /// Brings into memory what a read missed. State lock NOT held, except by apply (see
-    /// [`State::warm`](super::State::warm)); reads the disk, so it does not run on an async worker.
-    /// Never replaces what `install` brought meanwhile.
+    /// Bytes of the names of all children, each with its length of four bytes, if memory knows
+    /// them. Read or write lock held; never reads the disk.
+    fn peek_names_bytes(&self, path: &str) -> Peek<usize>;
+
+    /// Pins what memory knows; `None` if it does not know all of it. Read or write lock held; never
+    /// reads the disk. From now on `peek` and `peek_children` know it, until the pins are dropped.
+    fn pin(&self, parts: &[Missing]) -> Option<Pins>;
+
+    /// Brings into memory what a read missed, in order, and pins it; stops in front of the part that
+    /// would bring its bytes in a reply above `bytes_max`. State lock NOT held; reads the disk, so it
+    /// does not run on an async worker. Never replaces what `install` brought meanwhile.
     ///
     /// # Errors
     /// The storage failed: end the process.
-    fn warm(&self, missing: &Missing) -> Result<(), StoreError>;
+    fn warm(&self, missing: &[Missing], bytes_max: usize) -> Result<Warmed, StoreError>;
+
+    /// Bytes that a part has in a reply, about; `None` if they are more than `bytes_max`. As `warm`,
+    /// but holds nothing.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn weigh(&self, part: &Missing, bytes_max: usize) -> Result<Option<usize>, StoreError>;
 
     /// A znode from memory or disk. Only the one task that applies calls it (no write lock held),
     /// so nothing changes meanwhile.

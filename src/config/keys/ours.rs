@@ -32,6 +32,16 @@ pub(super) static KEYS: &[Key] = &[
         "bytes that may wait for one client that does not read before its connection is closed",
     )
     .ours(),
+    size(
+        "oxkeeper.replyBytesMax",
+        (KIB * KIB, GIB),
+        "256M",
+        |d, bytes| {
+            d.settings.pipeline.reply_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+        },
+        "longest reply to one read; the connection of a client that asks for more is closed",
+    )
+    .ours(),
     int(
         "oxkeeper.batchOpsMax",
         (1, 1 << 16),

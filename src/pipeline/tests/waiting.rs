@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::super::waiting::{WAITING_MAX, Waiting};
 use super::super::{Deliver, Step};
 use super::{Peer, pipeline, put_request};
+use crate::state::Pins;
 use crate::watch::{RemoveKind, WatcherId};
 
 fn get(path: &str, watch: bool) -> Request {
@@ -87,6 +88,7 @@ async fn what_a_connection_that_left_asked_leaves_no_watch() {
         xid: 1,
         op: OpCode::GET_DATA,
         request: get("/", true),
+        pins: Pins::default(),
         since: Instant::now(),
     }];
     let answer = || {

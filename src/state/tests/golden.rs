@@ -275,13 +275,14 @@ impl<'a> Pure<'a> {
         missed: impl Fn(Option<&Znode>) -> Option<NoticeKind>,
     ) -> Result<()> {
         let world = self.world()?;
+        let mut pins = crate::state::Pins::default();
         let node = loop {
             let peeked = world.replica.read().peek_znode(path);
             match peeked {
                 Peek::Known(node) => break node,
                 Peek::NotInMemory => {
                     let missing = crate::state::Missing::Znode(Arc::from(path));
-                    world.replica.warm(&missing)?;
+                    pins.join(world.warm(&[missing]));
                 }
             }
         };

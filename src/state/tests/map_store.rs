@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::state::{
-    Change, Kind, Meta, Missing, Peek, Restored, Store, StoreError, Txn, View, Znode,
+    Change, Kind, Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn, View, Warmed, Znode,
 };
 
 type Nodes = BTreeMap<Arc<str>, Arc<Znode>>;
@@ -110,8 +110,25 @@ impl Store for MapStore {
         Peek::Known(())
     }
 
-    fn warm(&self, _missing: &Missing) -> Result<(), StoreError> {
-        Ok(())
+    fn peek_names_bytes(&self, path: &str) -> Peek<usize> {
+        let mut bytes = 0;
+        self.peek_children(path, &mut |name| bytes += 4 + name.len());
+        Peek::Known(bytes)
+    }
+
+    fn pin(&self, _parts: &[Missing]) -> Option<Pins> {
+        Some(Pins::default())
+    }
+
+    fn warm(&self, missing: &[Missing], _bytes_max: usize) -> Result<Warmed, StoreError> {
+        Ok(Warmed {
+            done: missing.len(),
+            ..Warmed::default()
+        })
+    }
+
+    fn weigh(&self, _part: &Missing, _bytes_max: usize) -> Result<Option<usize>, StoreError> {
+        Ok(Some(0))
     }
 
     fn load(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError> {

@@ -8,8 +8,8 @@ use jute::Acl;
 use parking_lot::{Mutex, RwLock};
 
 use crate::state::{
-    AclId, Change, Meta, Missing, Peek, Restored, SessionId, SessionRecord, Store, StoreError, Txn,
-    View, Znode,
+    AclId, Change, Meta, Missing, Peek, Pins, Restored, SessionId, SessionRecord, Store,
+    StoreError, Txn, View, Warmed, Znode,
 };
 use crate::storage::{Checkpoint, Snapshots, StorageError};
 
@@ -181,8 +181,37 @@ impl Store for MemoryTree {
         Peek::Known(())
     }
 
-    fn warm(&self, _missing: &Missing) -> Result<(), StoreError> {
-        Ok(())
+    fn peek_names_bytes(&self, path: &str) -> Peek<usize> {
+        let mut bytes = 0;
+        self.peek_children(path, &mut |name| bytes += 4 + name.len());
+        Peek::Known(bytes)
+    }
+
+    /// Everything is in memory, so nothing needs to be held.
+    fn pin(&self, _parts: &[Missing]) -> Option<Pins> {
+        Some(Pins::default())
+    }
+
+    fn warm(&self, missing: &[Missing], bytes_max: usize) -> Result<Warmed, StoreError> {
+        let mut warmed = Warmed::default();
+        for part in missing {
+            let Some(bytes) = self.weigh(part, bytes_max - warmed.bytes)? else {
+                break;
+            };
+            warmed.bytes += bytes;
+            warmed.done += 1;
+        }
+        Ok(warmed)
+    }
+
+    fn weigh(&self, part: &Missing, bytes_max: usize) -> Result<Option<usize>, StoreError> {
+        let (Missing::Znode(path) | Missing::Children(path)) = part;
+        let node = self.load(path)?;
+        let mut bytes = node.map_or(0, |node| node.data_bytes());
+        if let (Missing::Children(_), Peek::Known(names)) = (part, self.peek_names_bytes(path)) {
+            bytes += names;
+        }
+        Ok(Some(bytes).filter(|bytes| *bytes <= bytes_max))
     }
 
     fn load(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError> {

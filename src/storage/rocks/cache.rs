@@ -1,51 +1,58 @@
 //! The cache of decoded znodes: bounded in bytes, in shards, by a clock.
 //!
 //! An entry says that a znode is so, or that there is none; a parent's entry may also hold the
-//! names of all its children, or their marks, which say what names are free. Marks begin with the
-//! first child of a parent that is known to have none. An entry that is used gets a second round
-//! before the hand of the clock takes it; one that a txn makes takes a place that the hand has just
-//! passed, and is not used yet. When many in a row have been used the hand takes one all the same,
-//! unless it knows its children: it must not go a whole round at once. Weights are estimates of real
-//! memory, overheads included.
+//! names of all its children, or their marks, which say what names are free, or both. Marks begin
+//! with the first child of a parent that is known to have none. An entry that is used gets a second
+//! round before the hand of the clock takes it; one that a txn makes takes a place that the hand has
+//! just passed, and is not used yet. When many in a row have been used the hand takes one all the
+//! same, unless it knows its children: it must not go a whole round at once. Weights are estimates
+//! of real memory, overheads included.
 //!
-//! What is read from the disk enters only if nothing was installed in the shard meanwhile: the
-//! reader takes the shard's generation first, and [`Cache::offer`] compares it. So an old value
-//! can never replace a newer one, even if the newer one has been evicted again.
+//! **Pins.** Whoever needs an entry pins it, and uses it before letting go: the hand passes it by,
+//! and its bytes do not count against the room of the others. So what one needs never depends on
+//! what stays here. Pinning makes the entry if there is none, in the same step, *unknown* at first:
 //!
-//! One parent whose names alone are larger than a quarter of the cache is exempt from eviction
-//! until another one like it comes: it could never be listed otherwise.
+//! ```text
+//!   pin ─▶ unknown ─┬─ fill: what Recent or the disk say ─▶ known ─▶ kept in step by install
+//!                   └─ install came first ────────────────────┘      until the last unpin, at least
+//! ```
+//!
+//! The disk is read after the entry was made, so whatever is installed meanwhile finds it and is
+//! newer than what the disk says: an old value never replaces a new one. An entry larger than a
+//! quarter of the cache is let go of with its last pin, its children's names first.
+//!
+//! A pin *with names* also keeps the names of all children, once they are known: also when the last
+//! child goes, or the znode itself, and others come.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+mod shard;
+
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use hashbrown::DefaultHashBuilder;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
 
 use super::keys::split;
-use super::marks::{Mark, Marks};
+use super::marks::Mark;
 use crate::state::Znode;
+use shard::{Shard, Slot};
 
 /// What is known of one path: the znode, or that there is none.
 pub(super) type Known = Option<Arc<Znode>>;
 
 /// The names of all children of one parent.
-#[derive(Debug, Default)]
-struct Names {
-    set: RwLock<BTreeSet<Box<str>>>,
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listing {
+    names: BTreeSet<Box<str>>,
+    bytes: usize,
 }
 
-/// What an entry knows of its znode's children, beyond their number.
+/// A listing that changes while it is looked at.
 #[derive(Debug, Default)]
-enum Children {
-    #[default]
-    Unknown,
-    /// The marks of all names.
-    Marked(Box<Marks>),
-    /// All names.
-    Named(Arc<Names>),
-}
+struct Names(RwLock<Listing>);
 
 /// See the file's own words.
 #[derive(Debug)]
@@ -53,233 +60,115 @@ pub(super) struct Cache {
     shards: Box<[RwLock<Shard>]>,
     hasher: DefaultHashBuilder,
     bytes_max: usize,
+    /// Of what may be evicted.
     bytes: AtomicUsize,
+    pinned_bytes: AtomicUsize,
     entries: AtomicUsize,
     hand: AtomicUsize,
-    exempt: Mutex<Option<Arc<str>>>,
+}
+
+/// Where a pinned entry is: it stays there.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    shard: usize,
+    slot: usize,
+    /// The names of its children are pinned, too.
+    names: bool,
+}
+
+/// Pinned entries; dropping this unpins them.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    cache: Arc<Cache>,
+    places: Vec<Place>,
 }
 
 /// Power of two. Enough that readers on all cores rarely meet.
 const SHARDS: usize = 64;
 /// Slot, index and malloc's own of an entry and its path.
-const ENTRY_BYTES: usize = 144;
+const ENTRY_BYTES: usize = 168;
 /// Counts and malloc's own of a znode and its data.
 const ZNODE_BYTES: usize = size_of::<Znode>() + 64;
 /// A name in a B-tree: pointer, share of empty slots, malloc's own.
 const NAME_BYTES: usize = 48;
+/// The length of a name in a reply.
+const LENGTH_BYTES: usize = 4;
+/// A shard is visited at most so often by one [`Cache::make_room`], an eighth of it at a time.
+const ROUNDS_MAX: usize = 17;
+/// Names whose memory takes long to give back: some other thread does it.
+const NAMES_DROPPED_HERE: usize = 4096;
 
 impl Cache {
-    /// An empty cache that holds about `bytes_max` bytes.
+    /// An empty cache that holds about `bytes_max` bytes beside what is pinned.
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             hasher: DefaultHashBuilder::default(),
             bytes_max,
             bytes: AtomicUsize::new(0),
+            pinned_bytes: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
-            exempt: Mutex::new(None),
         }
     }
 
     /// What is known of `path`, from its own entry or from that of its parent.
     pub(super) fn get(&self, path: &str) -> Option<Known> {
         let hash = self.hash(path);
-        if let Some(slot) = self.shard(hash).read().slot(hash, path) {
+        if let Some(slot) = self.shard(hash).read().slot(hash, path)
+            && let Some(known) = &slot.node
+        {
             slot.touch();
-            return Some(slot.node.clone());
+            return Some(known.clone());
         }
-        self.absent_by_parent(path).then_some(None)
+        self.is_absent_by_parent(path).then_some(None)
     }
 
     /// Calls `visit` with the name of every child of `path`, in byte order; false if they are not
-    /// known. No lock of the cache is held meanwhile, so `visit` may look something up.
+    /// known. No lock of a shard is held meanwhile, so `visit` may look something up.
     pub(super) fn each_name(&self, path: &str, visit: &mut dyn FnMut(&str)) -> bool {
-        let hash = self.hash(path);
-        let names = {
-            let shard = self.shard(hash).read();
-            let Some(slot) = shard.slot(hash, path) else {
-                drop(shard);
-                return self.absent_by_parent(path);
-            };
-            slot.touch();
-            if slot.is_childless() {
-                return true;
-            }
-            let Children::Named(names) = &slot.children else {
-                return false;
-            };
-            Arc::clone(names)
-        };
-        for name in names.set.read().iter() {
-            visit(name);
-        }
-        true
-    }
-
-    /// The generation of the shard of `path`: take it before reading the disk.
-    pub(super) fn generation(&self, path: &str) -> u64 {
-        self.shard(self.hash(path)).read().generation
-    }
-
-    /// Takes in what the disk said, unless something was installed in the shard since
-    /// `generation`. False if so: ask again.
-    pub(super) fn offer(&self, path: &Arc<str>, generation: u64, node: &Known) -> bool {
-        let hash = self.hash(path);
-        let mut shard = self.shard(hash).write();
-        if shard.generation != generation {
+        let Some(names) = self.names(path) else {
             return false;
-        }
-        if shard.slot(hash, path).is_none() {
-            self.changed(shard.put(hash, path, node.clone()));
-            if let Some(slot) = shard.slot(hash, path) {
-                // Somebody is about to use it.
-                slot.touch();
+        };
+        if let Some(names) = names {
+            for name in &names.0.read().names {
+                visit(name);
             }
         }
         true
     }
 
-    /// Takes in what a txn has made of `path`.
-    pub(super) fn install(&self, path: &Arc<str>, node: &Known) {
-        let hash = self.hash(path);
-        let mut shard = self.shard(hash).write();
-        shard.generation += 1;
-        if node.is_none() && shard.slot(hash, path).is_none() {
-            // Not worth an entry: rarely will somebody ask for it.
-            return;
-        }
-        let change = shard.put(hash, path, node.clone());
-        self.changed(change);
-    }
-
-    /// Keeps what is known of the children of a parent in step with one that came or went.
-    pub(super) fn install_name(&self, parent: &str, name: &str, added: bool) {
-        let hash = self.hash(parent);
-        let mut shard = self.shard(hash).write();
-        shard.generation += 1;
-        let Some(slot) = shard.slot_mut(hash, parent) else {
-            return;
-        };
-        let bytes_before = slot.weight;
-        if added && slot.is_childless() {
-            match &slot.children {
-                Children::Named(_) => {}
-                Children::Marked(marks) if !marks.has_filters() => {}
-                // Also what filters cannot forget begins anew.
-                Children::Marked(_) | Children::Unknown => {
-                    slot.children = Children::Marked(Box::default());
-                }
-            }
-        }
-        match &mut slot.children {
-            Children::Unknown => return,
-            Children::Marked(marks) => {
-                let mark = self.mark(name);
-                if added {
-                    marks.add(mark, self.bytes_max / 32);
-                } else {
-                    marks.remove(mark);
-                }
-                let bytes = marks.bytes();
-                let is_given_up = bytes > self.bytes_max / 4 || marks.is_stale();
-                slot.weight = slot.weight_alone();
-                if is_given_up {
-                    slot.children = Children::Unknown;
-                } else {
-                    slot.weight += bytes;
-                }
-            }
-            Children::Named(names) => {
-                let bytes = NAME_BYTES + name.len();
-                match (names.change(name, added), added) {
-                    (true, true) => slot.weight += bytes,
-                    (true, false) => slot.weight = slot.weight.saturating_sub(bytes),
-                    (false, _) => {}
-                }
-            }
-        }
-        self.changed(Change {
-            bytes_before,
-            bytes_after: slot.weight,
-            entries: 0,
-        });
+    /// Bytes of the names of all children of `path`, each with its length, if they are known.
+    pub(super) fn names_bytes(&self, path: &str) -> Option<usize> {
+        let names = self.names(path)?;
+        Some(names.map_or(0, |names| names.0.read().bytes))
     }
 
     /// True if [`Cache::each_name`] would answer.
     pub(super) fn lists(&self, path: &str) -> bool {
+        self.names(path).is_some()
+    }
+
+    /// The names of all children of `path`, if they are known; `Some(None)`: there are none.
+    fn names(&self, path: &str) -> Option<Option<Arc<Names>>> {
         let hash = self.hash(path);
-        let shard = self.shard(hash).read();
-        if let Some(slot) = shard.slot(hash, path) {
-            return slot.is_childless() || matches!(slot.children, Children::Named(_));
-        }
-        drop(shard);
-        self.absent_by_parent(path)
-    }
-
-    /// Takes in the names of all children of `parent`.
-    ///
-    /// # Errors
-    /// The names, if the parent has no entry.
-    pub(super) fn insert_names(
-        &self,
-        parent: &Arc<str>,
-        set: BTreeSet<Box<str>>,
-    ) -> Result<(), BTreeSet<Box<str>>> {
-        let bytes: usize = set.iter().map(|name| NAME_BYTES + name.len()).sum();
-        let hash = self.hash(parent);
-        let mut shard = self.shard(hash).write();
-        let Some(slot) = shard.slot_mut(hash, parent) else {
-            return Err(set);
-        };
-        if slot.node.is_none() {
-            return Ok(());
-        }
-        if bytes > self.bytes_max / 4 {
-            *self.exempt.lock() = Some(Arc::clone(parent));
-        }
-        slot.touch();
-        slot.children = Children::Named(Arc::new(Names {
-            set: RwLock::new(set),
-        }));
-        let before = slot.weight;
-        slot.weight = slot.weight_alone() + bytes;
-        let after = slot.weight;
-        self.changed(Change {
-            bytes_before: before,
-            bytes_after: after,
-            entries: 0,
-        });
-        Ok(())
-    }
-
-    /// Lets the clock run until the cache is within its bound. Takes no time if it is.
-    pub(super) fn make_room(&self) {
-        // Two whole rounds: the first may only have taken away second chances.
-        for _ in 0..SHARDS * ROUNDS_MAX {
-            if self.bytes.load(Relaxed) <= self.bytes_max {
-                return;
-            }
-            let next = self.hand.fetch_add(1, Relaxed) % SHARDS;
-            let exempt = self.exempt.lock().clone();
-            if let Some(shard) = self.shards.get(next) {
-                shard.write().sweep(self, exempt.as_deref());
+        {
+            let shard = self.shard(hash).read();
+            if let Some(slot) = shard.slot(hash, path)
+                && slot.node.is_some()
+            {
+                slot.touch();
+                if slot.is_childless() {
+                    return Some(None);
+                }
+                return slot.names.clone().map(Some);
             }
         }
-    }
-
-    /// Bytes held, by estimate.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
-    }
-
-    /// Entries held.
-    pub(super) fn entries(&self) -> usize {
-        self.entries.load(Relaxed)
+        self.is_absent_by_parent(path).then_some(None)
     }
 
     /// True if the parent's entry shows that `path` does not exist.
-    fn absent_by_parent(&self, path: &str) -> bool {
+    pub(super) fn is_absent_by_parent(&self, path: &str) -> bool {
         let Some((parent, name)) = split(path) else {
             return false;
         };
@@ -291,17 +180,135 @@ impl Cache {
         if slot.is_childless() {
             return true;
         }
-        match &slot.children {
-            Children::Unknown => false,
-            Children::Marked(marks) => !marks.may_hold(self.mark(name)),
-            Children::Named(names) => !names.set.read().contains(name),
+        match (&slot.names, &slot.marks) {
+            (Some(names), _) => !names.0.read().names.contains(name),
+            (None, Some(marks)) => !marks.may_hold(self.mark(name)),
+            (None, None) => false,
         }
     }
 
-    fn changed(&self, change: Change) {
-        self.bytes.fetch_add(change.bytes_after, Relaxed);
-        self.bytes.fetch_sub(change.bytes_before, Relaxed);
-        self.entries.fetch_add(change.entries, Relaxed);
+    /// Takes in what a txn has made of `path`.
+    pub(super) fn install(&self, path: &Arc<str>, node: &Known) {
+        let hash = self.hash(path);
+        let mut shard = self.shard(hash).write();
+        if let Some(at) = shard.find(hash, path) {
+            shard.change(self, at, |slot| slot.set(node.clone()));
+            shard.let_go_if_large(self, at);
+            return;
+        }
+        let Some(node) = node else {
+            // Not worth an entry: rarely will somebody ask for it.
+            return;
+        };
+        let slot = Slot::new(hash, Arc::clone(path), Some(Some(Arc::clone(node))));
+        if slot.weight <= self.large() {
+            shard.insert(self, slot);
+        }
+    }
+
+    /// Keeps what is known of the children of a parent in step with one that came or went.
+    pub(super) fn install_name(&self, parent: &str, name: &str, added: bool) {
+        let hash = self.hash(parent);
+        let mut shard = self.shard(hash).write();
+        let Some(at) = shard.find(hash, parent) else {
+            return;
+        };
+        shard.change(self, at, |slot| {
+            slot.note_name(name, self.mark(name), added, self.bytes_max);
+        });
+        shard.let_go_if_large(self, at);
+    }
+
+    /// Lets the clock run until the cache is within its bound. Takes no time if it is.
+    pub(super) fn make_room(&self) {
+        // Two whole rounds: the first may only have taken away second chances.
+        for _ in 0..SHARDS * ROUNDS_MAX {
+            if self.bytes.load(Relaxed) <= self.bytes_max {
+                return;
+            }
+            let next = self.hand.fetch_add(1, Relaxed) % SHARDS;
+            if let Some(shard) = self.shards.get(next) {
+                shard.write().sweep(self);
+            }
+        }
+    }
+
+    /// Bytes held, by estimate, also those that are pinned.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed) + self.pinned_bytes.load(Relaxed)
+    }
+
+    /// Entries held.
+    pub(super) fn entries(&self) -> usize {
+        self.entries.load(Relaxed)
+    }
+
+    /// What weighs more is not kept for its own sake.
+    fn large(&self) -> usize {
+        self.bytes_max / 4
+    }
+
+    /// Pins the entry of `path`, which it makes if there is none. Also what is known of it.
+    fn pin(&self, path: &str, names: bool) -> (Place, Option<Known>) {
+        let hash = self.hash(path);
+        let shard_at = Self::shard_of(hash);
+        let mut shard = self.shard(hash).write();
+        let at = match shard.find(hash, path) {
+            Some(at) => at,
+            None => shard.insert(self, Slot::new(hash, Arc::from(path), None)),
+        };
+        let mut known = None;
+        shard.change(self, at, |slot| {
+            slot.pin(names);
+            known.clone_from(&slot.node);
+        });
+        let place = Place {
+            shard: shard_at,
+            slot: at,
+            names,
+        };
+        (place, known)
+    }
+
+    fn unpin(&self, place: Place) {
+        let Some(shard) = self.shards.get(place.shard) else {
+            return;
+        };
+        let mut shard = shard.write();
+        shard.change(self, place.slot, |slot| slot.unpin(place.names));
+        shard.let_go_if_large(self, place.slot);
+    }
+
+    /// Takes in what the disk says of a pinned entry, unless it is known by now. What is known.
+    fn fill(&self, place: Place, node: Known) -> Known {
+        let Some(shard) = self.shards.get(place.shard) else {
+            return node;
+        };
+        let mut known = node;
+        shard.write().change(self, place.slot, |slot| {
+            match &slot.node {
+                Some(newer) => known.clone_from(newer),
+                None => slot.set(known.clone()),
+            }
+            slot.touch();
+        });
+        known
+    }
+
+    /// Takes in the names of all children of an entry that is pinned with its names, unless they
+    /// are known by now.
+    fn fill_names(&self, place: Place, listing: Listing) {
+        let names = Arc::new(Names(RwLock::new(listing)));
+        let Some(shard) = self.shards.get(place.shard) else {
+            return;
+        };
+        let mut unused = Some(names);
+        shard.write().change(self, place.slot, |slot| {
+            if slot.names.is_none() && !slot.is_childless() {
+                slot.names = unused.take();
+            }
+        });
+        dispose(unused);
     }
 
     fn hash(&self, path: &str) -> u64 {
@@ -313,250 +320,107 @@ impl Cache {
         Mark(u32::from_le_bytes([a, b, c, d]))
     }
 
+    /// Bits from the middle: the index within the shard uses the lowest and the highest.
+    fn shard_of(hash: u64) -> usize {
+        usize::from(hash.to_le_bytes()[4]) % SHARDS
+    }
+
     #[expect(
         clippy::indexing_slicing,
         reason = "the index is taken modulo the fixed length"
     )]
     fn shard(&self, hash: u64) -> &RwLock<Shard> {
-        // Bits from the middle: the map within the shard uses the lowest and the highest.
-        let index = usize::from(hash.to_le_bytes()[4]);
-        &self.shards[index % SHARDS]
+        &self.shards[Self::shard_of(hash)]
     }
 }
 
-/// So many used entries in a row are spared: some microseconds of looking for one that is not.
-const SPARED_MAX: usize = 64;
-/// So many entries leave together: as many as a processor can look at side by side.
-const TAKEN_TOGETHER: usize = 16;
-/// A shard is visited at most so often by one [`Cache::make_room`], an eighth of it at a time.
-const ROUNDS_MAX: usize = 17;
+impl Pinned {
+    /// Nothing pinned yet.
+    pub(super) fn new(cache: &Arc<Cache>) -> Self {
+        Self {
+            cache: Arc::clone(cache),
+            places: Vec::new(),
+        }
+    }
 
-impl Names {
-    /// True if that changed the set.
-    fn change(&self, name: &str, added: bool) -> bool {
-        let mut set = self.set.write();
-        if added {
-            set.insert(name.into())
+    /// Pins the entry of `path`, and the names of its children if `names`. What is known of the
+    /// path; if nothing is, [`Self::fill`] must follow.
+    pub(super) fn pin(&mut self, path: &str, names: bool) -> Option<Known> {
+        let (place, known) = self.cache.pin(path, names);
+        self.places.push(place);
+        known
+    }
+
+    /// What the disk says of what was pinned last, looked up since. What is known of it now.
+    pub(super) fn fill(&self, node: Known) -> Known {
+        match self.places.last() {
+            Some(place) => self.cache.fill(*place, node),
+            None => node,
+        }
+    }
+
+    /// The names of all children of what was pinned last, with its names.
+    pub(super) fn fill_names(&self, listing: Listing) {
+        if let Some(place) = self.places.last() {
+            self.cache.fill_names(*place, listing);
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Unpins all but the first `len`.
+    pub(super) fn truncate(&mut self, len: usize) {
+        for place in self.places.drain(len.min(self.places.len())..) {
+            self.cache.unpin(place);
+        }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.truncate(0);
+        self.cache.make_room();
+    }
+}
+
+impl Listing {
+    /// True if that changed it.
+    pub(super) fn change(&mut self, name: &str, added: bool) -> bool {
+        let bytes = LENGTH_BYTES + name.len();
+        let is_changed = if added {
+            self.names.insert(name.into())
         } else {
-            set.remove(name)
-        }
-    }
-}
-
-/// What a change of a slot did to the sums.
-struct Change {
-    bytes_before: usize,
-    bytes_after: usize,
-    entries: usize,
-}
-
-#[derive(Debug, Default)]
-struct Shard {
-    /// Of the full hash: two paths with the same one cannot both be held, which loses nothing.
-    index: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
-    slots: Vec<Option<Slot>>,
-    free: Vec<u32>,
-    hand: usize,
-    /// Used entries in a row that the hand has left alone.
-    spared: usize,
-    generation: u64,
-}
-
-#[derive(Debug)]
-struct Slot {
-    hash: u64,
-    path: Arc<str>,
-    node: Known,
-    children: Children,
-    weight: usize,
-    used: AtomicBool,
-}
-
-impl Slot {
-    fn touch(&self) {
-        // Looks first, since a store would take the cache line from the other readers.
-        if !self.used.load(Relaxed) {
-            self.used.store(true, Relaxed);
-        }
-    }
-
-    /// How many there are to the path, the znode and its data.
-    fn references(&self) -> usize {
-        let node = self.node.as_ref();
-        let data = node.and_then(|node| node.data.as_ref());
-        Arc::strong_count(&self.path)
-            + node.map_or(0, Arc::strong_count)
-            + data.map_or(0, Arc::strong_count)
-    }
-
-    /// True if there is no child: also where there is no znode.
-    fn is_childless(&self) -> bool {
-        self.node.as_ref().is_none_or(|node| node.children == 0)
-    }
-
-    /// Without what is known of the children.
-    fn weight_alone(&self) -> usize {
-        let node = self
-            .node
-            .as_ref()
-            .map_or(0, |node| ZNODE_BYTES + node.data_bytes());
-        ENTRY_BYTES + self.path.len() + node
-    }
-}
-
-impl Shard {
-    fn slot(&self, hash: u64, path: &str) -> Option<&Slot> {
-        let slot = self.slots.get(*self.index.get(&hash)? as usize)?.as_ref()?;
-        (*slot.path == *path).then_some(slot)
-    }
-
-    fn slot_mut(&mut self, hash: u64, path: &str) -> Option<&mut Slot> {
-        let slot = self
-            .slots
-            .get_mut(*self.index.get(&hash)? as usize)?
-            .as_mut()?;
-        (*slot.path == *path).then_some(slot)
-    }
-
-    /// Replaces the znode of an entry, or makes the entry.
-    fn put(&mut self, hash: u64, path: &Arc<str>, node: Known) -> Change {
-        if let Some(slot) = self.slot_mut(hash, path) {
-            let before = slot.weight;
-            let children_bytes = before - slot.weight_alone();
-            // Known to be gone: the next round of the hand may take it.
-            slot.used = AtomicBool::new(node.is_some());
-            slot.node = node;
-            slot.weight = slot.weight_alone();
-            if slot.node.is_none() {
-                slot.children = Children::Unknown;
-            } else {
-                slot.weight += children_bytes;
-            }
-            return Change {
-                bytes_before: before,
-                bytes_after: slot.weight,
-                entries: 0,
-            };
-        }
-        let mut slot = Slot {
-            hash,
-            path: Arc::clone(path),
-            node,
-            children: Children::Unknown,
-            weight: 0,
-            // Else the hand would find all used after a thousand creates, and go round at once.
-            used: AtomicBool::new(false),
+            self.names.remove(name)
         };
-        slot.weight = slot.weight_alone();
-        let weight = slot.weight;
-        if let Some(&taken) = self.index.get(&hash)
-            && let Some(place) = self.slots.get_mut(taken as usize)
-        {
-            // Another path with the same hash.
-            let before = place.replace(slot).map_or(0, |old| old.weight);
-            return Change {
-                bytes_before: before,
-                bytes_after: weight,
-                entries: 0,
-            };
+        match (is_changed, added) {
+            (true, true) => self.bytes += bytes,
+            (true, false) => self.bytes = self.bytes.saturating_sub(bytes),
+            (false, _) => {}
         }
-        let place = self.place(slot);
-        if let Some(place) = place {
-            self.index.insert(hash, place);
-        }
-        let entries = usize::from(place.is_some());
-        Change {
-            bytes_before: 0,
-            bytes_after: weight * entries,
-            entries,
-        }
+        is_changed
     }
 
-    /// Puts the slot into a free place; `None` in the impossible case that there is none.
-    fn place(&mut self, slot: Slot) -> Option<u32> {
-        if let Some(free) = self.free.pop() {
-            *self.slots.get_mut(free as usize)? = Some(slot);
-            return Some(free);
-        }
-        let end = u32::try_from(self.slots.len()).ok()?;
-        self.slots.push(Some(slot));
-        Some(end)
+    /// Of its names in a reply, each with its length.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Turns the hand by an eighth of the round, or less if that makes room enough.
-    fn sweep(&mut self, cache: &Cache, exempt: Option<&str>) {
-        // No place twice.
-        let mut left = (self.slots.len() / 8).max(8).min(self.slots.len());
-        let mut taken = Vec::with_capacity(TAKEN_TOGETHER);
-        while left > 0 {
-            let excess = cache.bytes.load(Relaxed).saturating_sub(cache.bytes_max);
-            let mut bytes = 0;
-            taken.clear();
-            while left > 0 && bytes < excess && taken.len() < TAKEN_TOGETHER {
-                left -= 1;
-                let at = self.hand % self.slots.len();
-                self.hand = at + 1;
-                let Some(Some(slot)) = self.slots.get_mut(at) else {
-                    continue;
-                };
-                // What is known of children cost more than a look-up, and may not come back.
-                let is_used = std::mem::take(slot.used.get_mut())
-                    && (self.spared < SPARED_MAX || !matches!(slot.children, Children::Unknown));
-                if is_used || exempt == Some(&*slot.path) {
-                    self.spared += 1;
-                    continue;
-                }
-                self.spared = 0;
-                bytes += slot.weight;
-                taken.push(at);
-            }
-            if bytes == 0 {
-                return;
-            }
-            self.evict(&taken);
-            cache.bytes.fetch_sub(bytes, Relaxed);
-            cache.entries.fetch_sub(taken.len(), Relaxed);
-        }
-    }
-
-    /// Empties the places. Nobody has used what is there for a while, so all of it comes from memory,
-    /// each piece by the one before: the slot, its znode, the data. First all are only looked at,
-    /// since a processor fetches for many at a time what no atomic step stands between.
-    fn evict(&mut self, taken: &[usize]) {
-        let slots = taken.iter().filter_map(|&at| self.slots.get(at)?.as_ref());
-        let seen: usize = slots.map(Slot::references).sum();
-        std::hint::black_box(seen);
-        for &at in taken {
-            if let Some(Some(slot)) = self.slots.get(at) {
-                self.index.remove(&slot.hash);
-            }
-        }
-        for &at in taken {
-            if let Some(place) = self.slots.get_mut(at) {
-                *place = None;
-                self.free.extend(u32::try_from(at));
-            }
-        }
+    /// Memory in bytes, by estimate.
+    pub(super) fn weight(&self) -> usize {
+        self.bytes + self.names.len() * (NAME_BYTES - LENGTH_BYTES)
     }
 }
 
-/// The keys are hashes already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
+/// Gives memory back that is not needed any more: if that takes long, on a thread that may block.
+fn dispose(names: Option<Arc<Names>>) {
+    let Some(names) = names else { return };
+    let is_long = names.0.read().names.len() > NAMES_DROPPED_HERE;
+    match Handle::try_current() {
+        Ok(runtime) if is_long => drop(runtime.spawn_blocking(move || drop(names))),
+        Ok(_) | Err(_) => drop(names),
     }
 }
 

@@ -6,21 +6,26 @@
 //! the cache takes the names in.
 //!
 //! ```text
-//!   begin ─▶ look at Recent and the database ─▶ (retry while the parent has no entry) ─▶ finish
-//!     │            install: note(parent, name, added)                                      │
-//!     └───────────────── another listing of the same parent waits ─────────────────────────┘
+//!   pin ─▶ begin ─▶ look at Recent and the database ─▶ finish
+//!            │        install: note(parent, name, added)  │
+//!            └── another listing of the same parent waits ┘
 //! ```
+//!
+//! The parent's entry is pinned with its names before, also by a listing that waits: so the names
+//! that the first one finds stay until the others have seen them.
 //!
 //! Order of locks: this one, then a shard of the cache. `install` puts a txn into [`Recent`] before
 //! it asks here, so a child is seen either by the notes or by the look at `Recent`, or by both.
 //!
 //! [`Recent`]: super::recent::Recent
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::cache::Listing;
 
 /// Children that came (true) or went while a listing was under way, by name.
 type Notes = HashMap<Box<str>, bool>;
@@ -84,28 +89,13 @@ impl Noting<'_> {
 
 impl Load<'_> {
     /// Applies the notes to `found` and gives it to `insert`, with no install in between.
-    /// If `insert` cannot take it, it gives the names back and the listing goes on.
-    ///
-    /// # Errors
-    /// The names, if `insert` refused them.
-    pub(super) fn try_finish(
-        &self,
-        mut found: BTreeSet<Box<str>>,
-        insert: impl FnOnce(BTreeSet<Box<str>>) -> Result<(), BTreeSet<Box<str>>>,
-    ) -> Result<(), BTreeSet<Box<str>>> {
+    pub(super) fn finish(&self, mut found: Listing, insert: impl FnOnce(Listing)) {
         let mut guard = self.loads.notes.lock();
-        for (name, added) in guard
-            .get_mut(&self.parent)
-            .map(std::mem::take)
-            .unwrap_or_default()
-        {
-            if added {
-                found.insert(name);
-            } else {
-                found.remove(&name);
-            }
+        let notes = guard.get_mut(&self.parent).map(std::mem::take);
+        for (name, added) in notes.unwrap_or_default() {
+            found.change(&name, added);
         }
-        insert(found)
+        insert(found);
     }
 }
 

@@ -1,8 +1,8 @@
 //! The tree: `state::Store` over RocksDB, with the cache in front.
 //!
 //! ```text
-//!   peek            cache ─▶ recent                     under the state lock, never the disk
-//!   load, warm      cache ─▶ recent ─▶ disk ─▶ cache    unless installed meanwhile
+//!   peek, pin       cache ─▶ recent                     under the state lock, never the disk
+//!   load, warm      pin ─▶ cache ─▶ recent ─▶ disk      unless installed meanwhile
 //!   install         recent, then cache
 //!   stage           gather, cache makes room
 //!   persist         enough gathered? ─▶ one batch with the applied position ─▶ memtables
@@ -11,12 +11,11 @@
 //! The database has no write-ahead log. What is in memtables is lost in a crash, all families
 //! together, and the Raft log is applied again from the position found.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::cache::{Cache, Known};
+use super::cache::{Cache, Known, Listing, Pinned};
 use super::db::Database;
 use super::encode;
 use super::gather::Gather;
@@ -25,7 +24,7 @@ use super::loads::Loads;
 use super::options::{self, Split};
 use super::view::TreeView;
 use crate::state::{
-    AclId, Change, Meta, Missing, Peek, Restored, Store, StoreError, Txn, View, Znode,
+    AclId, Change, Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn, View, Warmed, Znode,
 };
 use crate::storage::{StorageError, StorageStats};
 
@@ -33,7 +32,7 @@ use crate::storage::{StorageError, StorageStats};
 #[derive(Debug)]
 pub(in crate::storage) struct RocksTree {
     db: Arc<Database>,
-    cache: Cache,
+    cache: Arc<Cache>,
     gather: Arc<Gather>,
     loads: Loads,
     blocks: Blocks,
@@ -58,7 +57,7 @@ impl RocksTree {
     ) -> Self {
         Self {
             db,
-            cache: Cache::new(split.cache),
+            cache: Arc::new(Cache::new(split.cache)),
             gather,
             loads: Loads::default(),
             blocks: Blocks(blocks),
@@ -77,24 +76,24 @@ impl RocksTree {
         }
     }
 
-    /// A znode from wherever it is. Afterwards the cache holds it, or knows that there is none.
-    fn fetch(&self, path: &str) -> Result<Known, StorageError> {
-        if let Some(known) = self.cache.get(path) {
+    /// A znode from wherever it is, pinned, and with it the names of its children if `names`, once
+    /// they are known.
+    fn fetch(&self, path: &str, names: bool, pinned: &mut Pinned) -> Result<Known, StorageError> {
+        if let Some(known) = pinned.pin(path, names) {
             return Ok(known);
         }
-        loop {
-            let generation = self.cache.generation(path);
-            if let Some(known) = self.cache.get(path) {
-                return Ok(known);
-            }
-            let node = match self.gather.recent.get(path) {
-                Some(known) => known,
-                None => self.read(path)?.map(Arc::new),
-            };
-            if self.cache.offer(&Arc::from(path), generation, &node) {
-                return Ok(node);
-            }
-        }
+        // In this order: what is installed from here on finds the entry, what was before is found.
+        let node = match self.known(path) {
+            Some(known) => known,
+            None => self.read(path)?.map(Arc::new),
+        };
+        Ok(pinned.fill(node))
+    }
+
+    /// A znode if memory knows it, or that there is none.
+    fn known(&self, path: &str) -> Option<Known> {
+        let known = self.cache.get(path);
+        known.or_else(|| self.gather.recent.get(path))
     }
 
     fn read(&self, path: &str) -> Result<Option<Znode>, StorageError> {
@@ -109,51 +108,128 @@ impl RocksTree {
             .map_err(|why| self.db.corrupt("znode", why))
     }
 
-    /// Brings the names of the children of `parent` into the cache.
-    fn list(&self, parent: &Arc<str>) -> Result<(), StorageError> {
-        while !self.cache.lists(parent) {
+    /// Pins a znode and the names of its children, and says how many bytes both have in a reply.
+    /// `None`: more than `bytes_max`; the names are not known then.
+    fn list(
+        &self,
+        parent: &Arc<str>,
+        bytes_max: usize,
+        pinned: &mut Pinned,
+    ) -> Result<Option<usize>, StorageError> {
+        let node = self.fetch(parent, true, pinned)?;
+        let bytes = reply_bytes(&node);
+        loop {
+            if let Some(names) = self.cache.names_bytes(parent) {
+                return Ok(Some(bytes + names));
+            }
             let Some(load) = self.loads.begin(parent) else {
+                // Another listing has ended. What it found is pinned; if it was too large, it is
+                // this one's turn to find that out.
                 continue;
             };
-            let mut found = self.scan_names(parent)?;
-            // The parent may have been evicted meanwhile; if it is gone there is nothing to list.
-            while self.fetch(parent)?.is_some() {
-                let insert = |names| self.cache.insert_names(parent, names);
-                match load.try_finish(found, insert) {
-                    Ok(()) => return Ok(()),
-                    Err(names) => found = names,
-                }
-            }
+            let Some(found) = self.scan_names(parent, bytes_max)? else {
+                return Ok(None);
+            };
+            load.finish(found, |found| pinned.fill_names(found));
         }
-        Ok(())
     }
 
-    fn scan_names(&self, parent: &str) -> Result<BTreeSet<Box<str>>, StorageError> {
+    /// The names of all children; `None` if they are too many for a reply of `bytes_max` bytes.
+    fn scan_names(&self, parent: &str, bytes_max: usize) -> Result<Option<Listing>, StorageError> {
+        let weight_max = bytes_max.saturating_mul(WEIGHT_OF_REPLY_MAX);
         let below = Below::children(parent);
         // Before the scan: what is persisted meanwhile is then in one of the two.
         let recent = self.gather.recent.all();
-        let mut names = BTreeSet::new();
+        let mut found = Listing::default();
+        let mut is_too_large = false;
         let range = options::scan(below.start(), below.end());
         self.db.scan(Family::Nodes.name(), range, &mut |key, _| {
-            names.extend(
-                keys::node_path(key)
-                    .and_then(|path| below.child_name(path))
-                    .map(Box::from),
-            );
-            Ok(true)
+            if let Some(name) = keys::node_path(key).and_then(|path| below.child_name(path)) {
+                found.change(name, true);
+            }
+            is_too_large = found.bytes() > bytes_max || found.weight() > weight_max;
+            Ok(!is_too_large)
         })?;
+        if is_too_large {
+            return Ok(None);
+        }
         for (path, fresh) in &recent.nodes {
-            match below.child_name(path) {
-                Some(name) if fresh.value.is_some() => {
-                    names.insert(name.into());
-                }
-                Some(name) => {
-                    names.remove(name);
-                }
-                None => {}
+            if let Some(name) = below.child_name(path) {
+                found.change(name, fresh.value.is_some());
             }
         }
-        Ok(names)
+        Ok(Some(found))
+    }
+
+    /// Brings one part of the tree into memory, pinned. Its bytes in a reply; `None` if they are
+    /// more than `bytes_max`.
+    fn bring(
+        &self,
+        part: &Missing,
+        bytes_max: usize,
+        pinned: &mut Pinned,
+    ) -> Result<Option<usize>, StorageError> {
+        let bytes = match part {
+            Missing::Znode(path) => Some(reply_bytes(&self.fetch(path, false, pinned)?)),
+            Missing::Children(path) => self.list(path, bytes_max, pinned)?,
+        };
+        Ok(bytes.filter(|bytes| *bytes <= bytes_max))
+    }
+
+    fn bring_all(&self, missing: &[Missing], bytes_max: usize) -> Result<Warmed, StorageError> {
+        let mut pinned = Pinned::new(&self.cache);
+        let (mut bytes, mut done) = (0, 0);
+        for part in missing {
+            let before = pinned.len();
+            let Some(more) = self.bring(part, bytes_max - bytes, &mut pinned)? else {
+                pinned.truncate(before);
+                break;
+            };
+            bytes += more;
+            done += 1;
+        }
+        self.cache.make_room();
+        Ok(Warmed {
+            pins: Pins::of(pinned),
+            done,
+            bytes,
+        })
+    }
+
+    /// As [`Self::bring`], but nothing stays.
+    fn bytes_of(&self, part: &Missing, bytes_max: usize) -> Result<Option<usize>, StorageError> {
+        let (Missing::Znode(path) | Missing::Children(path)) = part;
+        let node = match self.known(path) {
+            Some(known) => known,
+            None => self.read(path)?.map(Arc::new),
+        };
+        let mut bytes = reply_bytes(&node);
+        if let (Missing::Children(path), Some(_)) = (part, node) {
+            let names = match self.cache.names_bytes(path) {
+                Some(names) => Some(names),
+                None => self.scan_names(path, bytes_max)?.map(|found| found.bytes()),
+            };
+            let Some(names) = names else {
+                return Ok(None);
+            };
+            bytes += names;
+        }
+        Ok(Some(bytes).filter(|bytes| *bytes <= bytes_max))
+    }
+
+    /// Pins what memory knows; false if it does not know all of that part.
+    fn pin_known(&self, part: &Missing, pinned: &mut Pinned) -> bool {
+        let (path, names) = match part {
+            Missing::Znode(path) => (path, false),
+            Missing::Children(path) => (path, true),
+        };
+        if pinned.pin(path, names).is_none() {
+            let Some(known) = self.known(path) else {
+                return false;
+            };
+            pinned.fill(known);
+        }
+        !names || self.cache.lists(path)
     }
 
     fn read_all(&self) -> Result<Restored, StorageError> {
@@ -204,6 +280,17 @@ impl RocksTree {
     }
 }
 
+/// Names in memory may take so many times the bytes that they have in a reply, or the reply counts
+/// as too large: names of less than ten letters.
+const WEIGHT_OF_REPLY_MAX: usize = 4;
+/// A Stat and what stands around it.
+const ITEM_BYTES: usize = 96;
+
+/// Bytes that a znode has in a reply, about.
+fn reply_bytes(node: &Known) -> usize {
+    ITEM_BYTES + node.as_ref().map_or(0, |node| node.data_bytes())
+}
+
 type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), crate::storage::varint::Malformed>;
 
 /// The small rest of the state in a tree's database; the default if it is new.
@@ -220,11 +307,7 @@ pub(super) fn read_meta(db: &Database) -> Result<Meta, StorageError> {
 
 impl Store for RocksTree {
     fn peek(&self, path: &str) -> Peek<Option<Arc<Znode>>> {
-        let known = self
-            .cache
-            .get(path)
-            .or_else(|| self.gather.recent.get(path));
-        known.map_or(Peek::NotInMemory, Peek::Known)
+        self.known(path).map_or(Peek::NotInMemory, Peek::Known)
     }
 
     fn peek_children(&self, path: &str, visit: &mut dyn FnMut(&str)) -> Peek<()> {
@@ -235,17 +318,33 @@ impl Store for RocksTree {
         }
     }
 
-    fn warm(&self, missing: &Missing) -> Result<(), StoreError> {
-        let done = match missing {
-            Missing::Znode(path) => self.fetch(path).map(drop),
-            Missing::Children(path) => self.list(path),
-        };
-        self.cache.make_room();
-        done.map_err(|source| store_error("read the tree", source))
+    fn peek_names_bytes(&self, path: &str) -> Peek<usize> {
+        let bytes = self.cache.names_bytes(path);
+        bytes.map_or(Peek::NotInMemory, Peek::Known)
+    }
+
+    fn pin(&self, parts: &[Missing]) -> Option<Pins> {
+        let mut pinned = Pinned::new(&self.cache);
+        let is_known = parts.iter().all(|part| self.pin_known(part, &mut pinned));
+        is_known.then(|| Pins::of(pinned))
+    }
+
+    fn warm(&self, missing: &[Missing], bytes_max: usize) -> Result<Warmed, StoreError> {
+        self.bring_all(missing, bytes_max)
+            .map_err(|source| store_error("read the tree", source))
+    }
+
+    fn weigh(&self, part: &Missing, bytes_max: usize) -> Result<Option<usize>, StoreError> {
+        self.bytes_of(part, bytes_max)
+            .map_err(|source| store_error("read the tree", source))
     }
 
     fn load(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError> {
-        self.fetch(path)
+        if let Some(known) = self.cache.get(path) {
+            return Ok(known);
+        }
+        let mut pinned = Pinned::new(&self.cache);
+        self.fetch(path, false, &mut pinned)
             .map_err(|source| store_error("read a znode", source))
     }
 

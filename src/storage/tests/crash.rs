@@ -6,7 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::state::Peek;
+use crate::state::{Missing, Peek};
+
+/// As much as there is.
+const MAX: usize = usize::MAX;
 
 /// The segment that is written to.
 fn newest_segment(disk: &RocksDisk) -> PathBuf {
@@ -292,8 +295,9 @@ fn reads_never_bring_back_an_old_value() {
     });
 }
 
+/// What has been loaded is there when it is looked at again, whatever came meanwhile.
 fn read_both(tree: &dyn Store, versions: &parking_lot::RwLock<Vec<i32>>, index: usize, path: &str) {
-    use crate::state::Missing;
+    let mut pins = None;
     loop {
         let guard = versions.read();
         let version = guard[index];
@@ -306,13 +310,16 @@ fn read_both(tree: &dyn Store, versions: &parking_lot::RwLock<Vec<i32>>, index: 
             }
             Peek::NotInMemory => {
                 drop(guard);
-                tree.warm(&Missing::Znode(path.into())).unwrap();
+                assert!(pins.is_none(), "{path} is loaded in vain");
+                pins = Some(tree.warm(&[Missing::Znode(path.into())], MAX).unwrap());
             }
         }
     }
+    drop(pins);
     if !index.is_multiple_of(8) {
         return;
     }
+    let mut pins = None;
     loop {
         let guard = versions.read();
         let expected = guard
@@ -327,10 +334,12 @@ fn read_both(tree: &dyn Store, versions: &parking_lot::RwLock<Vec<i32>>, index: 
             }
             Peek::NotInMemory => {
                 drop(guard);
-                tree.warm(&Missing::Children("/p".into())).unwrap();
+                assert!(pins.is_none(), "the names are loaded in vain");
+                pins = Some(tree.warm(&[Missing::Children("/p".into())], MAX).unwrap());
             }
         }
     }
+    drop(pins);
 }
 
 #[test]
@@ -347,10 +356,9 @@ fn a_hundred_thousand_children_can_be_listed_in_little_memory() {
     );
     for round in 0..3 {
         let mut names = 0;
-        while tree.peek_children("/p", &mut |_| names += 1) == Peek::NotInMemory {
-            tree.warm(&crate::state::Missing::Children("/p".into()))
-                .unwrap();
-        }
+        let warmed = tree.warm(&[Missing::Children("/p".into())], MAX).unwrap();
+        let peeked = tree.peek_children("/p", &mut |_| names += 1);
+        assert_eq!((peeked, warmed.done), (Peek::Known(()), 1));
         assert_eq!(names, count + round);
         let added = came(&format!("/p/later{round}"), &node(0, ""));
         apply(

@@ -133,12 +133,10 @@ fn check(disk: &RocksDisk, acknowledged: u64) {
         .map_or(-1, |node| i64::from(node.version));
     assert_eq!(version + 1, count.cast_signed());
     let mut names = 0;
-    while stores.tree.peek_children("/", &mut |_| names += 1) == crate::state::Peek::NotInMemory {
-        stores
-            .tree
-            .warm(&crate::state::Missing::Children("/".into()))
-            .unwrap();
-    }
+    let root = [crate::state::Missing::Children("/".into())];
+    let warmed = stores.tree.warm(&root, usize::MAX).unwrap();
+    let peeked = stores.tree.peek_children("/", &mut |_| names += 1);
+    assert_eq!((peeked, warmed.done), (crate::state::Peek::Known(()), 1));
     assert_eq!(names, if count == 0 { 0 } else { count + 1 });
     if let Some(taken) = stores.snapshots.newest().unwrap() {
         assert!(taken.meta.applied <= applied);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jute::{Acl, Id};
 
 use super::*;
-use crate::state::{AclId, Cursor, Missing, Owner, Peek, ServerId, SessionRecord};
+use crate::state::{AclId, Cursor, Missing, Owner, Peek, ServerId, SessionRecord, Warmed};
 
 on_both! {
     shows_what_is_installed
@@ -21,25 +21,44 @@ on_both! {
     takes_checkpoints
 }
 
-/// What the state would see: asks memory, and if need be warms it and asks again.
+/// What the state would see: asks memory, and if need be loads what it misses and asks again.
 fn look(tree: &dyn Store, path: &str) -> Option<Arc<Znode>> {
-    loop {
-        match tree.peek(path) {
-            Peek::Known(node) => return node,
-            Peek::NotInMemory => tree.warm(&Missing::Znode(path.into())).unwrap(),
-        }
+    if let Peek::Known(node) = tree.peek(path) {
+        return node;
+    }
+    let warmed = warm(tree, Missing::Znode(path.into()));
+    match tree.peek(path) {
+        Peek::Known(node) => node,
+        Peek::NotInMemory => panic!("{path} is loaded in vain: {warmed:?}"),
     }
 }
 
 fn list(tree: &dyn Store, path: &str) -> Vec<String> {
-    for _ in 0..1000 {
+    let names = || {
         let mut names = Vec::new();
-        match tree.peek_children(path, &mut |name| names.push(name.to_owned())) {
-            Peek::Known(()) => return names,
-            Peek::NotInMemory => tree.warm(&Missing::Children(path.into())).unwrap(),
+        let peeked = tree.peek_children(path, &mut |name| names.push(name.to_owned()));
+        let bytes = names.iter().map(|name| 4 + name.len()).sum();
+        match peeked {
+            Peek::Known(()) => assert_eq!(tree.peek_names_bytes(path), Peek::Known(bytes)),
+            Peek::NotInMemory => assert_eq!(tree.peek_names_bytes(path), Peek::NotInMemory),
         }
+        (peeked, names)
+    };
+    if let (Peek::Known(()), names) = names() {
+        return names;
     }
-    panic!("{path} is warmed in vain: {:?}", tree.peek(path))
+    let warmed = warm(tree, Missing::Children(path.into()));
+    match names() {
+        (Peek::Known(()), names) => names,
+        (Peek::NotInMemory, _) => panic!("{path} is loaded in vain: {warmed:?}"),
+    }
+}
+
+/// Loads one part; it stays until the result is dropped.
+fn warm(tree: &dyn Store, part: Missing) -> Warmed {
+    let warmed = tree.warm(&[part], usize::MAX).unwrap();
+    assert_eq!(warmed.done, 1);
+    warmed
 }
 
 fn walked(tree: &dyn Store, root: &str) -> Vec<String> {
