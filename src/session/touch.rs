@@ -156,7 +156,10 @@ impl Touches {
     ///
     /// zk-differs: ZooKeeper expires sessions that it did not hear of while its process was stopped.
     pub fn expire(&self, stalled: bool) -> Vec<SessionId> {
-        let elapsed_ms = self.elapsed_ms(Instant::now());
+        self.sweep(self.elapsed_ms(Instant::now()), stalled)
+    }
+
+    fn sweep(&self, elapsed_ms: u64, stalled: bool) -> Vec<SessionId> {
         let swept_ms = self.swept_ms.swap(elapsed_ms, Ordering::Relaxed);
         let gap_ms = elapsed_ms.saturating_sub(swept_ms);
         // The tick in which a stall ends does not count either: clients come back in it.
@@ -169,7 +172,8 @@ impl Touches {
             let lost_ms = gap_ms - self.tick_ms;
             self.frozen_ms.fetch_add(lost_ms, Ordering::Relaxed);
         }
-        self.expire_by(self.now_ms())
+        let frozen_ms = self.frozen_ms.load(Ordering::Relaxed);
+        self.expire_by(elapsed_ms.saturating_sub(frozen_ms))
     }
 
     fn expire_by(&self, now_ms: u64) -> Vec<SessionId> {
@@ -263,5 +267,46 @@ mod tests {
         let touch = touches.of(id).expect("still there");
         assert!(!touch.closing());
         assert!(touches.deadline_ms(&touch) >= 6000);
+    }
+
+    /// Sweeps at every tick from `from_ms` on until `until_ms`; who expired, and when.
+    fn sweeps(touches: &Touches, from_ms: u64, until_ms: u64, stalled: bool) -> Vec<u64> {
+        let ticks = (from_ms..until_ms).step_by(1000);
+        let expired = ticks.filter(|at| !touches.sweep(*at, stalled).is_empty());
+        expired.collect()
+    }
+
+    /// I10: time counts only while clients could be heard.
+    #[test]
+    fn no_session_expires_while_the_disk_stalls_nor_in_the_tick_after_it() {
+        let touches = Touches::new(1000);
+        session(&touches, 0, 4000);
+        assert_eq!(sweeps(&touches, 1000, 3000, false), []);
+        assert_eq!(sweeps(&touches, 3000, 60_000, true), []);
+        // Two seconds were over before the stall; the tick in which it ended does not count.
+        assert_eq!(sweeps(&touches, 60_000, 70_000, false), [63_000]);
+    }
+
+    /// I10.
+    #[test]
+    fn time_in_which_the_process_did_not_run_does_not_count() {
+        let touches = Touches::new(1000);
+        session(&touches, 0, 4000);
+        assert_eq!(sweeps(&touches, 1000, 3000, false), []);
+        assert_eq!(touches.sweep(100_000, false), []);
+        assert_eq!(sweeps(&touches, 101_000, 110_000, false), [102_000]);
+    }
+
+    /// I10.
+    #[test]
+    fn a_session_whose_connection_is_not_read_from_is_taken_for_heard_of() {
+        let touches = Touches::new(1000);
+        let id = session(&touches, 0, 4000);
+        let touch = touches.of(id).expect("started");
+        touches.set_deaf(&touch, true);
+        touch.heard_ms.store(0, Ordering::Relaxed);
+        assert_eq!(sweeps(&touches, 1000, 60_000, false), []);
+        touch.deaf.store(false, Ordering::Relaxed);
+        assert_eq!(sweeps(&touches, 60_000, 70_000, false), [64_000]);
     }
 }
