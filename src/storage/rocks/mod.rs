@@ -89,7 +89,7 @@ impl RocksStores {
         {
             return Err(lost_log(&layout, applied));
         }
-        let log = SegmentLog::open(&layout.log, id, config)?;
+        let log = SegmentLog::open(&layout.log, &layout.tree, id, config)?;
         check_positions(config, &layout, tree_meta.applied, &log)?;
         let tree = Arc::new(tree);
         let gather = Arc::new(Gather::new(Arc::clone(&tree)));
