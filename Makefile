@@ -74,7 +74,7 @@ patroni: build  ## Two PostgreSQL nodes under Patroni on SERVER: leader killed, 
 	@compat-tests/tools/deps patroni
 	@SERVER="$(SERVER)" compat-tests/clients/patroni/run
 
-chaos: build  ## 300 crashes at random and 70 at named steps, then damaged disks (SERVER=zookeeper: random ones)
+chaos: build  ## 300 crashes at random and 200 at named steps, then damaged disks (SERVER=zookeeper: random ones)
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- chaos --cycles 300 \
 		--at-each-point $(if $(filter oxkeeper,$(SERVER)),10,0)

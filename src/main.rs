@@ -91,7 +91,12 @@ fn end_on_panic() {
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let server = Server::start(settings, Arc::new(SystemClock)).await?;
+    let server = tokio::select! {
+        started = Server::start(settings, Arc::new(SystemClock)) => started?,
+        // What has not served has nothing to drain: the next start begins where this one did.
+        _ = terminate.recv() => return stopped_early("SIGTERM"),
+        _ = interrupt.recv() => return stopped_early("SIGINT"),
+    };
     match server.client_addr() {
         Some(addr) => tracing::info!(%addr, version = env!("CARGO_PKG_VERSION"), "serving"),
         None => tracing::info!(
@@ -109,5 +114,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     server.stop().await;
     tracing::info!("stopped");
+    Ok(())
+}
+
+fn stopped_early(signal: &str) -> anyhow::Result<()> {
+    tracing::info!("stopped on {signal} before it served");
     Ok(())
 }

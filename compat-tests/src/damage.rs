@@ -52,8 +52,12 @@ pub fn run(seed: u64) -> Result<bool> {
     files(&mut suite, seed)?;
     directories(&mut suite)?;
     foreign_data(&mut suite)?;
+    for kind in [Kind::ZooKeeper, Kind::Oxkeeper] {
+        swapped(&mut suite, kind)?;
+    }
     sync_error(&mut suite)?;
     disk_full(&mut suite)?;
+    disk_of_the_tree_full(&mut suite, seed)?;
     Ok(suite.close())
 }
 
@@ -285,13 +289,63 @@ fn foreign_data(suite: &mut Suite) -> Result<()> {
     Ok(())
 }
 
+/// dataDir and dataLogDir are each in the other's place: a genuine server refuses that too, and
+/// neither makes anything there.
+fn swapped(suite: &mut Suite, kind: Kind) -> Result<()> {
+    let case = format!("dataDir and dataLogDir swapped, {kind}");
+    let mut server = Server::start(kind, options())?;
+    server.stop()?;
+    let data = server.data_dir().context("its data directory")?;
+    let logs = data.with_extension("logs");
+    fs::remove_dir_all(&data).context("remove the data")?;
+    fs::create_dir_all(&logs).context("make a directory")?;
+    server.set_config("dataLogDir", &logs.display().to_string());
+    server.restart()?;
+    for round in 0..3 {
+        fill(&server, round)?;
+    }
+    server.stop()?;
+    let swap = || -> Result<()> {
+        let aside = data.with_extension("aside");
+        fs::rename(&data, &aside).context("swap")?;
+        fs::rename(&logs, &data).context("swap")?;
+        fs::rename(&aside, &logs).context("swap")
+    };
+    swap()?;
+    let refused = server.restart().is_err() && !server.is_running();
+    let status = server.stop()?;
+    let log = server.log_tail();
+    swap()?;
+    server.restart().context("start with all in its place")?;
+    let problem = verify(&server)?;
+    if !refused {
+        suite.fail(case, "it serves");
+    } else if status.and_then(|it| it.code()) != Some(3) {
+        suite.fail(case, format!("it ended with {status:?}\n{log}"));
+    } else if kind == Kind::Oxkeeper
+        && !(log.contains(&*data.join("oxkeeper").to_string_lossy())
+            && log.contains(&*logs.join("oxkeeper").to_string_lossy()))
+    {
+        suite.fail(case, format!("it does not name both directories:\n{log}"));
+    } else if let Some(problem) = problem {
+        suite.fail(case, problem);
+    } else {
+        let last = log.lines().last().unwrap_or_default();
+        suite.pass(format!("{case}: {last}"));
+    }
+    Ok(())
+}
+
 /// Writes until the server ends, by itself; returns how many writes were answered.
 fn write_until_it_ends(server: &mut Server, bytes: usize) -> Result<usize> {
+    write_all_until_it_ends(server, &vec![b'f'; bytes])
+}
+
+fn write_all_until_it_ends(server: &mut Server, filling: &[u8]) -> Result<usize> {
     let mut pipe = Pipe::open(server.address(), 30_000)?;
     pipe.create("/full", b"", 0)?;
     let mut answered = 0;
-    let filling = vec![b'f'; bytes];
-    while let Ok(errors) = pipe.ask(&[(1, create(&format!("/full/{answered}"), &filling, 0))]) {
+    while let Ok(errors) = pipe.ask(&[(1, create(&format!("/full/{answered}"), filling, 0))]) {
         if errors != [0] {
             break;
         }
@@ -351,6 +405,47 @@ fn sync_error(suite: &mut Suite) -> Result<()> {
         Ok(error) => suite.pass(format!("{case}: {error}")),
         Err(error) => suite.fail(case, format!("{error:#}\n{}", server.log_tail())),
     }
+    Ok(())
+}
+
+/// A small file system under the tree alone: a flush or a checkpoint fails, not the log.
+fn disk_of_the_tree_full(suite: &mut Suite, seed: u64) -> Result<()> {
+    let case = "disk of the tree full";
+    let mut server = Server::start(Kind::Oxkeeper, options())?;
+    server.stop()?;
+    let data = server.data_dir().context("its data directory")?;
+    let logs = data.with_extension("logs");
+    fs::remove_dir_all(&data).context("remove the data")?;
+    fs::create_dir_all(&data).context("make a directory")?;
+    server.set_config("dataLogDir", &logs.display().to_string());
+    server.set_config("oxkeeper.logBytesBeforeFlush", "4M");
+    let small = match Small::mount(&data, "24m") {
+        Ok(small) => small,
+        Err(error) => {
+            say(format_args!("skipped, because: {error:#}: {case}"));
+            return Ok(());
+        }
+    };
+    server.restart()?;
+    for round in 0..3 {
+        fill(&server, round)?;
+    }
+    // Tables are compressed.
+    let mut random = Random::new(seed, 11);
+    let filling: Vec<u8> = (0..50_000).map(|_| random.below(256) as u8).collect();
+    let ended = write_all_until_it_ends(&mut server, &filling);
+    // Full as it is, it serves or ends: what it had begun to write has been removed.
+    let waits = server.restart().is_err() && server.is_running();
+    small.resize("400m")?;
+    let judged = ended.and_then(|answered| {
+        ensure!(!waits, "it neither serves nor ends on a full disk");
+        answered_are_there(&mut server, answered)
+    });
+    match judged {
+        Ok(error) => suite.pass(format!("{case}: {error}")),
+        Err(error) => suite.fail(case, format!("{error:#}\n{}", server.log_tail())),
+    }
+    server.kill9()?;
     Ok(())
 }
 

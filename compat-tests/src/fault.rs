@@ -106,6 +106,8 @@ impl Drop for Small {
 pub struct Disk {
     image: PathBuf,
     dir: PathBuf,
+    /// Of the mount.
+    options: &'static str,
 }
 
 /// Size of the file system.
@@ -117,12 +119,17 @@ impl Disk {
     /// # Errors
     /// No loop device can be had, or one of mkfs.ext4, mount, python3 is missing.
     pub fn mount(image: &Path, dir: &Path) -> Result<Self> {
+        Self::mount_with(image, dir, "loop")
+    }
+
+    fn mount_with(image: &Path, dir: &Path, options: &'static str) -> Result<Self> {
         let file = fs::File::create(image).context("make the disk's file")?;
         file.set_len(DISK_BYTES).context("make the disk's file")?;
         run("mkfs.ext4", &["-q", "-F"], image)?;
         let disk = Self {
             image: image.into(),
             dir: dir.into(),
+            options,
         };
         disk.attach()?;
         Ok(disk)
@@ -130,7 +137,7 @@ impl Disk {
 
     fn attach(&self) -> Result<()> {
         let image = self.image.display().to_string();
-        run("mount", &["-o", "loop", &image], &self.dir)
+        run("mount", &["-o", self.options, &image], &self.dir)
     }
 
     /// The power fails: from now on every access is an error, and what only memory held is gone.
@@ -158,6 +165,77 @@ impl Drop for Disk {
     fn drop(&mut self) {
         drop(Command::new("umount").arg("-l").arg(&self.dir).status());
         drop(fs::remove_file(&self.image));
+    }
+}
+
+/// A [`Disk`] whose file lies in memory, where it can be left without room: then whatever is written
+/// over zeros fails, for real. The kernel tells it once, calls the pages clean, and goes on to show
+/// them.
+#[derive(Debug)]
+pub struct Failing {
+    disk: Disk,
+    memory: Small,
+}
+
+/// Enough for a server with little data.
+const FAILING_BYTES: &str = "700m";
+
+impl Failing {
+    /// Mounts one over `dir`; its file lies in `memory`, which is made.
+    ///
+    /// # Errors
+    /// As [`Disk::mount`].
+    pub fn mount(memory: &Path, dir: &Path) -> Result<Self> {
+        fs::create_dir_all(memory).context("make a directory")?;
+        let memory = Small::mount(memory, FAILING_BYTES)?;
+        let image = memory.dir.join("image");
+        // The journal would fail, too, if it was written meanwhile: not for five minutes.
+        let disk = Disk::mount_with(&image, dir, "loop,commit=300")?;
+        let failing = Self { disk, memory };
+        failing.split_writes()?;
+        Ok(failing)
+    }
+
+    /// Makes each page a request of its own: the kernel takes one that is written in part for one
+    /// that succeeded.
+    fn split_writes(&self) -> Result<()> {
+        let found = Command::new("findmnt")
+            .args(["-n", "-o", "SOURCE"])
+            .arg(&self.disk.dir)
+            .output()
+            .context("run findmnt")?;
+        let device = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        let name = device.strip_prefix("/dev/").context("no loop device")?;
+        let setting = format!("/sys/block/{name}/queue/max_sectors_kb");
+        fs::write(&setting, "4").with_context(|| format!("write {setting}"))
+    }
+
+    /// From now on writes over zeros fail. Nothing may be written at this moment.
+    ///
+    /// # Errors
+    /// The system does not know how.
+    pub fn starve(&self) -> Result<()> {
+        run("sync", &["-f"], &self.disk.dir)?;
+        run("fsfreeze", &["-f"], &self.disk.dir)?;
+        let dug = run("fallocate", &["--dig-holes"], &self.disk.image);
+        run("fsfreeze", &["-u"], &self.disk.dir)?;
+        dug?;
+        let metadata = fs::metadata(&self.disk.image).context("measure the disk's file")?;
+        let used = std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
+        self.memory.resize(&used.to_string())
+    }
+
+    /// From now on writes succeed again.
+    ///
+    /// # Errors
+    /// It is not mounted any more.
+    pub fn feed(&self) -> Result<()> {
+        self.memory.resize(FAILING_BYTES)
+    }
+
+    /// The disk, whose power can fail, too.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 }
 

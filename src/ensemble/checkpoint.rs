@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
 use super::raft::{Raft, position};
+use crate::state::LogPosition;
 
 /// How much log there is behind the last checkpoint.
 #[derive(Debug)]
@@ -68,11 +70,17 @@ impl Pressure {
     }
 }
 
+/// openraft does not tell when it ignores a request, as it does while it has not heard that the
+/// last checkpoint has ended. A request while one is under way costs nothing.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
 /// Takes a checkpoint whenever one is due, until `stopping`. openraft purges the log behind it,
 /// except for `Config::entries_kept`. A failure ends the core, and so this task.
 ///
-/// One that would hold nothing new is put off until something more is applied: openraft would not
-/// count it, and its end could not be told.
+/// One that would hold nothing new is put off until something more is applied. Even so an attempt
+/// can end where the last one did: a checkpoint does not wait for ever for the end of the entry
+/// under way, and what was applied before that may not be in the database yet. openraft does not
+/// count it, so its own figures would be waited for in vain; there is more when that entry ends.
 pub(super) async fn run(
     raft: Raft,
     pressure: Arc<Pressure>,
@@ -89,9 +97,18 @@ pub(super) async fn run(
         let before = taken.get();
         let held = before.as_ref().map(position);
         let finished = async {
-            progress.until(|applied| *applied > held).await;
-            raft.trigger().snapshot().await.ok()?;
-            taken.wait_until(|now| *now > before).await.ok()
+            let mut behind = held;
+            loop {
+                let mut builds = progress.builds();
+                progress.until(|applied| *applied > behind).await;
+                let applied = progress.applied();
+                raft.trigger().snapshot().await.ok()?;
+                tokio::select! {
+                    at = taken.wait_until(|now| *now > before) => return at.ok(),
+                    () = ended_short(&mut builds, held) => behind = applied,
+                    () = tokio::time::sleep(ASK_AGAIN) => behind = held,
+                }
+            }
         };
         tokio::select! {
             () = stopping.cancelled() => return,
@@ -104,4 +121,15 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Resolves when an attempt has ended with nothing behind `held`.
+async fn ended_short(builds: &mut watch::Receiver<Option<LogPosition>>, held: Option<LogPosition>) {
+    // The sender lives as long as the room.
+    while builds.changed().await.is_ok() {
+        if *builds.borrow_and_update() <= held {
+            return;
+        }
+    }
+    std::future::pending().await
 }

@@ -191,12 +191,16 @@ impl RaftLogStorage<Types> for LogStore {
             .committed()
             .map_err(|e| fail(Failure::Storage(e)))?;
         let decoded = committed.map(format::decode_committed).transpose();
-        decoded.map_err(|source| {
+        let committed = decoded.map_err(|source| {
             fail(Failure::Record {
                 what: "committed position",
                 source,
             })
-        })
+        })?;
+        // What is told here openraft applies before it starts. It is no promise: if the log does
+        // not reach so far, the leader says again what is committed.
+        let last = self.log.ends().last.map(|last| last.index);
+        Ok(committed.filter(|id| Some(id.index) <= last))
     }
 
     fn append<I>(

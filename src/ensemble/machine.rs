@@ -195,7 +195,10 @@ impl RaftSnapshotBuilder<Types> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let snapshots = Arc::clone(&self.snapshots);
         match tokio::task::spawn_blocking(move || snapshots.take()).await {
-            Ok(Ok(checkpoint)) => self.snapshot(checkpoint),
+            Ok(Ok(checkpoint)) => {
+                self.progress.built(checkpoint.meta.applied);
+                self.snapshot(checkpoint)
+            }
             Ok(Err(error)) => Err(self.progress.fail(Failure::Storage(error))),
             Err(_) => Err(self.progress.fail(Failure::CutOff {
                 doing: "take checkpoint",

@@ -16,6 +16,7 @@ use super::error::Failure;
 /// Applied position and first failure, to be waited for.
 pub(super) struct Progress {
     applied: watch::Sender<Option<LogPosition>>,
+    built: watch::Sender<Option<LogPosition>>,
     failure: watch::Sender<Option<Arc<Failure>>>,
     stopping: AtomicBool,
     machine_gone: CancellationToken,
@@ -25,6 +26,7 @@ impl Progress {
     pub(super) fn new(applied: Option<LogPosition>) -> Self {
         Self {
             applied: watch::Sender::new(applied),
+            built: watch::Sender::new(None),
             failure: watch::Sender::new(None),
             stopping: AtomicBool::new(false),
             machine_gone: CancellationToken::new(),
@@ -41,10 +43,21 @@ impl Progress {
         *self.applied.borrow()
     }
 
-    /// Waits until the applied position is as wanted.
+    /// Waits until the applied position is as wanted. Endless by itself, if nothing is applied any
+    /// more: who waits must also see `stopping`, a failure, or the machine's end.
     pub(super) async fn until(&self, wanted: impl FnMut(&Option<LogPosition>) -> bool) {
         // The sender lives in `self`, so the wait cannot end for lack of it.
         drop(self.applied.subscribe().wait_for(wanted).await);
+    }
+
+    /// An attempt at a checkpoint has ended; up to which entry the newest one now reaches.
+    pub(super) fn built(&self, upto: Option<LogPosition>) {
+        self.built.send_replace(upto);
+    }
+
+    /// Changes with each attempt from now on, also if it has brought nothing new.
+    pub(super) fn builds(&self) -> watch::Receiver<Option<LogPosition>> {
+        self.built.subscribe()
     }
 
     /// Notes the first failure and makes of it what openraft wants to be told.

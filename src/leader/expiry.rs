@@ -58,7 +58,11 @@ pub async fn expire_sessions(
                 });
                 match submitted {
                     Ok(_sequence) => break,
-                    Err(SubmitError::Full) => ensemble.room().await,
+                    // There may never be room again, if the disk is stuck.
+                    Err(SubmitError::Full) => tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = ensemble.room() => {}
+                    },
                     Err(SubmitError::Closed) => return,
                 }
             }

@@ -50,8 +50,11 @@ pub async fn reap(
             });
             match submitted {
                 Ok(_sequence) => {}
-                // The next round finds it again.
-                Err(SubmitError::Full) => ensemble.room().await,
+                // The next round finds it again. There may never be room, if the disk is stuck.
+                Err(SubmitError::Full) => tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = ensemble.room() => {}
+                },
                 Err(SubmitError::Closed) => return Ok(()),
             }
             tokio::select! {

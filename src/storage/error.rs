@@ -83,6 +83,19 @@ pub enum StorageError {
         /// What is missing and how that was seen.
         why: String,
     },
+    /// Something of ours lies where something else should.
+    #[error(
+        "{path} holds a {what} of this server, which by dataDir and dataLogDir belongs into \
+         {expected}: are they swapped, or changed? Set them as they were, or move it"
+    )]
+    Misplaced {
+        /// Which part.
+        what: &'static str,
+        /// Where it lies.
+        path: PathBuf,
+        /// Where it should.
+        expected: PathBuf,
+    },
     /// An entry that does not continue the log: a bug of the caller.
     #[error("append entry {found} where {expected} comes next")]
     Gap {
@@ -90,6 +103,14 @@ pub enum StorageError {
         expected: u64,
         /// Index given.
         found: u64,
+    },
+    /// Something before it has failed, and nothing may follow.
+    #[error("{doing} in {path} after a failure")]
+    Failed {
+        /// Verb phrase: what was asked for.
+        doing: &'static str,
+        /// Directory of the database.
+        path: PathBuf,
     },
     /// The log has been closed.
     #[error("{doing} after close")]

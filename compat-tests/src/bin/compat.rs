@@ -92,7 +92,7 @@ struct Chaos {
     #[arg(long, default_value_t = 30)]
     cycles: u64,
     /// How many more at each step towards the disk.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     at_each_point: u64,
     /// Number of the first.
     #[arg(long, default_value_t = 0)]

@@ -10,8 +10,10 @@ use crate::server::Server;
 
 /// How long a point may be waited for; the load goes on meanwhile.
 const POINT_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long a server whose disk is full at some step may live on; at some steps it does.
+const FULL_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long a server may live on without its disk.
-const DISKLESS_TIME_MAX: Duration = Duration::from_secs(10);
+pub(super) const DISKLESS_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The end of a server.
 #[derive(Debug)]
@@ -20,10 +22,35 @@ pub enum Ending<'a> {
     Kill,
     /// SIGTERM.
     Terminate,
-    /// kill -9 at the `nth` arrival at a point.
-    At(Point, usize),
+    /// A blow at the `nth` arrival at a point.
+    At(Point, usize, Blow),
     /// The power of the disk under its data fails; then the server has to end by itself.
     Power(&'a Disk),
+}
+
+/// What happens at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// kill -9.
+    Kill,
+    /// SIGTERM.
+    Terminate,
+    /// From then on the step finds the disk full.
+    NoSpace,
+}
+
+impl Blow {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Kill, Self::Terminate, Self::NoSpace];
+
+    /// In strace's words.
+    fn words(self, nth: usize) -> String {
+        match self {
+            Self::Kill => format!("signal=SIGKILL:when={nth}"),
+            Self::Terminate => format!("signal=SIGTERM:when={nth}"),
+            Self::NoSpace => format!("error=ENOSPC:when={nth}+"),
+        }
+    }
 }
 
 /// A step towards the disk, named by the system calls that make it. The process dies on entering
@@ -71,6 +98,11 @@ impl Point {
         }
     }
 
+    /// Whether a full disk is known at this step.
+    pub fn writes(self) -> bool {
+        self != Self::Answer
+    }
+
     /// How often the step may be passed before the process dies: frequent steps more often.
     pub fn arrivals_max(self) -> usize {
         match self {
@@ -106,13 +138,25 @@ impl Ending<'_> {
                 server.stop()?;
                 "SIGTERM".to_owned()
             }
-            Self::At(point, nth) => {
-                let what = format!("signal=SIGKILL:when={nth}");
-                let tracer = Tracer::inject(server, point.calls(), &what)?;
-                met = ends_within(server, POINT_TIME_MAX);
+            Self::At(point, nth, Blow::NoSpace) => {
+                let tracer = Tracer::inject(server, point.calls(), &Blow::NoSpace.words(*nth))?;
+                let ended = ends_within(server, FULL_TIME_MAX);
                 drop(tracer);
                 server.kill9()?;
-                format!("{point:?} {nth}{}", if met { "" } else { ", not met" })
+                let then = if ended { "" } else { ", kill -9" };
+                format!("{point:?} {nth} on a full disk{then}")
+            }
+            Self::At(point, nth, blow) => {
+                let said = server.log().len();
+                let tracer = Tracer::inject(server, point.calls(), &blow.words(*nth))?;
+                met = ends_within(server, POINT_TIME_MAX);
+                drop(tracer);
+                if !met && server.log().split_off(said).contains("stopping on SIGTERM") {
+                    bail!("it does not end on SIGTERM at {point:?} {nth}");
+                }
+                server.kill9()?;
+                let not = if met { "" } else { ", not met" };
+                format!("{blow:?} at {point:?} {nth}{not}")
             }
             Self::Power(disk) => {
                 disk.fail()?;
@@ -127,7 +171,7 @@ impl Ending<'_> {
     }
 }
 
-fn ends_within(server: &mut Server, most: Duration) -> bool {
+pub(super) fn ends_within(server: &mut Server, most: Duration) -> bool {
     let deadline = Instant::now() + most;
     while server.is_running() {
         if Instant::now() > deadline {

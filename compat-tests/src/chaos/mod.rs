@@ -34,7 +34,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::check::Checker;
 use self::dump::Dump;
-use self::ending::{Ended, Ending, Point};
+use self::ending::{Blow, Ended, Ending, Point};
 use self::history::{Entry, Op};
 use self::load::{COUNTERS_COUNT, KEYS, Worker};
 use self::model::{COUNTERS, Model, SHARED};
@@ -136,16 +136,23 @@ fn points(run: &mut Run, plan: &Plan, suite: &mut Suite) -> Result<()> {
         return Ok(());
     }
     let mut cycle = plan.first + plan.cycles;
-    for point in Point::ALL {
+    let blows = |point: Point| {
+        let possible = move |blow: &Blow| point.writes() || *blow != Blow::NoSpace;
+        Blow::ALL.into_iter().filter(possible)
+    };
+    let all = Point::ALL
+        .into_iter()
+        .flat_map(|point| blows(point).map(move |blow| (point, blow)));
+    for (point, blow) in all {
         let mut met = 0;
         for _ in 0..plan.at_each_point {
             let mut random = Random::new(plan.seed, cycle);
-            let ending = Ending::At(point, 1 + random.below(point.arrivals_max()));
+            let ending = Ending::At(point, 1 + random.below(point.arrivals_max()), blow);
             met += u64::from(run.cycle(plan, suite, cycle, &mut random, &ending, 0)?);
             cycle += 1;
         }
         if met == 0 {
-            suite.fail(format!("{point:?}"), "the point was never met");
+            suite.fail(format!("{blow:?} at {point:?}"), "the point was never met");
         }
     }
     Ok(())

@@ -5,11 +5,12 @@
 use anyhow::{Context, Result, ensure};
 
 use super::dump::Dump;
-use super::ending::Ending;
+use super::ending::{DISKLESS_TIME_MAX, Ending, ends_within};
 use super::{Plan, ROOT, Run, options};
 use crate::differential::random::Random;
-use crate::fault::Disk;
-use crate::server::{Options, Server};
+use crate::fault::{Disk, Failing};
+use crate::hostile::pipe::{Pipe, read};
+use crate::server::{Kind, Options, Server};
 use crate::suite::{Suite, say};
 
 /// How often the control may go unnoticed: what was written last can be on the disk by luck.
@@ -43,6 +44,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
     drop(disk);
     drop(run);
     let control = "control: a server that does not sync";
+    failed_sync(plan, &mut suite)?;
     match unsynced(plan)? {
         Ok(caught) => suite.pass(format!("{control} is caught: {caught}")),
         Err(why) => suite.fail(format!("{control} is not caught"), why),
@@ -64,6 +66,63 @@ fn start(plan: &Plan, options: Options) -> Result<Option<(Run, Disk)>> {
     };
     server.restart()?;
     Ok(Some((Run::on(plan, server)?, disk)))
+}
+
+/// A sync that fails for real, a start on the same page cache, and only then a loss of power: what
+/// the start has shown and what was answered after it is there. (A genuine ZooKeeper believes what
+/// the page cache shows.)
+fn failed_sync(plan: &Plan, suite: &mut Suite) -> Result<()> {
+    let case = "a sync that failed, a start without reboot, a loss of power";
+    if plan.kind != Kind::Oxkeeper {
+        return Ok(());
+    }
+    let mut server = Server::start(plan.kind, options(plan.kind))?;
+    server.stop()?;
+    let data = server.data_dir().context("its data directory")?;
+    let failing = match Failing::mount(&data.with_extension("memory"), &data) {
+        Ok(failing) => failing,
+        Err(error) => {
+            say(format_args!("skipped, because: {error:#}: {case}"));
+            return Ok(());
+        }
+    };
+    server.restart()?;
+    match fail_and_go_on(&mut server, &failing) {
+        Ok(()) => suite.pass(case),
+        Err(error) => suite.fail(case, format!("{error:#}\n{}", server.log_tail())),
+    }
+    // Nothing may hold a file on it when it is unmounted.
+    server.kill9()
+}
+
+fn fail_and_go_on(server: &mut Server, failing: &Failing) -> Result<()> {
+    const SESSION_MS: i32 = 30_000;
+    let mut pipe = Pipe::open(server.address(), SESSION_MS)?;
+    pipe.create("/before", b"", 0)?;
+    failing.starve()?;
+    // Of some pages: the next frame overwrites the last one only.
+    let doubtful = pipe.create("/doubtful", &[7; 30_000], 0);
+    ensure!(doubtful.is_err(), "it was answered, but not synced");
+    ensure!(
+        ends_within(server, DISKLESS_TIME_MAX),
+        "it goes on after a failed sync"
+    );
+    failing.feed()?;
+    server.restart().context("start on the same page cache")?;
+    let mut pipe = Pipe::open(server.address(), SESSION_MS)?;
+    let shown = pipe.ask(&[(3, read("/doubtful", false))])?[0] == 0;
+    ensure!(shown, "the page cache does not hold what was not synced");
+    pipe.create("/after", b"", 0)?;
+    failing.disk().fail()?;
+    server.kill9()?;
+    failing.disk().come_back()?;
+    server.restart().context("start after the loss of power")?;
+    let mut pipe = Pipe::open(server.address(), SESSION_MS)?;
+    for path in ["/before", "/doubtful", "/after"] {
+        let found = pipe.ask(&[(3, read(path, false))])?[0];
+        ensure!(found == 0, "{path} was shown, and is lost: {found}");
+    }
+    pipe.close()
 }
 
 /// What caught it, or how it was missed.

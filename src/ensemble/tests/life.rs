@@ -1,9 +1,15 @@
 //! Start, restart, crash, checkpoint, stop.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::*;
+use crate::ensemble::format::encode_committed;
+use crate::ensemble::raft::log_id;
 use crate::ensemble::{Role, SubmitError};
+use crate::state::LogPosition;
+use crate::storage::{Checkpoint, StorageError};
 
 /// Waits until the log is purged to at least `wanted`.
 async fn purged_to(server: &Running, wanted: u64) {
@@ -157,6 +163,83 @@ async fn a_checkpoint_purges_the_log_and_a_restart_goes_on_behind_it() {
     server.create("/behind");
     server.ensemble.stop().await;
     assert!(server.holds("/behind"));
+}
+
+/// As if an entry took longer to apply than a checkpoint waits for its end: then there is nothing
+/// in it that the last one did not hold.
+#[derive(Debug)]
+struct Impatient {
+    inner: Arc<dyn Snapshots>,
+    /// How many more end so.
+    in_vain: AtomicUsize,
+}
+
+impl Snapshots for Impatient {
+    fn take(&self) -> Result<Checkpoint, StorageError> {
+        let less = |left: usize| left.checked_sub(1);
+        let newest = self.inner.newest()?;
+        match newest {
+            Some(newest) if self.in_vain.fetch_update(SeqCst, SeqCst, less).is_ok() => Ok(newest),
+            _ => self.inner.take(),
+        }
+    }
+
+    fn newest(&self) -> Result<Option<Checkpoint>, StorageError> {
+        self.inner.newest()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_holds_nothing_new_is_tried_again() {
+    let mut disk = Disk::new();
+    let impatient = Arc::new(Impatient {
+        inner: Arc::clone(&disk.snapshots),
+        in_vain: AtomicUsize::new(0),
+    });
+    disk.snapshots = Arc::clone(&impatient) as Arc<dyn Snapshots>;
+    let config = Config {
+        checkpoint_entries: 20,
+        entries_kept: 1,
+        batch_ops_max: 1,
+        ..alone()
+    };
+    let server = disk.try_start(config).await.unwrap();
+    let mut count = 0;
+    for (wanted, in_vain) in [(20, 0), (60, 3)] {
+        impatient.in_vain.store(in_vain, SeqCst);
+        let purged = || server.ensemble.report().purged.unwrap_or(0);
+        let begun = tokio::time::Instant::now();
+        while purged() < wanted {
+            server.create(&format!("/n{count}"));
+            count += 1;
+            server.recorder.until(count).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(begun.elapsed() < Duration::from_secs(30), "{wanted}");
+        }
+        assert_eq!(impatient.in_vain.load(SeqCst), 0);
+    }
+    server.ensemble.stop().await;
+}
+
+/// One that openraft is told to apply before it starts, of entries that the log does not hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_committed_position_ahead_of_the_log_is_no_obstacle() {
+    let disk = Disk::new();
+    let server = disk.start().await;
+    server.create("/n");
+    server.recorder.until(1).await;
+    server.ensemble.stop().await;
+    drop(server);
+    let after = disk.crash(0, false);
+    let last = after.log.ends().last.unwrap();
+    let ahead = log_id(LogPosition {
+        index: last.index + 5,
+        ..last
+    });
+    after.log.save_committed(Some(encode_committed(&ahead)));
+    let server = after.crash(0, false).start().await;
+    assert!(server.holds("/n"));
+    server.ensemble.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

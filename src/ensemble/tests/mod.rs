@@ -95,7 +95,7 @@ impl Sink for Recorder {
 struct Disk {
     log: Arc<MemoryLog>,
     tree: Arc<MemoryTree>,
-    snapshots: Arc<MemorySnapshots>,
+    snapshots: Arc<dyn Snapshots>,
 }
 
 /// A server that runs.
@@ -139,7 +139,7 @@ impl Disk {
         let ensemble = Ensemble::start(
             config,
             Arc::clone(&self.log) as Arc<dyn Log>,
-            Arc::clone(&self.snapshots) as Arc<dyn Snapshots>,
+            Arc::clone(&self.snapshots),
             Arc::clone(&replica),
             Arc::clone(&recorder) as Arc<dyn Sink>,
             Arc::new(Ticks(AtomicI64::new(1_000_000))),

@@ -138,7 +138,7 @@ fn name(meta: &Meta) -> String {
 }
 
 /// Position and zxid of a checkpoint's name; `None` for a name of something else.
-fn read_name(name: &str) -> Option<(LogPosition, i64)> {
+pub(super) fn read_name(name: &str) -> Option<(LogPosition, i64)> {
     let mut parts = name.split('-');
     let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
     let (term, index, zxid) = (number()?, number()?, number()?);

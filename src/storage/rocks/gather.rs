@@ -66,6 +66,9 @@ struct Pending {
     is_within_entry: bool,
     /// Somebody waits for everything to be written at the end of this entry.
     is_wanted: bool,
+    /// A write was begun and has not succeeded: some changes are missing here, and a later write
+    /// would say that the database holds them.
+    has_failed: bool,
     encoder: Encoder,
 }
 
@@ -191,6 +194,12 @@ impl Gather {
         if pending.meta.is_empty() {
             return Ok(());
         }
+        if std::mem::replace(&mut pending.has_failed, true) {
+            return Err(StorageError::Failed {
+                doing: "write changes",
+                path: self.db.path().to_owned(),
+            });
+        }
         self.complete(pending)?;
         let next = WriteBatch::with_capacity_bytes(pending.batch.size_in_bytes().min(BYTES_MAX));
         let batch = std::mem::replace(&mut pending.batch, next);
@@ -202,6 +211,7 @@ impl Gather {
         pending.meta.clear();
         pending.changes = 0;
         pending.bytes = 0;
+        pending.has_failed = false;
         Ok(())
     }
 
@@ -283,12 +293,42 @@ impl Encoder {
 impl Drop for Gather {
     /// So that a server that was stopped in order has nothing to apply again when it starts.
     fn drop(&mut self) {
-        if self.pending.get_mut().is_within_entry {
+        let pending = self.pending.get_mut();
+        if pending.is_within_entry || pending.has_failed {
             return;
         }
         if let Err(error) = self.write() {
             let error = &error as &dyn std::error::Error;
             error!(error, "the last changes will be applied again from the log");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Some changes went with the write that failed: the next one must not claim their position,
+    /// should it succeed.
+    #[test]
+    fn after_a_failed_write_nothing_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut options, families) = options::checkpoint();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        drop(Database::open(dir.path(), &options, families).unwrap());
+        let (options, families) = options::checkpoint();
+        let db = Database::open_read_only(dir.path(), &options, families).unwrap();
+        let gather = Gather::new(Arc::new(db));
+        gather.begin();
+        gather.end(&Meta::default()).unwrap();
+        let refused = gather.write().unwrap_err();
+        assert!(matches!(refused, StorageError::Rocks { .. }), "{refused}");
+        for _ in 0..2 {
+            gather.begin();
+            gather.end(&Meta::default()).unwrap();
+            let refused = gather.write().unwrap_err();
+            assert!(matches!(refused, StorageError::Failed { .. }), "{refused}");
         }
     }
 }

@@ -57,6 +57,8 @@ pub(super) mod meta {
     pub(in super::super) const FORMAT: &[u8] = b"format";
     /// The random id that says which log and tree belong together.
     pub(in super::super) const STORE: &[u8] = b"store";
+    /// There once the log of this tree has been begun.
+    pub(in super::super) const LOG_BEGUN: &[u8] = b"log begun";
     /// The small rest of the state.
     pub(in super::super) const STATE: &[u8] = b"state";
 }

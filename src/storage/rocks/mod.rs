@@ -12,6 +12,7 @@ mod keys;
 mod loads;
 mod marks;
 mod options;
+mod places;
 mod recent;
 mod tree;
 mod view;
@@ -19,7 +20,8 @@ mod view;
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::BuildHasher;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Path, absolute};
 use std::sync::Arc;
 
 use rocksdb::WriteBatch;
@@ -31,9 +33,10 @@ use self::db::Database;
 use self::gather::Gather;
 use self::keys::{Family, meta};
 use self::options::Split;
+use self::places::{Layout, OURS};
 use self::tree::{RocksTree, read_meta};
 use super::format::{Format, refuse_foreign};
-use super::segments::{self, SegmentLog};
+use super::segments::SegmentLog;
 use super::stats::bytes_below;
 use super::varint::Cursor;
 use super::{Config, Log, LogEnds, StorageError, StorageStats};
@@ -48,17 +51,6 @@ pub(super) struct RocksStores {
     layout: Layout,
 }
 
-/// Where everything lies.
-#[derive(Clone, Debug)]
-struct Layout {
-    tree: PathBuf,
-    snapshots: PathBuf,
-    log: PathBuf,
-}
-
-/// Our directory within dataDir and dataLogDir.
-const OURS: &str = "oxkeeper";
-
 impl RocksStores {
     /// Opens or creates the stores.
     ///
@@ -68,28 +60,20 @@ impl RocksStores {
         for dir in [&config.data_dir, &config.log_dir] {
             refuse_foreign(dir)?;
         }
-        let layout = Layout {
-            tree: config.data_dir.join(OURS).join("tree"),
-            snapshots: config.data_dir.join(OURS).join("snapshots"),
-            log: config.log_dir.join(OURS).join("log"),
-        };
-        let holds_log = segments::holds_log(&layout.log)? || holds_database(&layout.log);
-        let there = (holds_database(&layout.tree), holds_log);
-        if let (false, true) = there {
-            return Err(lost_tree(&layout));
-        }
+        let layout = Layout::of(config);
+        let there = layout.look(config)?;
         create_dirs(config, &layout)?;
         let split = Split::of(config);
         let tree_options = options::tree(split);
         let tree = Database::open(&layout.tree, &tree_options.db, tree_options.families)?;
         let id = identify(&tree)?;
         let tree_meta = read_meta(&tree)?;
-        if let (true, false) = there
-            && let Some(applied) = tree_meta.applied
-        {
-            return Err(lost_log(&layout, applied));
+        let has_begun = tree_meta.applied.is_some() || log_was_begun(&tree)?;
+        if has_begun && !there.log {
+            return Err(layout.lost_log(tree_meta.applied));
         }
-        let log = SegmentLog::open(&layout.log, id, config)?;
+        let log = SegmentLog::open(&layout.log, &layout.tree, id, config)?;
+        note_log_begun(&tree)?;
         check_positions(config, &layout, tree_meta.applied, &log)?;
         let tree = Arc::new(tree);
         let gather = Arc::new(Gather::new(Arc::clone(&tree)));
@@ -118,11 +102,6 @@ impl RocksStores {
     }
 }
 
-/// True if RocksDB finished creating a database here.
-fn holds_database(dir: &Path) -> bool {
-    dir.join("CURRENT").exists()
-}
-
 fn create_dirs(config: &Config, layout: &Layout) -> Result<(), StorageError> {
     for root in [&config.data_dir, &config.log_dir] {
         if !config.create_dirs {
@@ -130,17 +109,56 @@ fn create_dirs(config: &Config, layout: &Layout) -> Result<(), StorageError> {
         }
     }
     for dir in [&layout.tree, &layout.snapshots, &layout.log] {
+        // A relative path, too, has parents in which its name is new.
+        let whole = absolute(dir).map_err(|source| io_error("find", dir, source))?;
+        let made = whole.ancestors().take_while(|it| !it.is_dir()).count();
         fs::create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
-        for parent in dir
-            .ancestors()
-            .skip(1)
-            .take(3)
-            .filter(|parent| parent.is_dir())
-        {
-            sync_dir(parent)?;
+        // Up to dataDir also if nothing was made: an earlier start may have been killed here.
+        for parent in whole.ancestors().skip(1).take(made.max(3)) {
+            sync_parent(parent)?;
         }
     }
     Ok(())
+}
+
+/// Makes the names in a directory durable, unless it belongs to somebody else: then we have made
+/// none in there.
+fn sync_parent(dir: &Path) -> Result<(), StorageError> {
+    match sync_dir(dir) {
+        Err(StorageError::Io { source, .. }) if is_others(&source) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// What the system says of a directory that may not be read, or of one that cannot be synced, as in
+/// a file system that is not on a disk.
+fn is_others(source: &io::Error) -> bool {
+    matches!(
+        source.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Whether the log of this tree has been begun. Before anything is applied, nothing else tells a
+/// creation that was cut short from a log that has vanished.
+fn log_was_begun(db: &Database) -> Result<bool, StorageError> {
+    Ok(db.value(Family::Meta.name(), meta::LOG_BEGUN)?.is_some())
+}
+
+/// From now on a tree without its log is damage.
+fn note_log_begun(db: &Database) -> Result<(), StorageError> {
+    if log_was_begun(db)? {
+        return Ok(());
+    }
+    let family = Family::Meta.name();
+    let mut batch = WriteBatch::default();
+    batch.put_cf(db.family(family)?, meta::LOG_BEGUN, [1]);
+    db.write(batch, &options::unlogged())
+        .map_err(|source| db.failed("note that the log has begun", source))?;
+    db.flush(&[family], true)
 }
 
 /// Reads the format version and the store's id, or writes them, a random one, into a new database.
@@ -235,21 +253,4 @@ fn check_positions(
 
 fn shown(position: Option<LogPosition>) -> String {
     position.map_or_else(|| "nothing".to_owned(), |at| at.to_string())
-}
-
-fn lost_tree(layout: &Layout) -> StorageError {
-    StorageError::Lost {
-        path: layout.tree.clone(),
-        why: format!("there is no tree, but {} holds a log", layout.log.display()),
-    }
-}
-
-fn lost_log(layout: &Layout, applied: LogPosition) -> StorageError {
-    StorageError::Lost {
-        path: layout.log.clone(),
-        why: format!(
-            "there is no log, but {} holds a tree up to {applied}",
-            layout.tree.display()
-        ),
-    }
 }

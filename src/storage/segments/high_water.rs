@@ -11,8 +11,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::disk::{Disk, Place};
 use super::segment::End;
 use crate::storage::StorageError;
 use crate::storage::rocks::io_error;
@@ -22,6 +24,7 @@ use crate::storage::rocks::io_error;
 pub(super) struct HighWater {
     file: File,
     path: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 const FILE_NAME: &str = "high-water";
@@ -33,8 +36,8 @@ impl HighWater {
     ///
     /// # Errors
     /// The file system said no.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Option<End>), StorageError> {
-        let path = dir.join(FILE_NAME);
+    pub(super) fn open(place: &Place) -> Result<(Self, Option<End>), StorageError> {
+        let path = place.dir.join(FILE_NAME);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -49,7 +52,8 @@ impl HighWater {
             Err(source) if source.kind() == ErrorKind::UnexpectedEof => {}
             Err(source) => return Err(io_error("read", &path, source)),
         }
-        Ok((Self { file, path }, decode(&record)))
+        let disk = Arc::clone(&place.disk);
+        Ok((Self { file, path, disk }, decode(&record)))
     }
 
     /// All frames up to `end` are durable.
@@ -57,9 +61,8 @@ impl HighWater {
     /// # Errors
     /// The file system said no.
     pub(super) fn rise(&self, end: End) -> Result<(), StorageError> {
-        self.file
-            .write_all_at(&encode(end), 0)
-            .map_err(|source| io_error("write", &self.path, source))
+        let written = self.disk.write(&self.file, &encode(end), 0);
+        written.map_err(|source| io_error("write", &self.path, source))
     }
 }
 

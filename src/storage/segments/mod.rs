@@ -16,6 +16,7 @@
 //! or not there ([`recovery`]). Why not RocksDB, in which the log was first: it syncs a file that
 //! grows, and each such sync commits the file system's journal too (DESIGN 3.1 has the figures).
 
+mod disk;
 mod edit;
 mod frame;
 mod high_water;
@@ -40,6 +41,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::fs::FlockOperation;
 
+use self::disk::{Place, RealDisk};
 use self::edit::Edit;
 use self::frame::Frames;
 use self::index::Index;
@@ -146,17 +148,33 @@ pub(super) fn holds_log(dir: &Path) -> Result<bool, StorageError> {
 
 impl SegmentLog {
     /// Reads the log in `dir`, or begins one there, and starts its thread. `store`: the random id
-    /// of the store that it belongs to.
+    /// of the store that it belongs to, whose tree lies in `tree`.
     ///
     /// # Errors
     /// The log is in use, damaged, of another store, or ends before what was acknowledged.
-    pub(super) fn open(dir: &Path, store: u64, config: &Config) -> Result<Self, StorageError> {
+    pub(super) fn open(
+        dir: &Path,
+        tree: &Path,
+        store: u64,
+        config: &Config,
+    ) -> Result<Self, StorageError> {
+        let place = Place {
+            dir: dir.to_owned(),
+            store,
+            tree: tree.to_owned(),
+            disk: Arc::new(RealDisk),
+        };
+        Self::open_at(&place, config)
+    }
+
+    fn open_at(place: &Place, config: &Config) -> Result<Self, StorageError> {
+        let dir = &place.dir;
         let lock = lock(dir)?;
         let Recovered {
             contents,
             index,
             writer,
-        } = recovery::open(dir, store, config)?;
+        } = recovery::open(place, config)?;
         let state = State {
             ends: contents.ends,
             tail: Tail::default(),
@@ -167,7 +185,7 @@ impl SegmentLog {
             removals: 0,
         };
         let shared = Arc::new(Shared {
-            dir: dir.to_owned(),
+            dir: dir.clone(),
             writer: Mutex::new(writer),
             state: RwLock::new(state),
             queue: Mutex::default(),
@@ -231,6 +249,7 @@ impl SegmentLog {
                     number,
                     write,
                     done,
+                    committed: None,
                 });
                 true
             }
@@ -485,7 +504,7 @@ impl Log for SegmentLog {
     }
 
     fn save_committed(&self, committed: Option<Bytes>) {
-        self.shared.queue.lock().committed = Some(committed);
+        self.shared.queue.lock().commit(committed);
     }
 
     fn committed(&self) -> Result<Option<Bytes>, StorageError> {

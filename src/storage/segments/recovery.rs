@@ -4,6 +4,10 @@
 //! that is not valid ends the log if nothing valid is behind it, for only the last frame can have
 //! been cut short: each is synced before the next is begun. Anything else is damage and refused,
 //! and so is a log that ends before its [`HighWater`].
+//!
+//! What can be read need not be on the disk: a sync that failed leaves pages which the system calls
+//! clean, and shows. So before anything is trusted, the names are synced and all frames that no
+//! process has seen durable are written again.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -12,6 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
+use super::disk::Place;
 use super::edit::{self, Contents, Edit, Opening, Sealed};
 use super::frame::{self, Frames};
 use super::high_water::HighWater;
@@ -22,6 +27,9 @@ use super::writer::{Position, Writer};
 use crate::storage::rocks::io_error;
 use crate::storage::{Config, StorageError};
 
+/// Written at once when frames are written again.
+const WRITTEN_AGAIN_BYTES: u64 = 1 << 20;
+
 /// A log, read.
 #[derive(Debug)]
 pub(super) struct Recovered {
@@ -30,9 +38,19 @@ pub(super) struct Recovered {
     pub(super) writer: Writer,
 }
 
+/// A log as it lies there.
+#[derive(Debug)]
+pub(super) struct Examined {
+    found: Found,
+    pub(super) read: Read,
+    high_water: HighWater,
+    /// All up to here was synced.
+    durable: Option<End>,
+}
+
 /// The files of a log, sorted.
 #[derive(Debug)]
-pub(super) struct Found {
+struct Found {
     dir: PathBuf,
     strict: bool,
     /// Segments with frames, by sequence, each with its opening.
@@ -41,8 +59,8 @@ pub(super) struct Found {
     fresh: VecDeque<Segment>,
     /// The newest segment has lost its first frame; what was made ready behind it must not be used.
     is_broken: bool,
-    /// Left behind by a purge that did not get far.
-    purged: Vec<PathBuf>,
+    /// Left behind by a purge that did not get far, or broken.
+    unneeded: Vec<PathBuf>,
     spares: Vec<PathBuf>,
 }
 
@@ -57,29 +75,33 @@ pub(super) struct Read {
     is_littered: bool,
 }
 
-/// Reads the log in `dir`, or begins one.
+/// Reads the log at `place`, or begins one.
 ///
 /// # Errors
 /// It is damaged, incomplete or of another store, or the file system said no.
-pub(super) fn open(dir: &Path, store: u64, config: &Config) -> Result<Recovered, StorageError> {
+pub(super) fn open(place: &Place, config: &Config) -> Result<Recovered, StorageError> {
     let sizes = Sizes::of(config.log_bytes_before_flush);
-    let (found, read, high_water) = examine(dir, store, config.force_sync)?;
+    let Examined {
+        found,
+        read,
+        high_water,
+        durable,
+    } = examine(place, config.force_sync)?;
+    // First of all: a segment that was made ready is used below, and spares are overwritten.
+    segment::sync_names(place)?;
     if let Some((newest, _)) = found.used.last() {
-        // A killed process may have left frames that the system holds, but the disk does not.
-        let synced = newest.file.sync_data();
-        synced.map_err(|source| io_error("sync", &newest.path, source))?;
+        write_again(place, newest, durable, read.offset)?;
     }
+    let shown = found.end(&read);
 
     let Found {
         used,
         mut fresh,
         mut spares,
-        purged,
+        unneeded,
         ..
     } = found;
-    for path in purged {
-        spares.push(segment::retire(&path)?);
-    }
+    retire(place, unneeded, &mut spares)?;
     let mut segments: VecDeque<_> = used.into_iter().map(|(segment, _)| segment).collect();
     let begins_segment = segments.is_empty() || read.is_littered;
     let mut sealed = None;
@@ -92,14 +114,14 @@ pub(super) fn open(dir: &Path, store: u64, config: &Config) -> Result<Recovered,
         let bytes = sizes.after(segments.back().map(|last| last.bytes));
         let first = match fresh.pop_front() {
             Some(first) => first,
-            None => segment::prepare(dir, store, next, spares.pop(), bytes)?,
+            None => segment::prepare(place, next, spares.pop(), bytes)?,
         };
         segments.push_back(Arc::new(first));
     }
     let newest = segments.back().map(|it| (it.sequence, it.bytes));
     let (sequence, bytes) = newest.unwrap_or((0, 0));
     let wanted = (sequence + 1, sizes.after(Some(bytes)));
-    let spares = Spares::start(dir, store, sizes, spares, fresh.pop_front(), wanted)?;
+    let spares = Spares::start(place, sizes, spares, fresh.pop_front(), wanted)?;
     let position = Position {
         segments,
         offset: if begins_segment {
@@ -111,45 +133,94 @@ pub(super) fn open(dir: &Path, store: u64, config: &Config) -> Result<Recovered,
         contents: read.contents.clone(),
         sealed,
     };
+    let disk = Arc::clone(&place.disk);
+    let mut writer = Writer::new(position, spares, high_water, config.force_sync, disk)?;
+    if let Some(shown) = shown {
+        // What is shown from now on must be there, too, when the next process looks.
+        writer.raise_high_water(shown);
+    }
     Ok(Recovered {
         contents: read.contents,
         index: read.index,
-        writer: Writer::new(position, spares, high_water, config.force_sync)?,
+        writer,
     })
 }
 
-/// Reads the log in `dir` and leaves it as it is.
+/// Makes spares of segments that nobody needs.
+fn retire(
+    place: &Place,
+    unneeded: Vec<PathBuf>,
+    spares: &mut Vec<PathBuf>,
+) -> Result<(), StorageError> {
+    if unneeded.is_empty() {
+        return Ok(());
+    }
+    for path in unneeded {
+        spares.push(segment::retire(place, &path)?);
+    }
+    segment::sync_names(place)
+}
+
+/// Makes the frames of the newest segment durable that nobody has seen durable: those from
+/// `durable` up to `end`. The bytes stay the same, so a crash meanwhile harms nothing.
+///
+/// All segments before it are durable: the next one is begun only then.
+fn write_again(
+    place: &Place,
+    newest: &Segment,
+    durable: Option<End>,
+    end: u64,
+) -> Result<(), StorageError> {
+    let failed = |doing| move |source| io_error(doing, &newest.path, source);
+    let seen = durable.filter(|durable| durable.sequence == newest.sequence);
+    let from = seen.map_or(PAGE_BYTES, |durable| durable.offset);
+    let mut at = from - from % PAGE_BYTES;
+    // Whole pages, so that the system need not read what lies behind the last frame.
+    let to = end.next_multiple_of(PAGE_BYTES).min(newest.length()?);
+    while from < end && at < to {
+        let bytes = frame::read(newest, at, WRITTEN_AGAIN_BYTES.min(to - at))?;
+        let written = place.disk.write(&newest.file, &bytes, at);
+        written.map_err(failed("write again"))?;
+        at += bytes.len() as u64;
+    }
+    // Also if there was nothing to write: a killed process may have left frames that the system
+    // holds and the disk does not, if syncs were switched off.
+    place.disk.sync(&newest.file).map_err(failed("sync"))
+}
+
+/// Reads the log at `place` and leaves it as it is.
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn examine(
-    dir: &Path,
-    store: u64,
-    strict: bool,
-) -> Result<(Found, Read, HighWater), StorageError> {
-    let mut found = Found::in_dir(dir, store, strict)?;
+pub(super) fn examine(place: &Place, strict: bool) -> Result<Examined, StorageError> {
+    let mut found = Found::in_dir(place, strict)?;
     found.check_gaps()?;
     let read = found.read()?;
-    let (high_water, expected) = HighWater::open(dir)?;
-    found.check_end(&read, expected)?;
+    let (high_water, durable) = HighWater::open(place)?;
+    found.check_end(&read, durable)?;
     found.check_entries(&read)?;
-    Ok((found, read, high_water))
+    Ok(Examined {
+        found,
+        read,
+        high_water,
+        durable,
+    })
 }
 
 impl Found {
-    fn in_dir(dir: &Path, store: u64, strict: bool) -> Result<Self, StorageError> {
-        let listed = segment::list(dir)?;
+    fn in_dir(place: &Place, strict: bool) -> Result<Self, StorageError> {
+        let listed = segment::list(&place.dir)?;
         let mut found = Self {
-            dir: dir.to_owned(),
+            dir: place.dir.clone(),
             strict,
             used: Vec::new(),
             fresh: VecDeque::new(),
             is_broken: false,
-            purged: Vec::new(),
+            unneeded: Vec::new(),
             spares: listed.spares,
         };
         for (sequence, path) in listed.segments {
-            found.add(Segment::open(path, sequence, store)?)?;
+            found.add(Segment::open(path, sequence, place)?)?;
         }
         Ok(found)
     }
@@ -166,7 +237,7 @@ impl Found {
                 self.is_broken = true;
             }
             if self.is_broken {
-                self.spares.push(segment::retire(&segment.path)?);
+                self.unneeded.push(segment.path);
             } else {
                 self.fresh.push_back(segment);
             }
@@ -198,7 +269,8 @@ impl Found {
         });
         if let Some(gap) = gap {
             let purged = self.used.drain(..=gap);
-            self.purged = purged.map(|(segment, _)| segment.path.clone()).collect();
+            let paths = purged.map(|(segment, _)| segment.path.clone());
+            self.unneeded.extend(paths);
         }
         let next = self.used.last().map_or(1, |(last, _)| last.sequence + 1);
         let mut fresh = (next..).zip(&self.fresh);
@@ -259,12 +331,20 @@ impl Found {
         Ok(())
     }
 
+    /// Behind the last frame; `None` without a frame.
+    fn end(&self, read: &Read) -> Option<End> {
+        self.used.last().map(|(newest, _)| End {
+            sequence: newest.sequence,
+            offset: read.offset,
+        })
+    }
+
     fn check_end(&self, read: &Read, expected: Option<End>) -> Result<(), StorageError> {
         let newest = self.used.last().map(|(segment, _)| segment);
-        let end = End {
-            sequence: newest.map_or(0, |it| it.sequence),
+        let end = self.end(read).unwrap_or(End {
+            sequence: 0,
             offset: read.offset,
-        };
+        });
         match expected {
             Some(expected) if end < expected => Err(StorageError::Lost {
                 path: match newest {

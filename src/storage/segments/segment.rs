@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Advice;
 use tracing::debug;
 
+use super::disk::{Disk, Place};
 use crate::storage::StorageError;
 use crate::storage::format::Format;
-use crate::storage::rocks::{io_error, sync_dir};
+use crate::storage::rocks::io_error;
 
 /// A segment is written in whole pages: the system never has to read one to change a part of it.
 pub(super) const PAGE_BYTES: u64 = PAGE as u64;
@@ -109,53 +110,54 @@ pub(super) fn path_of(dir: &Path, sequence: u64) -> PathBuf {
     dir.join(format!("{sequence:016x}.{IN_USE}"))
 }
 
-/// Makes segment `sequence` ready: from `recycled`, a spare of any size, or a new file of `bytes`.
+/// Makes segment `sequence` ready: from `recycled`, a spare of any size whose name is durable, or a
+/// new file of `bytes`.
 ///
 /// # Errors
 /// The file system said no, for example because the disk is full; nothing is left behind.
 pub(super) fn prepare(
-    dir: &Path,
-    store: u64,
+    place: &Place,
     sequence: u64,
     recycled: Option<PathBuf>,
     bytes: u64,
 ) -> Result<Segment, StorageError> {
     let is_new = recycled.is_none();
-    let spare = recycled.unwrap_or_else(|| path_of(dir, sequence).with_extension(SPARE));
-    let prepared = try_prepare(dir, store, sequence, &spare, is_new, bytes);
+    let spare = recycled.unwrap_or_else(|| path_of(&place.dir, sequence).with_extension(SPARE));
+    let prepared = try_prepare(place, sequence, &spare, is_new, bytes);
     if prepared.is_err() {
         // Its space is wanted elsewhere; if it cannot be removed the error says enough.
-        drop(fs::remove_file(&spare));
+        drop(place.disk.remove(&spare));
     }
     prepared
 }
 
 fn try_prepare(
-    dir: &Path,
-    store: u64,
+    place: &Place,
     sequence: u64,
     spare: &Path,
     is_new: bool,
     bytes: u64,
 ) -> Result<Segment, StorageError> {
+    let Place {
+        dir, store, disk, ..
+    } = place;
     let failed = |doing| move |source| io_error(doing, spare, source);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(is_new)
-        .truncate(is_new)
-        .open(spare)
-        .map_err(failed("open segment"))?;
+    let file = if is_new {
+        disk.create(spare)
+    } else {
+        OpenOptions::new().read(true).write(true).open(spare)
+    };
+    let file = file.map_err(failed("open segment"))?;
     if is_new {
-        fill(&file, bytes).map_err(failed("fill segment"))?;
+        fill(&**disk, &file, bytes).map_err(failed("fill segment"))?;
     }
     let bytes = file.metadata().map_err(failed("measure segment"))?.len();
     let [.., a, b, c, d] = RandomState::new().hash_one(sequence).to_le_bytes();
     let salt = u32::from_le_bytes([a | 1, b, c, d]);
     let mut page = [0; PAGE];
-    page[..HEADER_BYTES].copy_from_slice(&encode(store, sequence, salt, bytes));
-    file.write_all_at(&page, 0)
-        .and_then(|()| file.sync_all())
+    page[..HEADER_BYTES].copy_from_slice(&encode(*store, sequence, salt, bytes));
+    disk.write(&file, &page, 0)
+        .and_then(|()| disk.sync(&file))
         .map_err(failed("write header of segment"))?;
     // Nothing of it need stay in memory: it is written in whole pages. And what is cached in large
     // pieces would be counted as written in large pieces.
@@ -163,8 +165,8 @@ fn try_prepare(
         debug!(%error, "a segment's zeros stay cached");
     }
     let path = path_of(dir, sequence);
-    fs::rename(spare, &path).map_err(failed("name segment"))?;
-    sync_dir(dir)?;
+    disk.rename(spare, &path).map_err(failed("name segment"))?;
+    sync_names(place)?;
     Ok(Segment {
         file,
         path,
@@ -174,27 +176,38 @@ fn try_prepare(
     })
 }
 
-fn fill(file: &File, bytes: u64) -> std::io::Result<()> {
+fn fill(disk: &dyn Disk, file: &File, bytes: u64) -> std::io::Result<()> {
     let zeros = vec![0; FILL_BYTES];
     let mut at = 0;
     while at < bytes {
         let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
         let piece = zeros.get(..left).unwrap_or(&zeros);
-        file.write_all_at(piece, at)?;
-        file.sync_data()?;
+        disk.write(file, piece, at)?;
+        disk.sync(file)?;
         at += piece.len() as u64;
     }
     Ok(())
 }
 
-/// Takes a segment out of use: its file becomes a spare.
+/// Takes a segment out of use: its file becomes a spare, as soon as its new name is durable. Before
+/// that nothing of it may be overwritten: after a power failure it could be a segment again.
 ///
 /// # Errors
 /// The file system said no.
-pub(super) fn retire(path: &Path) -> Result<PathBuf, StorageError> {
+pub(super) fn retire(place: &Place, path: &Path) -> Result<PathBuf, StorageError> {
     let spare = path.with_extension(SPARE);
-    fs::rename(path, &spare).map_err(|source| io_error("retire segment", path, source))?;
+    let renamed = place.disk.rename(path, &spare);
+    renamed.map_err(|source| io_error("retire segment", path, source))?;
     Ok(spare)
+}
+
+/// Makes the names of all files of a log durable.
+///
+/// # Errors
+/// The file system said no.
+pub(super) fn sync_names(place: &Place) -> Result<(), StorageError> {
+    let synced = place.disk.sync_names(&place.dir);
+    synced.map_err(|source| io_error("sync", &place.dir, source))
 }
 
 impl Segment {
@@ -202,7 +215,7 @@ impl Segment {
     ///
     /// # Errors
     /// It is not whole, not valid, of another store or of a newer program.
-    pub(super) fn open(path: PathBuf, sequence: u64, store: u64) -> Result<Self, StorageError> {
+    pub(super) fn open(path: PathBuf, sequence: u64, place: &Place) -> Result<Self, StorageError> {
         let file = OpenOptions::new().read(true).write(true).open(&path);
         let file = file.map_err(|source| io_error("open", &path, source))?;
         let length = file
@@ -216,11 +229,10 @@ impl Segment {
         file.read_exact_at(&mut header, 0)
             .map_err(|source| io_error("read", &path, source))?;
         let found = decode(&header, &path)?;
-        if found.store != store {
-            return Err(StorageError::Lost {
-                path,
-                why: "this segment of the log belongs to another tree".to_owned(),
-            });
+        if found.store != place.store {
+            let tree = place.tree.display();
+            let why = format!("this segment of the log belongs to another tree than {tree}");
+            return Err(StorageError::Lost { path, why });
         }
         if found.sequence != sequence {
             return Err(StorageError::Corrupt {

@@ -16,9 +16,10 @@ use std::thread::{self, JoinHandle};
 use parking_lot::{Condvar, Mutex};
 use tracing::warn;
 
+use super::disk::Place;
 use super::segment::{self, Segment};
 use crate::storage::StorageError;
-use crate::storage::rocks::{io_error, sync_dir};
+use crate::storage::rocks::io_error;
 
 /// The first segment of a log; each one is four times as large as the last, up to a bound.
 const FIRST_BYTES: u64 = 1 << 20;
@@ -67,8 +68,7 @@ pub(super) struct Spares {
 
 #[derive(Debug)]
 struct Shared {
-    dir: PathBuf,
-    store: u64,
+    place: Place,
     sizes: Sizes,
     inner: Mutex<Inner>,
     changed: Condvar,
@@ -94,8 +94,7 @@ impl Spares {
     /// # Errors
     /// The system has no thread for it.
     pub(super) fn start(
-        dir: &Path,
-        store: u64,
+        place: &Place,
         sizes: Sizes,
         spares: Vec<PathBuf>,
         ready: Option<Segment>,
@@ -108,8 +107,7 @@ impl Spares {
             ..Inner::default()
         };
         let shared = Arc::new(Shared {
-            dir: dir.to_owned(),
-            store,
+            place: place.clone(),
             sizes,
             inner: Mutex::new(inner),
             changed: Condvar::new(),
@@ -119,7 +117,7 @@ impl Spares {
         let thread = thread::Builder::new()
             .name("log-filler".to_owned())
             .spawn(move || for_thread.run())
-            .map_err(|source| io_error("start the filler of", dir, source))?;
+            .map_err(|source| io_error("start the filler of", &place.dir, source))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -196,7 +194,7 @@ impl Shared {
             {
                 let spare = inner.spares.pop_front();
                 drop(inner);
-                let made = segment::prepare(&self.dir, self.store, sequence, spare, bytes);
+                let made = segment::prepare(&self.place, sequence, spare, bytes);
                 if let Err(error) = &made {
                     warn!(
                         error = error as &dyn std::error::Error,
@@ -217,11 +215,12 @@ impl Shared {
         }
     }
 
-    /// Takes segments out of use. What fails stays where it is and is found at the next start.
+    /// Takes segments out of use; result: the files that may be used again. What fails stays where
+    /// it is and is found at the next start.
     fn retire(&self, retired: Vec<PathBuf>) -> Vec<PathBuf> {
         let mut kept = Vec::new();
         for path in retired {
-            match segment::retire(&path) {
+            match segment::retire(&self.place, &path) {
                 Ok(spare) => kept.push(spare),
                 Err(error) => warn!(
                     error = &error as &dyn std::error::Error,
@@ -229,11 +228,13 @@ impl Shared {
                 ),
             }
         }
-        if let Err(error) = sync_dir(&self.dir) {
+        if let Err(error) = segment::sync_names(&self.place) {
+            // A power failure could bring them back, so they stay as they are.
             warn!(
                 error = &error as &dyn std::error::Error,
-                "purged segments of the log may come back"
+                "purged segments of the log are not used again"
             );
+            return Vec::new();
         }
         kept
     }
@@ -247,7 +248,7 @@ impl Shared {
             let is_kept = bytes.is_some() && sum <= self.sizes.spare_bytes_max;
             if !is_kept {
                 // If it stays, the next start finds it.
-                drop(std::fs::remove_file(path));
+                drop(self.place.disk.remove(path));
             }
             is_kept
         });

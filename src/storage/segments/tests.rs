@@ -1,5 +1,7 @@
 //! Damage at every byte, crashes at every page, files used again.
 
+mod power;
+
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -20,7 +22,16 @@ fn config() -> Config {
 }
 
 fn open(dir: &Path) -> SegmentLog {
-    SegmentLog::open(dir, STORE, &config()).unwrap()
+    SegmentLog::open_at(&place(dir), &config()).unwrap()
+}
+
+fn place(dir: &Path) -> Place {
+    Place {
+        dir: dir.to_owned(),
+        store: STORE,
+        tree: PathBuf::from("tree"),
+        disk: Arc::new(RealDisk),
+    }
 }
 
 fn at(term: u64, index: u64) -> LogPosition {
@@ -78,7 +89,7 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 /// Offsets of the frames in the first segment, and the end of the last one.
 fn frames(dir: &Path) -> Vec<u64> {
     let path = segment::path_of(dir, 1);
-    let segment = Segment::open(path, 1, STORE).unwrap();
+    let segment = Segment::open(path, 1, &place(dir)).unwrap();
     let mut frames = Frames::from(&segment, PAGE_BYTES).unwrap();
     let mut offsets = vec![PAGE_BYTES];
     while frames.next().unwrap().is_some() {
@@ -107,7 +118,7 @@ fn some_of_each() -> TempDir {
 
 /// What a start would say, without what a start does.
 fn examine(dir: &Path) -> Result<(LogEnds, u64), StorageError> {
-    let (_, read, _) = recovery::examine(dir, STORE, true)?;
+    let read = recovery::examine(&place(dir), true)?.read;
     Ok((read.contents.ends, read.offset))
 }
 
@@ -383,7 +394,7 @@ fn without_syncs_a_lost_end_is_cut_off_and_stays_so() {
         force_sync: false,
         ..config()
     };
-    let open = |dir: &Path| SegmentLog::open(dir, STORE, &unsynced).unwrap();
+    let open = |dir: &Path| SegmentLog::open_at(&place(dir), &unsynced).unwrap();
     let log = open(dir.path());
     for index in 0..10 {
         append(&log, vec![entry(1, index, 100)]);
@@ -414,11 +425,41 @@ fn without_syncs_a_lost_end_is_cut_off_and_stays_so() {
     assert_eq!(all(&open(dir.path()))[5], entry(3, 5, 100));
 }
 
+/// The committed position may speak of entries that do not fit into the group: behind a crash it
+/// must not be there without them.
+#[test]
+fn the_committed_position_is_never_ahead_of_the_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let three = [0, 1, 2].map(|index| entry(1, index, 3 << 20));
+    // Nothing is written but here.
+    let mut writer = log.shared.writer.lock();
+    let (tell, told) = mpsc::channel();
+    for entry in three.clone() {
+        let tell = tell.clone();
+        let done = move |result: Result<(), StorageError>| tell.send(result).unwrap();
+        log.append(vec![entry], Box::new(done));
+    }
+    log.save_committed(Some(Bytes::from_static(b"entry 2")));
+    log.shared.write_next(&mut writer);
+    let crashed = copy(dir.path());
+    drop(writer);
+    let found = open(crashed.path());
+    assert_eq!(found.ends().last, Some(at(1, 1)));
+    assert_eq!(found.committed().unwrap(), None);
+    (0..3).for_each(|_| told.recv().unwrap().unwrap());
+    drop(log);
+    let found = open(dir.path());
+    assert_eq!(all(&found), three);
+    let committed = Some(Bytes::from_static(b"entry 2"));
+    assert_eq!(found.committed().unwrap(), committed);
+}
+
 #[test]
 fn a_directory_is_used_by_one_process() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
-    let refused = SegmentLog::open(dir.path(), STORE, &config()).unwrap_err();
+    let refused = SegmentLog::open_at(&place(dir.path()), &config()).unwrap_err();
     assert!(matches!(refused, StorageError::InUse { .. }), "{refused}");
     drop(log);
     open(dir.path());
@@ -428,8 +469,14 @@ fn a_directory_is_used_by_one_process() {
 fn another_stores_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    let refused = SegmentLog::open(dir.path(), STORE + 1, &config()).unwrap_err();
+    let another = Place {
+        store: STORE + 1,
+        tree: PathBuf::from("/other/tree"),
+        ..place(dir.path())
+    };
+    let refused = SegmentLog::open_at(&another, &config()).unwrap_err();
     assert!(matches!(refused, StorageError::Lost { .. }), "{refused}");
+    assert!(refused.to_string().contains("/other/tree"), "{refused}");
 }
 
 /// Random changes, crashes and starts: always what the log in memory says.

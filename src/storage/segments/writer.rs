@@ -3,7 +3,6 @@
 //! Whoever holds it writes: the log's thread, or an appender that finds it idle.
 
 use std::collections::VecDeque;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Shared;
+use super::disk::Disk;
 use super::edit::{self, Contents, Opening, Sealed};
 use super::frame;
 use super::high_water::HighWater;
@@ -47,6 +47,9 @@ pub(super) struct Job {
     pub write: Write,
     /// Whom to tell.
     pub done: Durable,
+    /// The committed position that was told behind it: it may speak of this change, so it is
+    /// written behind it.
+    pub committed: Committed,
 }
 
 /// What waits for the writer.
@@ -56,7 +59,7 @@ pub(super) struct Queue {
     pub jobs: VecDeque<Job>,
     /// Number of the last job queued.
     pub jobs_queued: u64,
-    /// The committed position, if it has changed since it was last written.
+    /// The committed position that was told when no job waited.
     pub committed: Committed,
     /// No more jobs come.
     pub closed: bool,
@@ -80,7 +83,17 @@ impl Write {
 }
 
 impl Queue {
-    /// Takes what is to be written together.
+    /// Notes the committed position, to be written with what comes next, but not before what has
+    /// been queued.
+    pub(super) fn commit(&mut self, committed: Option<Bytes>) {
+        let place = match self.jobs.back_mut() {
+            Some(job) => &mut job.committed,
+            None => &mut self.committed,
+        };
+        *place = Some(committed);
+    }
+
+    /// Takes what is to be written together, and what is committed before it.
     pub(super) fn take_group(&mut self) -> (Vec<Job>, Committed) {
         let mut group = Vec::new();
         let mut bytes = 0;
@@ -117,6 +130,7 @@ pub(super) struct Writer {
     high_water: HighWater,
     high_water_failed: bool,
     force_sync: bool,
+    disk: Arc<dyn Disk>,
 }
 
 /// Where writing goes on after a start.
@@ -139,6 +153,7 @@ impl Writer {
         spares: Spares,
         high_water: HighWater,
         force_sync: bool,
+        disk: Arc<dyn Disk>,
     ) -> Result<Self, StorageError> {
         let Position {
             segments,
@@ -165,6 +180,7 @@ impl Writer {
             high_water,
             high_water_failed: false,
             force_sync,
+            disk,
         })
     }
 
@@ -183,10 +199,15 @@ impl Writer {
             return Ok(());
         }
         let began = Instant::now();
+        // Only the last one matters, and the earlier ones need not cost bytes.
+        let mut told = committed;
         for job in group {
             self.put(shared, &job.write)?;
+            if job.committed.is_some() {
+                told.clone_from(&job.committed);
+            }
         }
-        if let Some(committed) = committed {
+        if let Some(committed) = told {
             self.begin(shared, 0)?;
             edit::put_committed(&mut self.buffer, committed.as_ref());
             self.contents.committed = committed;
@@ -235,6 +256,11 @@ impl Writer {
                 edit::put_purge(&mut self.buffer, *upto);
                 self.contents.ends.purge(*upto);
                 self.finish(shared)?;
+                if !self.force_sync {
+                    // What has been purged is overwritten soon: a log that ends before its purge
+                    // after a power failure would lack it.
+                    self.sync_newest()?;
+                }
                 self.drop_purged(shared, *upto);
             }
             Write::Incarnation(number) => {
@@ -277,12 +303,9 @@ impl Writer {
 
     fn next_segment(&mut self, shared: &Shared) -> Result<(), StorageError> {
         let next = self.spares.take()?;
-        if let Some(last) = self.segments.back()
-            && !self.force_sync
-        {
+        if !self.force_sync {
             // At least the segments that are not written to any more are whole after a crash.
-            let synced = last.file.sync_data();
-            synced.map_err(|source| io_error("sync", &last.path, source))?;
+            self.sync_newest()?;
         }
         self.sealed = self.segments.back().map(|last| Sealed {
             end: self.offset,
@@ -294,6 +317,14 @@ impl Writer {
         self.buffer.clear();
         self.begins = 0;
         Ok(())
+    }
+
+    fn sync_newest(&self) -> Result<(), StorageError> {
+        let Some(newest) = self.segments.back() else {
+            return Ok(());
+        };
+        let synced = self.disk.sync(&newest.file);
+        synced.map_err(|source| io_error("sync", &newest.path, source))
     }
 
     /// Writes and syncs the frame, if one is begun.
@@ -320,13 +351,14 @@ impl Writer {
         let at = self.offset - begins as u64;
         let (whole, last) = self.buffer.split_at(self.buffer.len() - PAGE);
         if !whole.is_empty() {
-            let written = segment.file.write_all_at(whole, at);
+            let written = self.disk.write(&segment.file, whole, at);
             written.map_err(failed("write"))?;
         }
-        let written = segment.file.write_all_at(last, at + whole.len() as u64);
+        let behind = at + whole.len() as u64;
+        let written = self.disk.write(&segment.file, last, behind);
         written.map_err(failed("write"))?;
         if self.force_sync {
-            segment.file.sync_data().map_err(failed("sync"))?;
+            self.disk.sync(&segment.file).map_err(failed("sync"))?;
         }
         if let Some((first, last)) = self.in_frame.take() {
             shared
@@ -349,7 +381,7 @@ impl Writer {
     }
 
     /// Without syncs a power failure may take what is written here for granted, so then it is not.
-    fn raise_high_water(&mut self, end: End) {
+    pub(super) fn raise_high_water(&mut self, end: End) {
         if !self.force_sync || self.high_water_failed {
             return;
         }

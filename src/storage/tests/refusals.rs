@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use rocksdb::{DB, Options};
+use rocksdb::{ColumnFamily, DB, Options};
 
 use super::*;
 use crate::storage::Format;
@@ -37,13 +37,16 @@ fn a_directory_in_use_is_refused() {
     assert!(matches!(refused, StorageError::InUse { .. }), "{refused}");
 }
 
-fn set_format_of_tree(disk: &RocksDisk, number: u32) {
+fn change_meta(disk: &RocksDisk, change: impl FnOnce(&DB, &ColumnFamily)) {
     let path = disk.path("tree");
     let families = DB::list_cf(&Options::default(), &path).unwrap();
     let db = DB::open_cf(&Options::default(), &path, families).unwrap();
-    let meta = db.cf_handle("meta").unwrap();
-    db.put_cf(meta, "format", u64::from(number).to_be_bytes())
-        .unwrap();
+    change(&db, db.cf_handle("meta").unwrap());
+}
+
+fn set_format_of_tree(disk: &RocksDisk, number: u32) {
+    let number = u64::from(number).to_be_bytes();
+    change_meta(disk, |db, meta| db.put_cf(meta, "format", number).unwrap());
 }
 
 /// Bytes 8 to 12 of a segment are its format, 40 to 44 the checksum of its header.
@@ -112,9 +115,144 @@ fn half_of_a_store_is_refused() {
 fn a_creation_that_was_cut_short_is_finished() {
     let disk = RocksDisk::new();
     drop(disk.open());
+    // The tree has been made, the log not yet.
     fs::remove_dir_all(disk.path("log")).unwrap();
+    change_meta(&disk, |db, meta| db.delete_cf(meta, "log begun").unwrap());
     let doors = disk.open();
     append(&*doors.log, entries(1, 0..10));
+}
+
+/// Entries were acknowledged, and the tree has none of them yet.
+#[test]
+fn a_log_that_vanished_before_the_tree_held_anything_is_missed() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    drop(doors);
+    fs::remove_dir_all(disk.path("log")).unwrap();
+    let refused = disk.try_open().unwrap_err();
+    names_both(&refused, &disk.path("log"), &disk.path("tree"));
+}
+
+fn names_both(refused: &StorageError, one: &Path, other: &Path) {
+    let words = refused.to_string();
+    for path in [one, other] {
+        assert!(words.contains(&path.display().to_string()), "{words}");
+    }
+}
+
+/// A store whose log has a directory of its own, with entries that the tree may hold.
+fn apart(applied: bool) -> RocksDisk {
+    let mut disk = RocksDisk::new();
+    disk.config.log_dir = disk.dir.path().join("logs");
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    if applied {
+        apply(&*doors.tree, 5, vec![came("/", &parent(0))]);
+    }
+    drop(doors);
+    disk
+}
+
+#[test]
+fn swapped_directories_are_refused() {
+    for applied in [false, true] {
+        let mut disk = apart(applied);
+        let (data, logs) = (disk.config.data_dir.clone(), disk.config.log_dir.clone());
+        disk.config.data_dir.clone_from(&logs);
+        disk.config.log_dir.clone_from(&data);
+        let refused = disk.try_open().unwrap_err();
+        assert!(
+            matches!(refused, StorageError::Misplaced { .. }),
+            "{refused}"
+        );
+        names_both(&refused, &logs.join("oxkeeper/log"), &data.join("oxkeeper"));
+        // Nothing has been made there.
+        assert!(!logs.join("oxkeeper/tree").exists() && !data.join("oxkeeper/log").exists());
+    }
+}
+
+#[test]
+fn a_directory_that_was_changed_is_refused() {
+    for applied in [false, true] {
+        let disk = apart(applied);
+        let (data, logs) = (disk.config.data_dir.clone(), disk.config.log_dir.clone());
+        let new = disk.dir.path().join("new");
+        let with = |data_dir: &Path, log_dir: &Path| {
+            let config = Config {
+                data_dir: data_dir.to_owned(),
+                log_dir: log_dir.to_owned(),
+                ..disk.config.clone()
+            };
+            super::super::open(&config).unwrap_err()
+        };
+        let (tree, log) = ("oxkeeper/tree", "oxkeeper/log");
+        // No dataLogDir any more, or another one.
+        names_both(&with(&data, &data), &data.join(log), &data.join(tree));
+        names_both(&with(&data, &new), &new.join(log), &data.join(tree));
+        // Another dataDir, or none of its own.
+        names_both(&with(&new, &logs), &new.join(tree), &logs.join(log));
+        names_both(&with(&logs, &logs), &logs.join(tree), &logs.join(log));
+        // Our own directory, or a part of it.
+        let inside = with(&data.join("oxkeeper"), &data.join("oxkeeper"));
+        names_both(&inside, &data.join(tree), &data.join("oxkeeper").join(tree));
+        let inside = with(&data.join(tree), &new);
+        names_both(&inside, &data.join(tree), &data.join(tree).join(tree));
+        let inside = with(&new, &logs.join(log));
+        names_both(&inside, &logs.join(log), &logs.join(log).join(log));
+        assert!(disk.try_open().is_ok());
+    }
+    // One that has been set for a log that lay in dataDir.
+    let mut disk = RocksDisk::new();
+    append(&*disk.open().log, entries(1, 0..10));
+    let log = disk.path("log");
+    disk.config.log_dir = disk.dir.path().join("logs");
+    let refused = disk.try_open().unwrap_err();
+    names_both(&refused, &log, &disk.config.log_dir.join("oxkeeper/log"));
+}
+
+#[test]
+fn a_part_in_the_place_of_another_is_refused() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    apply(&*doors.tree, 5, vec![came("/", &parent(0))]);
+    doors.snapshots.take().unwrap();
+    drop(doors);
+    for (from, to) in [("tree", "log"), ("log", "tree"), ("snapshots", "tree")] {
+        let copy = disk.copy();
+        fs::remove_dir_all(copy.path(to)).unwrap();
+        fs::rename(copy.path(from), copy.path(to)).unwrap();
+        let refused = copy.try_open().unwrap_err();
+        names_both(&refused, &copy.path(to), &copy.path(from));
+    }
+    // Only checkpoints are left, or tables whose list is missing.
+    let copy = disk.copy();
+    fs::remove_dir_all(copy.path("log")).unwrap();
+    fs::remove_file(copy.path("tree/CURRENT")).unwrap();
+    names_both(
+        &copy.try_open().unwrap_err(),
+        &copy.path("tree"),
+        &copy.path("tree"),
+    );
+    fs::remove_dir_all(copy.path("tree")).unwrap();
+    let refused = copy.try_open().unwrap_err();
+    names_both(&refused, &copy.path("tree"), &copy.path("snapshots"));
+    assert!(!copy.path("tree").exists());
+}
+
+/// Links and dots lead to the same place.
+#[test]
+fn two_names_of_one_directory_are_one() {
+    let mut disk = RocksDisk::new();
+    append(&*disk.open().log, entries(1, 0..10));
+    let link = disk.dir.path().join("link");
+    std::os::unix::fs::symlink(&disk.config.data_dir, &link).unwrap();
+    for name in [link, disk.dir.path().join("./data/../data")] {
+        disk.config.log_dir = name;
+        let last = disk.open().log.ends().last;
+        assert_eq!(last, Some(at(1, 9)));
+    }
 }
 
 #[test]
