@@ -206,7 +206,7 @@ impl<'a> Pure<'a> {
         };
         if let Some((Some(path), registration)) = watched {
             let watcher = self.watcher(name)?;
-            self.watches.add(path, watcher, registration);
+            self.watches.add(path.as_str(), watcher, registration);
         }
         Ok(answer)
     }
@@ -248,12 +248,13 @@ impl<'a> Pure<'a> {
                         Some(node) => (node.pzxid.0 > since).then_some(NoticeKind::ChildrenChanged),
                     })?;
                 }
-                for path in set.persistent_watches.iter().flatten().flatten() {
-                    self.watches.add(path, watcher, Registration::Persistent);
+                for path in set.persistent_watches.iter().flatten() {
+                    let registration = Registration::Persistent;
+                    self.watches.add(path.as_deref(), watcher, registration);
                 }
-                for path in set.persistent_recursive_watches.iter().flatten().flatten() {
+                for path in set.persistent_recursive_watches.iter().flatten() {
                     let registration = Registration::PersistentRecursive;
-                    self.watches.add(path, watcher, registration);
+                    self.watches.add(path.as_deref(), watcher, registration);
                 }
                 true
             }
