@@ -274,7 +274,7 @@ impl Reader<'_> {
     }
 
     fn put_stat(&self, node: &Znode, body: &mut BytesMut) {
-        put_stat(body, &node.stat(self.state.config().extended_types));
+        put_stat(body, &node.stat(self.state.config().extended()));
     }
 
     fn put_children(&self, path: &str, node: &Znode, body: &mut BytesMut) -> Result<(), ReadStop> {

@@ -17,7 +17,7 @@ use super::znode::Znode;
 /// The numbers of [`Meta`] that every txn may change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Counters {
-    pub(super) acl_next: u32,
+    pub(super) acl_next: u64,
     pub(super) znodes: u64,
     pub(super) data_bytes: u64,
     pub(super) ephemerals: u64,

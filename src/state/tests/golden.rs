@@ -28,7 +28,7 @@ use crate::watch::{NoticeKind, Registration, RemoveKind, WatchTable, WatcherId};
 /// `super:admin`, as the servers of the suites know it.
 const SUPER_DIGEST: &str = "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
 /// More than any TTL that a script lets pass.
-const A_WHILE_MS: i64 = 60_000;
+const A_WHILE_MS: u64 = 60_000;
 
 /// One client: its session, and its connection while it has one.
 struct Client {
@@ -357,12 +357,12 @@ impl Backend for Pure<'_> {
     }
 
     fn reap(&mut self, path: &str) -> Result<()> {
-        self.world()?.time_ms += A_WHILE_MS;
+        self.world()?.pass(A_WHILE_MS);
         let path = Arc::from(path);
         let txns = self.apply(
             SessionId::NONE,
             &Identities::from([]),
-            Action::Reap { path },
+            Action::Reap { path, unused_ms: 0 },
         )?;
         ensure!(txns.len() == 1, "it is not due");
         Ok(())

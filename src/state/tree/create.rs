@@ -12,6 +12,9 @@ use crate::state::judge::{Judge, Stop, some_path};
 use crate::state::path;
 use crate::state::znode::{Kind, Owner};
 
+/// A stat has room for no more; ZooKeeper's tables end long before that.
+const CHILDREN_MAX: u32 = i32::MAX.cast_unsigned();
+
 /// Which of the four requests it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::state) enum Form {
@@ -131,6 +134,9 @@ impl Judge<'_> {
         }
         if matches!(self.kind(parent.owner), Kind::Ephemeral(_)) {
             return refused(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
+        }
+        if parent.children >= CHILDREN_MAX {
+            return refused(ErrorCode::SYSTEM_ERROR);
         }
         let data_bytes = new.data.as_ref().map_or(0, Bytes::len);
         self.quota_permits(&path, data_bytes, None)?;
