@@ -132,7 +132,9 @@ impl Judge<'_> {
         if self.znode(&path)?.is_some() {
             return refused(ErrorCode::NODE_EXISTS);
         }
-        if matches!(self.kind(parent.owner), Kind::Ephemeral(_)) {
+        if matches!(self.kind(parent.owner), Kind::Ephemeral(_))
+            || self.work.is_mistaken(parent_path)
+        {
             return refused(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
         }
         if parent.children >= CHILDREN_MAX {
@@ -149,6 +151,8 @@ impl Judge<'_> {
             parent,
         };
         let stat = self.add(addition)?;
+        let is_mistaken = new.form == Form::Container && mode.made == Made::Ephemeral;
+        self.work.created(&path, is_mistaken);
         Ok((path, stat))
     }
 
