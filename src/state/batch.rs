@@ -14,7 +14,8 @@
 //! ```
 //!
 //! `count` is the number of actions. The sequence gap is the distance from the sequence behind
-//! that of the proposal before it, 0 in a run, and after ORIGIN the distance from 1.
+//! that of the proposal before it, 0 in a run, and after ORIGIN the distance from 1. It is taken
+//! modulo 2^64, both ways, so that every sequence comes back as it was.
 
 use std::sync::Arc;
 
