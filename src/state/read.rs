@@ -167,6 +167,7 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// zk-differs: names are listed in byte order, there in that of a hash set.
     fn children(&self, get: &GetChildren, body: &mut BytesMut) -> Result<(), ReadStop> {
         let path = given(&get.path)?;
         let node = self.permitted(path, perms::READ)?;

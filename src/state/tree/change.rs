@@ -70,6 +70,9 @@ impl Judge<'_> {
     /// The stat right after. Nothing else of it moves but aversion, which wraps as there.
     ///
     /// zk: PrepRequestProcessor.pRequest2Txn, setACL.
+    /// zk-differs: whatever comes behind it is judged by the new list. There the record of a pending
+    /// setACL keeps the old one and hands it on to the records of further changes, so requests sent
+    /// right behind it may pass by the old list for as long as there are some: the clock decides.
     pub(in crate::state) fn set_acl(&mut self, set_acl: &SetAcl) -> Result<Stat, Stop> {
         self.session_alive()?;
         let path = valid_path(&set_acl.path)?;
