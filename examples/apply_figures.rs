@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use jute::{Acl, Create, Id, Multi, MultiOp, OpCode, SetData, Text, perms};
 use oxkeeper::state::{
-    Action, Batch, Config as Rules, Identities, Identity, LogPosition, Origin, Proposal, Replica,
-    ServerId, SessionId, Silence,
+    Action, Batch, Config as Rules, Identities, Identity, LogPosition, Origin, Proposal, Reading,
+    Replica, ServerId, SessionId, Silence,
 };
 use oxkeeper::storage::{Config, open};
 
@@ -60,7 +60,10 @@ impl Bench {
             }
         });
         let batch = Batch {
-            time_ms: 1_700_000_000_000,
+            reading: Reading {
+                wall_ms: 1_700_000_000_000,
+                steady_ms: 0,
+            },
             rules: Rules::default(),
             proposals: proposals.collect(),
         };

@@ -19,6 +19,7 @@
 mod address;
 mod config;
 mod digest;
+mod order;
 mod schemes;
 
 pub use config::{Config, DigestAlgorithm};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::state::{Identities, Identity};
 
 use super::config::Config;
-use super::{address, digest};
+use super::{address, digest, order};
 
 /// The authentication schemes of this server, as configured.
 ///
@@ -51,7 +51,7 @@ impl Schemes {
         vec![identity("ip", &address::text(peer))]
     }
 
-    /// Adds what an auth packet proves to what the connection `have`.
+    /// Adds what an auth packet proves to what the connection `have`, in ZooKeeper's order.
     ///
     /// `scheme` and `auth` as they came, null or not. Answers with `have` itself, if all that is
     /// proved is there already.
@@ -79,7 +79,10 @@ impl Schemes {
         if added.is_empty() {
             return Ok(have.clone());
         }
-        let all: Identities = have.iter().chain(&added).cloned().collect();
+        let all: Identities = added
+            .into_iter()
+            .fold(have.to_vec(), |all, id| order::insert(&all, id))
+            .into();
         let bytes: usize = all.iter().map(|id| id.scheme.len() + id.id.len()).sum();
         if bytes > Self::IDENTITIES_BYTES_MAX {
             return Err(AuthRefused::TooMany);

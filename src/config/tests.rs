@@ -359,6 +359,7 @@ const HONOURED: &[Honoured] = &[
     ("skipACL=true", |s| !s.state.skip_acl),
     ("enforceQuota=true", |s| s.state.enforce_quota),
     ("extendedTypesEnabled=TRUE", |s| s.state.extended_types),
+    ("emulate353TTLNodes=true", |s| s.state.emulate_353),
     ("DigestAuthenticationProvider.enabled=false", |s| {
         !s.auth.digest_enabled && !s.state.digest_enabled
     }),
@@ -726,7 +727,6 @@ fn what_would_change_who_may_do_what_is_refused() {
         "ssl.authProvider=mine",
         "audit.impl.class=x.Y",
         "requireKerberosConfig=true",
-        "emulate353TTLNodes=true",
         "testingonly.initialZxid=5",
         "enforce.auth.enabled=true\nenforce.auth.schemes=digest\nDigestAuthenticationProvider.enabled=false",
         "enforce.auth.enabled=true",

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::state::Config as Rules;
-use crate::state::{ActionRef, BatchBuilder, LogPosition, Origin};
+use crate::state::{ActionRef, BatchBuilder, LogPosition, Origin, Reading};
 
 use super::Submission;
 use super::config::Config;
@@ -409,12 +409,16 @@ impl Inner {
         self.unsent = self.flight.len();
     }
 
-    /// Stamps the open batch with the wall clock and the rules, and makes it ready.
+    /// Stamps the open batch with the clocks as they are and the rules, and makes it ready.
     fn close_open(&mut self, clock: &dyn Clock, rules: Rules) {
         if self.open.count() == 0 {
             return;
         }
-        let bytes = self.open.finish(clock.wall_ms(), rules);
+        let reading = Reading {
+            wall_ms: clock.wall_ms(),
+            steady_ms: clock.steady_ms(),
+        };
+        let bytes = self.open.finish(reading, rules);
         self.batches += 1;
         self.ready.push_back(Cut {
             bytes,
@@ -428,7 +432,7 @@ impl Inner {
 fn body_bytes(action: ActionRef<'_>) -> usize {
     match action {
         ActionRef::Client { body, .. } => body.len(),
-        ActionRef::Reap { path } => path.len(),
+        ActionRef::Reap { path, .. } => path.len(),
         ActionRef::OpenSession { .. } | ActionRef::CloseSession | ActionRef::ExpireSession => 0,
     }
 }

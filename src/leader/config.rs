@@ -7,8 +7,8 @@ pub struct Config {
     pub container_check_interval_ms: u64,
     /// Most znodes reaped in a minute; at least 1.
     pub container_max_per_minute: u32,
-    /// A container that never had a child is reaped after so long; 0: never.
-    pub container_never_used_ms: u64,
+    /// A container that never had a child is reaped after so long, if negative at once; 0: never.
+    pub container_never_used_ms: i64,
 }
 
 impl Default for Config {

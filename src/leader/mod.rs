@@ -8,6 +8,8 @@
 mod config;
 mod expiry;
 mod reaper;
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
 pub use expiry::expire_sessions;

@@ -162,14 +162,13 @@ impl Client {
     }
 
     /// zk: ZooKeeperServer.processPacket for auth: zxid 0; a refusal closes the connection, not
-    /// the session. zk-differs: answered in request order, as kazoo and ClickHouse need it.
-    pub(super) fn authenticate(&mut self, state: &State, head: &Head) -> Served {
+    /// the session; a body that is no record does so without an answer. zk-differs: answered in request order, as kazoo and ClickHouse need it.
+    pub(super) fn authenticate(&mut self, head: &Head) -> Served {
         let request = match Request::decode(OpCode::AUTH, head.body.clone()) {
             Ok(Request::Auth(request)) => request,
-            Ok(_) | Err(_) => {
-                self.put_header(head, state.last_zxid(), ErrorCode::MARSHALLING_ERROR);
-                return Served::Done;
-            }
+            // zk: read in processPacket, by the thread that reads the socket, and not by one that
+            // answers what it cannot decode.
+            Ok(_) | Err(_) => return Served::End,
         };
         let authenticated = self.pipeline.schemes.authenticate(
             request.scheme.as_deref(),
@@ -195,15 +194,11 @@ impl Client {
     /// SASL is not configured: any token gets a null token, and the connection stays usable.
     ///
     /// zk: ZooKeeperServer.processSasl without a ZooKeeperSaslServer. protocol.md 11.5.
-    pub(super) fn sasl(&mut self, state: &State, head: &Head) -> Served {
+    pub(super) fn sasl(&mut self, head: &Head) -> Served {
         match Request::decode(OpCode::SASL, head.body.clone()) {
             Ok(Request::Sasl(step)) if step.token.is_some() => {}
             // zk: the length of a null token is asked for in the log line, which throws: close.
-            Ok(_) => return Served::End,
-            Err(_) => {
-                self.put_header(head, state.last_zxid(), ErrorCode::MARSHALLING_ERROR);
-                return Served::Done;
-            }
+            Ok(_) | Err(_) => return Served::End,
         }
         let header = ReplyHeader {
             xid: head.header.xid,

@@ -450,8 +450,8 @@ impl Client {
             Class::Watch => self.watch(state, head),
             Class::Sync => self.sync(state, head),
             Class::Ping => self.ping(state, &head),
-            Class::Auth => self.authenticate(state, &head),
-            Class::Sasl => self.sasl(state, &head),
+            Class::Auth => self.authenticate(&head),
+            Class::Sasl => self.sasl(&head),
             Class::Write | Class::Close | Class::Unknown => {
                 self.put_header(&head, Zxid(-1), ErrorCode::UNIMPLEMENTED);
                 Served::End

@@ -88,7 +88,7 @@ pub(super) fn register(
     if let Some(path) = path {
         let mut watches = shared.watches.lock();
         if !connection.is_fenced() {
-            watches.add(path, WatcherId(connection.id.0), registration);
+            watches.add(path.as_str(), WatcherId(connection.id.0), registration);
         }
     }
 }
@@ -117,16 +117,14 @@ impl Client {
                     _ => return Watched::Reply(ErrorCode::MARSHALLING_ERROR),
                 };
                 // A null path is accepted, and nothing ever happens to it.
-                if let Some(path) = &add.path {
-                    self.add(path, registration);
-                }
+                self.add(add.path.as_deref(), registration);
                 Watched::Added
             }
             Request::CheckWatches(check) => {
-                Watched::Reply(self.look(check.path.as_ref(), check.kind, false))
+                Watched::Reply(self.look(check.path.as_deref(), check.kind, false))
             }
             Request::RemoveWatches(remove) => {
-                Watched::Reply(self.look(remove.path.as_ref(), remove.kind, true))
+                Watched::Reply(self.look(remove.path.as_deref(), remove.kind, true))
             }
             Request::SetWatches(set) => {
                 let lists = [
@@ -152,17 +150,14 @@ impl Client {
         }
     }
 
-    fn add(&self, path: &str, registration: Registration) {
+    fn add(&self, path: Option<&str>, registration: Registration) {
         let mut watches = self.pipeline.shared.watches.lock();
         watches.add(path, self.watcher(), registration);
     }
 
-    fn look(&self, path: Option<&Text>, kind: i32, remove: bool) -> ErrorCode {
+    fn look(&self, path: Option<&str>, kind: i32, remove: bool) -> ErrorCode {
         let Ok(kind) = RemoveKind::try_from(kind) else {
             return ErrorCode::MARSHALLING_ERROR;
-        };
-        let Some(path) = path else {
-            return ErrorCode::NO_WATCHER;
         };
         let mut watches = self.pipeline.shared.watches.lock();
         let found = if remove {
@@ -192,20 +187,24 @@ impl Client {
                 return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
             };
             for path in paths.iter().skip(at.done) {
-                let Some(path) = path else {
-                    if list.is_persistent() {
-                        at.done += 1;
-                        continue;
+                let path = path.as_deref();
+                match (list, path) {
+                    (List::Persistent, _) => self.add(path, Registration::Persistent),
+                    (List::PersistentRecursive, _) => {
+                        self.add(path, Registration::PersistentRecursive);
                     }
-                    return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
-                };
-                match self.catch_up_path(state, relative_zxid, *list, path) {
-                    Ok(()) => at.done += 1,
-                    Err(Behind::Missing) => {
-                        return Watched::Missing(at, missing_from(state, lists, at));
+                    (_, None) => return Watched::Reply(ErrorCode::MARSHALLING_ERROR),
+                    (_, Some(path)) => {
+                        match self.catch_up_path(state, relative_zxid, *list, path) {
+                            Ok(()) => {}
+                            Err(Behind::Missing) => {
+                                return Watched::Missing(at, missing_from(state, lists, at));
+                            }
+                            Err(Behind::TooLong) => return Watched::TooLong,
+                        }
                     }
-                    Err(Behind::TooLong) => return Watched::TooLong,
                 }
+                at.done += 1;
             }
             at = Catchup {
                 list: at.list + 1,
@@ -223,15 +222,11 @@ impl Client {
         path: &str,
     ) -> Result<(), Behind> {
         let registration = match list {
-            List::Persistent => Registration::Persistent,
-            List::PersistentRecursive => Registration::PersistentRecursive,
-            List::Data | List::Exist => Registration::Data,
             List::Child => Registration::Child,
+            List::Data | List::Exist | List::Persistent | List::PersistentRecursive => {
+                Registration::Data
+            }
         };
-        if list.is_persistent() {
-            self.add(path, registration);
-            return Ok(());
-        }
         let node = match state.peek_znode(path) {
             Peek::Known(node) => node,
             Peek::NotInMemory => return Err(Behind::Missing),
@@ -239,7 +234,7 @@ impl Client {
         match missed(list, node.as_deref(), relative_zxid) {
             Some(kind) => put_event(&mut self.run, -1, kind.wire_type(), path)
                 .map_err(|TooLong| Behind::TooLong)?,
-            None => self.add(path, registration),
+            None => self.add(Some(path), registration),
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use super::proposal::{Batch, Proposal};
 use super::replica::{Replica, State};
 use super::sink::Sink;
 use super::store::StoreError;
+use super::timeline::Timeline;
 use super::txn::{Cursor, Txn};
 use super::work::{Counters, Work};
 
@@ -37,6 +38,9 @@ pub enum ApplyError {
     /// The storage failed.
     #[error("apply an entry")]
     Store(#[from] StoreError),
+    /// All numbers of txns have been used: a new one would come before those that exist.
+    #[error("apply an entry: there is no zxid left")]
+    NoZxidLeft,
     /// The log came to us in another order than its own.
     #[error("apply entry {position:?}: {applied:?} has been applied already")]
     OutOfOrder {
@@ -77,15 +81,20 @@ impl Replica {
         let mut proposals = batch.proposals.as_slice();
         let slice_proposals_max = slice_proposals_max.max(1);
         let mut txns = Vec::with_capacity(slice_proposals_max.min(proposals.len()));
+        // One for all slices: where they are cut must not show.
+        let mut timeline = None;
         self.store().begin();
         while !proposals.is_empty() {
             let slice = proposals.get(..slice_proposals_max).unwrap_or(proposals);
             let state = self.state.upgradable_read();
             check_order(&state, position)?;
-            let time_ms = batch.time_ms.max(state.meta.last_time_ms);
+            let timeline = timeline.get_or_insert_with(|| {
+                let next = state.meta.last_zxid.next(position.term);
+                state.meta.timeline.at(position.term, batch.reading, next)
+            });
             let stamp = Stamp {
                 position,
-                time_ms,
+                timeline,
                 rules: batch.rules,
             };
             let (judged, counters) = judge_slice(&state, work, stamp, slice, &mut txns)?;
@@ -96,7 +105,9 @@ impl Replica {
                 sink.applied(&state, txn);
             }
             state.meta.cursors.append(&mut work.cursors);
-            state.meta.last_time_ms = time_ms;
+            if state.meta.timeline != *timeline {
+                state.meta.timeline.clone_from(timeline);
+            }
             let meta = proposals.is_empty().then(|| {
                 state.meta.applied = Some(position);
                 state.meta.clone()
@@ -125,9 +136,9 @@ fn check_order(state: &State, position: LogPosition) -> Result<(), ApplyError> {
 
 /// What an entry says of all its proposals.
 #[derive(Clone, Copy)]
-struct Stamp {
+struct Stamp<'a> {
     position: LogPosition,
-    time_ms: i64,
+    timeline: &'a Timeline,
     rules: Config,
 }
 
@@ -136,10 +147,10 @@ struct Stamp {
 fn judge_slice(
     state: &State,
     work: &mut Work,
-    stamp: Stamp,
+    stamp: Stamp<'_>,
     slice: &[Proposal],
     txns: &mut Vec<Txn>,
-) -> Result<(usize, Vec<Counters>), StoreError> {
+) -> Result<(usize, Vec<Counters>), ApplyError> {
     work.start_slice(&state.meta);
     let mut counters = Vec::with_capacity(slice.len());
     let mut last_zxid = state.meta.last_zxid;
@@ -153,11 +164,14 @@ fn judge_slice(
             continue;
         }
         let zxid = last_zxid.next(stamp.position.term);
+        if zxid <= last_zxid {
+            return Err(ApplyError::NoZxidLeft);
+        }
         let mut judge = Judge {
             state,
             work,
             zxid,
-            time_ms: stamp.time_ms,
+            timeline: stamp.timeline,
             rules: stamp.rules,
             server: proposal.origin.server,
             session: proposal.session,
@@ -175,7 +189,7 @@ fn judge_slice(
             session: proposal.session,
             cxid: proposal.cxid,
             zxid,
-            time_ms: stamp.time_ms,
+            time_ms: stamp.timeline.stamp_ms,
             outcome,
             changes: std::mem::take(&mut work.changes),
             events: std::mem::take(&mut work.events),
@@ -193,12 +207,13 @@ fn take_turn(state: &State, work: &mut Work, proposal: &Proposal) -> bool {
     } = proposal.origin;
     let moved = work.cursors.get(&server).copied();
     let cursor = moved.unwrap_or_else(|| state.cursor(server));
+    // Behind the last number of all comes none.
     let next = if incarnation > cursor.incarnation {
-        1
+        Some(1)
     } else {
-        cursor.sequence.wrapping_add(1)
+        cursor.sequence.checked_add(1)
     };
-    if incarnation < cursor.incarnation || proposal.sequence != next {
+    if incarnation < cursor.incarnation || next != Some(proposal.sequence) {
         return false;
     }
     let cursor = Cursor {

@@ -1,7 +1,8 @@
 //! The bytes of a [`Batch`]: what one Raft entry holds.
 //!
 //! ```text
-//!  version u8 | time_ms i64 | count u32 | item*          (fixed numbers big-endian)
+//!  version u8 | wall_ms i64 | steady_ms u64 | rules u8 | count u32 | item*
+//!                                                        (fixed numbers big-endian)
 //!  item: tag u8, then by tag
 //!    ORIGIN      server varint, incarnation varint       for the proposals behind it
 //!    IDENTITIES  count varint, { scheme, id }*           for the proposals behind it
@@ -9,11 +10,12 @@
 //!      CLIENT    op (zigzag varint), body                strings and bodies: varint length, bytes
 //!      OPEN      timeout_ms (zigzag varint), 16 bytes
 //!      CLOSE, EXPIRE  nothing
-//!      REAP      path
+//!      REAP      path, unused_ms (zigzag varint)
 //! ```
 //!
 //! `count` is the number of actions. The sequence gap is the distance from the sequence behind
-//! that of the proposal before it, 0 in a run, and after ORIGIN the distance from 1.
+//! that of the proposal before it, 0 in a run, and after ORIGIN the distance from 1. It is taken
+//! modulo 2^64, both ways, so that every sequence comes back as it was.
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use super::config::Config;
 use super::identity::{Identities, Identity};
 use super::ids::{Origin, ServerId, SessionId};
 use super::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
+use super::timeline::Reading;
 use super::varint;
 
 mod tag {
@@ -36,9 +39,10 @@ mod tag {
     pub(super) const REAP: u8 = 20;
 }
 
-/// Version, time, rules, count.
-const HEADER_BYTES: usize = 1 + 8 + 1 + 4;
-const RULES_OFFSET: usize = 1 + 8;
+/// Version, reading, rules, count.
+const HEADER_BYTES: usize = 1 + 8 + 8 + 1 + 4;
+const STEADY_OFFSET: usize = 1 + 8;
+const RULES_OFFSET: usize = STEADY_OFFSET + 8;
 const COUNT_OFFSET: usize = RULES_OFFSET + 1;
 /// The shortest action: tag, gap, session, cxid.
 const ACTION_BYTES_MIN: usize = 1 + 1 + 8 + 1;
@@ -46,8 +50,8 @@ const ACTION_BYTES_MIN: usize = 1 + 1 + 8 + 1;
 /// Bytes that are no batch of a version that this program knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FormatError {
-    /// A newer program wrote it.
-    #[error("batch has format {found}, this program knows up to {}", BatchFormat::V1 as u8)]
+    /// Another program wrote it, or one that was never released.
+    #[error("batch has format {found}, this program knows {}", BatchFormat::V2 as u8)]
     Version {
         /// The version found.
         found: u8,
@@ -104,7 +108,7 @@ impl BatchBuilder {
         action: ActionRef<'_>,
     ) {
         if self.out.is_empty() {
-            self.out.put_u8(BatchFormat::V1 as u8);
+            self.out.put_u8(BatchFormat::V2 as u8);
             self.out.put_bytes(0, HEADER_BYTES - 1);
         }
         if self.origin != Some(origin) {
@@ -147,13 +151,16 @@ impl BatchBuilder {
 
     /// Stamps the batch and gives it away; the builder is empty then and keeps its memory as far
     /// as the buffer is not shared any more.
-    pub fn finish(&mut self, time_ms: i64, rules: Config) -> Bytes {
+    pub fn finish(&mut self, reading: Reading, rules: Config) -> Bytes {
         if self.out.is_empty() {
-            self.out.put_u8(BatchFormat::V1 as u8);
+            self.out.put_u8(BatchFormat::V2 as u8);
             self.out.put_bytes(0, HEADER_BYTES - 1);
         }
-        if let Some(place) = self.out.get_mut(1..RULES_OFFSET) {
-            place.copy_from_slice(&time_ms.to_be_bytes());
+        if let Some(place) = self.out.get_mut(1..STEADY_OFFSET) {
+            place.copy_from_slice(&reading.wall_ms.to_be_bytes());
+        }
+        if let Some(place) = self.out.get_mut(STEADY_OFFSET..RULES_OFFSET) {
+            place.copy_from_slice(&reading.steady_ms.to_be_bytes());
         }
         if let Some(place) = self.out.get_mut(RULES_OFFSET) {
             *place = rules.bits();
@@ -188,7 +195,7 @@ impl Batch {
                 proposal.action.borrowed(),
             );
         }
-        builder.finish(self.time_ms, self.rules)
+        builder.finish(self.reading, self.rules)
     }
 
     /// Reads a batch. Bodies are slices of `bytes`; everything else is owned.
@@ -198,10 +205,13 @@ impl Batch {
     pub fn decode(bytes: Bytes) -> Result<Self, FormatError> {
         let mut reader = Reader { bytes, at: 0 };
         let version = reader.u8("version")?;
-        if version != BatchFormat::V1 as u8 {
+        if version != BatchFormat::V2 as u8 {
             return Err(FormatError::Version { found: version });
         }
-        let time_ms = i64::from_be_bytes(reader.array("time")?);
+        let reading = Reading {
+            wall_ms: i64::from_be_bytes(reader.array("time")?),
+            steady_ms: u64::from_be_bytes(reader.array("time")?),
+        };
         let rules = Config::from_bits(reader.u8("rules")?)
             .ok_or(FormatError::Impossible { field: "rules" })?;
         let count = u32::from_be_bytes(reader.array("count")?) as usize;
@@ -229,7 +239,7 @@ impl Batch {
             return Err(FormatError::Impossible { field: "count" });
         }
         Ok(Self {
-            time_ms,
+            reading,
             rules,
             proposals,
         })
@@ -268,7 +278,10 @@ fn put_action(out: &mut BytesMut, action: ActionRef<'_>) {
             out.put_slice(password);
         }
         ActionRef::CloseSession | ActionRef::ExpireSession => {}
-        ActionRef::Reap { path } => put_slice(out, path.as_bytes()),
+        ActionRef::Reap { path, unused_ms } => {
+            put_slice(out, path.as_bytes());
+            put_zigzag(out, unused_ms);
+        }
     }
 }
 
@@ -386,6 +399,7 @@ impl Reader {
             tag::EXPIRE => Action::ExpireSession,
             tag::REAP => Action::Reap {
                 path: self.text("path")?,
+                unused_ms: self.zigzag("unused")?,
             },
             _ => return Err(FormatError::Impossible { field: "tag" }),
         };
@@ -421,8 +435,9 @@ mod tests {
             }),
             Just(Action::CloseSession),
             Just(Action::ExpireSession),
-            ".{0,9}".prop_map(|path| Action::Reap {
-                path: Arc::from(path)
+            (".{0,9}", any::<i64>()).prop_map(|(path, unused_ms)| Action::Reap {
+                path: Arc::from(path),
+                unused_ms,
             }),
         ]
     }
@@ -467,12 +482,12 @@ mod tests {
                 },
             );
         (
-            any::<i64>(),
-            0..0b10_0000_u8,
+            any::<(i64, u64)>(),
+            0..0b100_0000_u8,
             proptest::collection::vec(proposal, 0..8),
         )
-            .prop_map(|(time_ms, bits, proposals)| Batch {
-                time_ms,
+            .prop_map(|((wall_ms, steady_ms), bits, proposals)| Batch {
+                reading: Reading { wall_ms, steady_ms },
                 rules: Config::from_bits(bits).unwrap(),
                 proposals,
             })
@@ -496,7 +511,7 @@ mod tests {
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let mut bytes = bytes;
             if let Some(version) = bytes.first_mut() {
-                *version = BatchFormat::V1 as u8;
+                *version = BatchFormat::V2 as u8;
             }
             drop(Batch::decode(Bytes::from(bytes)));
         }
@@ -530,7 +545,7 @@ mod tests {
         assert_eq!(builder.len_bytes() - first, ACTION_BYTES_MIN);
         assert_eq!(builder.count(), 2);
         assert_eq!(
-            Batch::decode(builder.finish(9, Config::default()))
+            Batch::decode(builder.finish(Reading::default(), Config::default()))
                 .unwrap()
                 .proposals[1]
                 .sequence,

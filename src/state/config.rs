@@ -5,6 +5,8 @@
 //! same log. Reads go by the server's own. Credentials are not here: whoever is `super` is known from the auth ids
 //! in the proposal, so the super digest belongs to `auth/`.
 
+use super::znode::Extended;
+
 /// What judging needs to know of the operator's wishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -14,6 +16,8 @@ pub struct Config {
     pub enforce_quota: bool,
     /// TTL znodes exist; without it createTTL answers `Unimplemented`.
     pub extended_types: bool,
+    /// With extended types, TTL znodes of ZooKeeper 3.5.3 are some, too.
+    pub emulate_353: bool,
     /// The reconfig operation is enabled; a standalone server still has nothing to change.
     pub reconfig_enabled: bool,
     /// The scheme `digest` exists; without it an ACL that names it is invalid.
@@ -26,6 +30,7 @@ impl Default for Config {
             skip_acl: false,
             enforce_quota: false,
             extended_types: false,
+            emulate_353: false,
             reconfig_enabled: false,
             digest_enabled: true,
         }
@@ -33,7 +38,18 @@ impl Default for Config {
 }
 
 impl Config {
-    /// As a batch holds them: one bit each, in the order of the fields.
+    /// How owners of znodes are read.
+    ///
+    /// zk: EphemeralType.get: the emulation is asked for only within the extended types.
+    pub fn extended(self) -> Extended {
+        match (self.extended_types, self.emulate_353) {
+            (false, _) => Extended::Off,
+            (true, false) => Extended::On,
+            (true, true) => Extended::Emulate353,
+        }
+    }
+
+    /// As a batch holds them: one bit each, those that came later behind the others.
     pub(super) fn bits(self) -> u8 {
         let flags = [
             self.skip_acl,
@@ -41,6 +57,7 @@ impl Config {
             self.extended_types,
             self.reconfig_enabled,
             self.digest_enabled,
+            self.emulate_353,
         ];
         let bit = |(place, flag): (usize, bool)| u8::from(flag) << place;
         flags.into_iter().enumerate().map(bit).sum()
@@ -48,7 +65,7 @@ impl Config {
 
     /// The reverse of [`Self::bits`]; `None` if a bit is set that this program does not know.
     pub(super) fn from_bits(bits: u8) -> Option<Self> {
-        const KNOWN: u8 = 0b1_1111;
+        const KNOWN: u8 = 0b11_1111;
         let flag = |place: u8| bits & (1 << place) != 0;
         (bits & !KNOWN == 0).then(|| Self {
             skip_acl: flag(0),
@@ -56,6 +73,7 @@ impl Config {
             extended_types: flag(2),
             reconfig_enabled: flag(3),
             digest_enabled: flag(4),
+            emulate_353: flag(5),
         })
     }
 }

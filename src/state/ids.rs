@@ -11,10 +11,13 @@ pub struct Zxid(pub i64);
 impl Zxid {
     /// The zxid of the next txn, given the Raft term under which its entry was appended.
     ///
-    /// DESIGN 4.6: `max(last + 1, term << 32 | 1)`, so the counter carries on when it is full.
+    /// DESIGN 4.6: `max(last + 1, term << 32 | 1)`, so the counter carries on when it is full. An
+    /// epoch has 31 bits, since zxids are compared signed: later terms share the last one. The last
+    /// zxid of all has no next one and comes again, which apply refuses.
     pub fn next(self, term: u64) -> Self {
-        let epoch_start = i64::try_from(term << 32 | 1).unwrap_or(i64::MAX);
-        Self(self.0.wrapping_add(1).max(epoch_start))
+        const EPOCH_MAX: i64 = i32::MAX as i64;
+        let epoch = i64::try_from(term).map_or(EPOCH_MAX, |term| term.min(EPOCH_MAX));
+        Self(self.0.saturating_add(1).max(epoch << 32 | 1))
     }
 }
 
@@ -78,8 +81,11 @@ impl fmt::Display for LogPosition {
 }
 
 /// Interned ACL list. 0 is the list that everybody uses: `world:anyone`, all permissions.
+///
+/// Given out once each, in order: an id that came again could still stand in a znode. At a million
+/// a second they last for half a million years.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct AclId(pub u32);
+pub struct AclId(pub u64);
 
 impl AclId {
     /// `world:anyone` with all permissions: never counted, never stored.

@@ -16,6 +16,7 @@ use super::path;
 use super::proposal::{Action, Proposal};
 use super::replica::State;
 use super::store::StoreError;
+use super::timeline::Timeline;
 use super::tree::{Form, NewZnode};
 use super::txn::{Change, Outcome};
 use super::work::{Held, Layer, Work};
@@ -48,7 +49,7 @@ pub(super) struct Judge<'a> {
     pub(super) state: &'a State,
     pub(super) work: &'a mut Work,
     pub(super) zxid: Zxid,
-    pub(super) time_ms: i64,
+    pub(super) timeline: &'a Timeline,
     /// The batch's, not this server's.
     pub(super) rules: Config,
     pub(super) server: ServerId,
@@ -80,7 +81,7 @@ impl Judge<'_> {
                 None => Err(Stop::Refused(ErrorCode::SESSION_EXPIRED)),
             },
             Action::ExpireSession => Ok(self.close_session()?),
-            Action::Reap { path } => Ok(self.reap(path)?),
+            Action::Reap { path, unused_ms } => Ok(self.reap(path, *unused_ms)?),
         };
         match judged {
             Ok(outcome) => Ok(outcome),
@@ -215,7 +216,7 @@ impl Judge<'_> {
 
     /// What kind of node this owner makes.
     pub(super) fn kind(&self, owner: Owner) -> Kind {
-        owner.kind(self.rules.extended_types)
+        owner.kind(self.rules.extended())
     }
 
     /// The list behind an id.
@@ -240,7 +241,10 @@ impl Judge<'_> {
     }
 
     /// One znode more uses `list`.
-    pub(super) fn acl_use(&mut self, list: &[Acl]) -> (AclId, Arc<[Acl]>) {
+    ///
+    /// # Errors
+    /// There is no id left: refused, for one that comes again would change the ACLs of others.
+    pub(super) fn acl_use(&mut self, list: &[Acl]) -> Result<(AclId, Arc<[Acl]>), Stop> {
         let layers = self.work.layers();
         let tables = layers
             .iter()
@@ -252,14 +256,15 @@ impl Judge<'_> {
         let (id, list) = match known {
             Some(id) => (id, self.acl_list(id)),
             None => {
-                let id = AclId(self.work.counters.acl_next);
-                self.work.counters.acl_next += 1;
-                (id, detached(list))
+                let id = self.work.counters.acl_next;
+                let next = id.checked_add(1).ok_or(ErrorCode::SYSTEM_ERROR)?;
+                self.work.counters.acl_next = next;
+                (AclId(id), detached(list))
             }
         };
         let references = self.acl_references(id) + 1;
         self.acl_set(id, &list, references);
-        (id, list)
+        Ok((id, list))
     }
 
     /// One znode less uses the list.

@@ -31,6 +31,7 @@ mod replica;
 mod sessions;
 mod sink;
 mod store;
+mod timeline;
 mod tree;
 mod txn;
 pub(crate) mod varint;
@@ -54,5 +55,7 @@ pub use sink::{Silence, Sink};
 pub use store::{
     Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, warm_all, warm_some,
 };
+pub use timeline::{Anchor, Reading, STANDSTILL_MS_MAX, Setting, Timeline};
+pub use tree::is_due;
 pub use txn::{Change, Cursor, Event, Meta, OpOutcome, Outcome, SessionRecord, Txn};
-pub use znode::{Kind, Owner, Znode};
+pub use znode::{Extended, Kind, Owner, Znode};

@@ -13,6 +13,7 @@ use jute::OpCode;
 use super::config::Config;
 use super::identity::Identities;
 use super::ids::{Origin, SessionId};
+use super::timeline::Reading;
 
 /// A request on its way through the log.
 #[derive(Clone, PartialEq, Debug)]
@@ -56,6 +57,9 @@ pub enum Action {
     Reap {
         /// Full path.
         path: Arc<str>,
+        /// A container that never had a child deserves it after so long, milliseconds: the leader's
+        /// setting. 0: never.
+        unused_ms: i64,
     },
 }
 
@@ -63,15 +67,16 @@ pub enum Action {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum BatchFormat {
-    /// First format.
-    V1 = 1,
+    /// 2026-11, first that is read: readings of two clocks, and how long a container may stay
+    /// unused. Before it, never released, there was one clock.
+    V2 = 2,
 }
 
 /// One Raft entry: proposals with the leader's stamp.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Batch {
-    /// The leader's wall clock, milliseconds since 1970.
-    pub time_ms: i64,
+    /// What the leader's clocks said when it made the batch.
+    pub reading: Reading,
     /// The leader's settings that judging depends on. They come from the log, not from the server
     /// that applies: a log that is applied again after a restart with other settings, or on another
     /// server, must give the same state.
@@ -105,6 +110,8 @@ pub enum ActionRef<'a> {
     Reap {
         /// Full path.
         path: &'a str,
+        /// As there.
+        unused_ms: i64,
     },
 }
 
@@ -122,7 +129,10 @@ impl Action {
             },
             Self::CloseSession => ActionRef::CloseSession,
             Self::ExpireSession => ActionRef::ExpireSession,
-            Self::Reap { path } => ActionRef::Reap { path },
+            Self::Reap { path, unused_ms } => ActionRef::Reap {
+                path,
+                unused_ms: *unused_ms,
+            },
         }
     }
 }

@@ -7,6 +7,8 @@
 //! zk-differs: a stats node that cannot be parsed, and limits on the root, are without effect;
 //! there they end the server while applying, and again at every start. A start does not count
 //! again, since the numbers are part of the replicated state.
+//!
+//! Its sums wrap, as Java's do: clients may write any number into the stats.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};

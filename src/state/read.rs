@@ -175,6 +175,7 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// zk-differs: names are listed in byte order, there in that of a hash set.
     fn children(&self, get: &GetChildren, body: &mut BytesMut) -> Result<(), ReadStop> {
         let path = given(&get.path)?;
         let node = self.permitted(path, perms::READ)?;
@@ -354,7 +355,7 @@ impl Reader<'_> {
     }
 
     fn put_stat(&self, node: &Znode, body: &mut BytesMut) {
-        put_stat(body, &node.stat(self.state.config().extended_types));
+        put_stat(body, &node.stat(self.state.config().extended()));
     }
 
     fn put_data(&self, node: &Znode, body: &mut BytesMut) {

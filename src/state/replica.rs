@@ -145,6 +145,12 @@ impl State {
         self.ephemerals.get(&session).into_iter().flatten()
     }
 
+    /// Whether `path` is an ephemeral of this session.
+    pub(super) fn is_owned(&self, session: SessionId, path: &Arc<str>) -> bool {
+        let paths = self.ephemerals.get(&session);
+        paths.is_some_and(|paths| paths.contains(path))
+    }
+
     /// All sessions that own ephemerals, with those.
     pub fn owners(&self) -> impl ExactSizeIterator<Item = (SessionId, &BTreeSet<Arc<str>>)> {
         self.ephemerals

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jute::ErrorCode;
 
+use super::ids::SessionId;
 use super::judge::{Judge, Stop};
 use super::store::StoreError;
 use super::txn::{Change, Outcome, SessionRecord};
@@ -70,6 +71,16 @@ impl Judge<'_> {
         let id = self.session;
         self.work.top().sessions.insert(id, after.clone());
         self.work.changes.push(Change::Session { id, after });
+    }
+
+    /// Whether the index of ephemerals, as it is for this proposal, has `path` as the session's.
+    pub(super) fn is_owned(&self, session: SessionId, path: &Arc<str>) -> bool {
+        let key = (session, Arc::clone(path));
+        let layers = self.work.layers();
+        let changed = layers.iter().find_map(|layer| layer.ephemerals.get(&key));
+        changed
+            .copied()
+            .unwrap_or_else(|| self.state.is_owned(session, path))
     }
 
     /// The session's ephemerals as they are for this proposal, in order.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jute::{Acl, ErrorCode, Stat};
 
 use super::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+use super::timeline::Timeline;
 use super::znode::Znode;
 
 /// The result of judging one proposal. Every replica makes the same one, byte for byte.
@@ -20,7 +21,7 @@ pub struct Txn {
     pub cxid: i32,
     /// Its place in the order of all txns. A refused one takes a zxid too.
     pub zxid: Zxid,
-    /// The leader's wall clock, milliseconds since 1970.
+    /// The stamp of its batch, milliseconds since 1970.
     pub time_ms: i64,
     /// What the client is told.
     pub outcome: Outcome,
@@ -200,10 +201,10 @@ pub struct Meta {
     pub membership: Option<bytes::Bytes>,
     /// The last txn.
     pub last_zxid: Zxid,
-    /// The leader's wall clock of the last batch, milliseconds.
-    pub last_time_ms: i64,
+    /// Time, as of the last batch.
+    pub timeline: Timeline,
     /// The next free interned ACL id.
-    pub acl_next: u32,
+    pub acl_next: u64,
     /// Number of znodes without the root, with everything under `/zookeeper`.
     pub znodes: u64,
     /// Sum of the lengths of all paths and data, bytes (ZooKeeper's approximate_data_size).

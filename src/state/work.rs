@@ -4,7 +4,7 @@
 //! the slice, and above it one for the multi that is being judged, which is thrown away when the
 //! multi fails. Looking up goes from the top layer down to the state and the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -17,7 +17,7 @@ use super::znode::Znode;
 /// The numbers of [`Meta`] that every txn may change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Counters {
-    pub(super) acl_next: u32,
+    pub(super) acl_next: u64,
     pub(super) znodes: u64,
     pub(super) data_bytes: u64,
     pub(super) ephemerals: u64,
@@ -106,6 +106,9 @@ pub(super) struct Work {
     /// As they are after what has been judged.
     pub(super) counters: Counters,
     before_multi: Counters,
+    /// Containers of the multi that is being judged, made with flags of ephemerals: to the ops
+    /// behind them in the same multi they are ephemeral.
+    mistaken: BTreeSet<Arc<str>>,
     /// Cursors that the slice has moved.
     pub(super) cursors: BTreeMap<ServerId, Cursor>,
 }
@@ -122,6 +125,7 @@ impl Work {
     pub(super) fn start_multi(&mut self) {
         self.in_multi = true;
         self.before_multi = self.counters;
+        self.mistaken.clear();
     }
 
     /// Makes room for the changes of so many ops: each of a znode and rarely of more than its
@@ -129,6 +133,23 @@ impl Work {
     pub(super) fn expect_ops(&mut self, count: usize) {
         self.changes.reserve(count + 2);
         self.events.reserve(count);
+    }
+
+    /// A znode has been created; `is_mistaken`: a container with flags of an ephemeral.
+    ///
+    /// zk: PrepRequestProcessor.pRequest2TxnCreate writes the owner that the flags ask for into the
+    /// record by which the rest of the multi is judged, and a txn that makes a container.
+    pub(super) fn created(&mut self, path: &Arc<str>, is_mistaken: bool) {
+        if self.in_multi && is_mistaken {
+            self.mistaken.insert(Arc::clone(path));
+        } else if !self.mistaken.is_empty() {
+            self.mistaken.remove(path);
+        }
+    }
+
+    /// Whether the multi that is being judged takes the container for an ephemeral.
+    pub(super) fn is_mistaken(&self, path: &str) -> bool {
+        self.in_multi && self.mistaken.contains(path)
     }
 
     /// The multi has succeeded.

@@ -44,6 +44,22 @@ pub struct Znode {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Owner(pub i64);
 
+/// Which owners mean more than a session, beside that of a container.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Extended {
+    /// None.
+    #[default]
+    Off,
+    /// Those with the mark of TTL nodes.
+    On,
+    /// All that are negative: TTL nodes as 3.5.3 wrote them, with a mark of one bit. New ones get
+    /// the mark of today, and of old ones, too, the lower 40 bits are the TTL. What a session with
+    /// a negative id (server ids from 128 on) creates as ephemeral is taken for a TTL node.
+    ///
+    /// zk: EphemeralTypeEmulate353, of which EphemeralType.get asks nothing but what is one.
+    Emulate353,
+}
+
 /// What an [`Owner`] means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -79,13 +95,18 @@ impl Owner {
 
     /// Reads the number. Without extended types a TTL owner counts as an ordinary session's.
     ///
-    /// zk: EphemeralType.get.
-    pub fn kind(self, extended_types: bool) -> Kind {
+    /// zk: EphemeralType.get, getValue.
+    pub fn kind(self, extended: Extended) -> Kind {
+        let is_ttl = match extended {
+            Extended::Off => false,
+            Extended::On => self.0 & Self::TTL_MASK == Self::TTL_MARK,
+            Extended::Emulate353 => self.0 < 0,
+        };
         if self.0 == 0 {
             Kind::Persistent
         } else if self == Self::CONTAINER {
             Kind::Container
-        } else if extended_types && self.0 & Self::TTL_MASK == Self::TTL_MARK {
+        } else if is_ttl {
             Kind::Ttl(self.0 & Self::TTL_MS_MAX)
         } else {
             Kind::Ephemeral(SessionId(self.0))
@@ -97,9 +118,10 @@ impl Znode {
     /// The stat as the client sees it.
     ///
     /// zk: DataNode.copyStat: cversion = 2 * stored - children; owner 0 for containers and TTL.
-    pub fn stat(&self, extended_types: bool) -> Stat {
+    pub fn stat(&self, extended: Extended) -> Stat {
+        // Apply lets no node have more.
         let children = i32::try_from(self.children).unwrap_or(i32::MAX);
-        let ephemeral_owner = match self.owner.kind(extended_types) {
+        let ephemeral_owner = match self.owner.kind(extended) {
             Kind::Ephemeral(session) => session.0,
             Kind::Persistent | Kind::Container | Kind::Ttl(_) => 0,
         };
@@ -121,5 +143,36 @@ impl Znode {
     /// Length of the data; 0 for a null buffer.
     pub fn data_bytes(&self) -> usize {
         self.data.as_ref().map_or(0, |data| data.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As EphemeralType.get of ZooKeeper 3.9.5 answers with the same settings.
+    #[test]
+    fn owners_are_read_as_the_settings_say() {
+        let ours = Owner::ttl(1_000);
+        let of_353 = Owner(i64::MIN | 1_000);
+        // Of a server whose id is 200.
+        let session = SessionId(200_u64.cast_signed() << 56 | 0x12_3456_789a);
+        let check = |extended, owner, kind| assert_eq!(Owner(owner).kind(extended), kind);
+        for extended in [Extended::Off, Extended::On, Extended::Emulate353] {
+            check(extended, 0, Kind::Persistent);
+            check(extended, i64::MIN, Kind::Container);
+            check(extended, 7, Kind::Ephemeral(SessionId(7)));
+        }
+        let as_session = |owner: Owner| Kind::Ephemeral(SessionId(owner.0));
+        check(Extended::Off, ours.0, as_session(ours));
+        check(Extended::Off, of_353.0, as_session(of_353));
+        check(Extended::On, ours.0, Kind::Ttl(1_000));
+        check(Extended::On, of_353.0, as_session(of_353));
+        check(Extended::On, session.0, Kind::Ephemeral(session));
+        check(Extended::Emulate353, ours.0, Kind::Ttl(1_000));
+        check(Extended::Emulate353, of_353.0, Kind::Ttl(1_000));
+        check(Extended::Emulate353, session.0, Kind::Ttl(0x12_3456_789a));
+        let older = i64::MIN | 1 << 45 | 1_000;
+        check(Extended::Emulate353, older, Kind::Ttl(1_000));
     }
 }

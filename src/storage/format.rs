@@ -10,13 +10,15 @@ use super::StorageError;
 #[repr(u32)]
 pub enum Format {
     /// 2026-11, first that is read: `log` in segments; `tree` a RocksDB with nodes, acls,
-    /// sessions, ephemerals, reap, quota and meta. Before it, never released, `log` was a RocksDB.
-    V2 = 2,
+    /// sessions, ephemerals, reap, quota and meta; ids of ACLs of 64 bits, batches with two clocks,
+    /// meta with a timeline. Before it, never released, `log` was a RocksDB (1), and ids of ACLs
+    /// had 32 bits (2).
+    V3 = 3,
 }
 
 impl Format {
     /// What this program writes.
-    pub const NEWEST: Self = Self::V2;
+    pub const NEWEST: Self = Self::V3;
 
     /// The number on disk.
     pub fn number(self) -> u32 {
@@ -29,11 +31,11 @@ impl Format {
     /// A newer program wrote it, or no version of this one.
     pub fn from_disk(number: u32, path: &Path) -> Result<Self, StorageError> {
         match number {
-            2 => Ok(Self::V2),
-            1 => Err(StorageError::OlderFormat {
+            3 => Ok(Self::V3),
+            1 | 2 => Err(StorageError::OlderFormat {
                 path: path.to_owned(),
-                found: 1,
-                oldest: Self::V2.number(),
+                found: number,
+                oldest: Self::V3.number(),
             }),
             0 => Err(StorageError::Corrupt {
                 what: "format version",

@@ -20,6 +20,9 @@ pub(super) struct PathKey(u32);
 pub(super) struct Paths {
     slab: Slab<WatchedPath>,
     index: [HashTable<PathKey>; SHARDS],
+    /// The path that is no text: clients may watch it, and nothing ever happens to it. Not in the
+    /// index, where it would be one with the text that it is shown as.
+    null: Option<PathKey>,
     hasher: DefaultHashBuilder,
 }
 
@@ -32,16 +35,33 @@ pub(super) struct WatchedPath {
     pub(super) entries: Entries,
 }
 
+/// How Java prints what is no text.
+const NULL_TEXT: &str = "null";
+
+impl WatchedPath {
+    fn new(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            entries: Entries::None,
+        }
+    }
+}
+
 impl Paths {
     pub(super) fn new() -> Self {
         Self {
             slab: Slab::new(),
             index: [const { HashTable::new() }; SHARDS],
+            null: None,
             hasher: DefaultHashBuilder::default(),
         }
     }
 
-    pub(super) fn find(&self, path: &str) -> Option<PathKey> {
+    /// `path`: `None` is the null one.
+    pub(super) fn find(&self, path: Option<&str>) -> Option<PathKey> {
+        let Some(path) = path else {
+            return self.null;
+        };
         self.find_hashed(path, self.hasher.hash_one(path))
     }
 
@@ -53,7 +73,14 @@ impl Paths {
 
     /// The key of `path`, which is stored without watchers if it was not there; `None`, if there
     /// are 2^32 paths already.
-    pub(super) fn find_or_insert(&mut self, path: &str) -> Option<PathKey> {
+    pub(super) fn find_or_insert(&mut self, path: Option<&str>) -> Option<PathKey> {
+        let Some(path) = path else {
+            if self.null.is_none() {
+                let watched = WatchedPath::new(NULL_TEXT);
+                self.null = self.slab.insert(watched).map(PathKey);
+            }
+            return self.null;
+        };
         let hash = self.hasher.hash_one(path);
         if let Some(key) = self.find_hashed(path, hash) {
             return Some(key);
@@ -62,22 +89,25 @@ impl Paths {
             slab,
             index,
             hasher,
+            ..
         } = self;
         let shard = index.get_mut(shard(hash))?;
-        let watched = WatchedPath {
-            text: path.into(),
-            entries: Entries::None,
-        };
-        let key = PathKey(slab.insert(watched)?);
+        let key = PathKey(slab.insert(WatchedPath::new(path))?);
         shard.insert_unique(hash, key, |key| text_hash(slab, hasher, *key));
         Some(key)
     }
 
     pub(super) fn remove(&mut self, key: PathKey) {
+        if self.null == Some(key) {
+            self.null = None;
+            self.slab.remove(key.0);
+            return;
+        }
         let Self {
             slab,
             index,
             hasher,
+            ..
         } = self;
         let hash = text_hash(slab, hasher, key);
         let Some(shard) = index.get_mut(shard(hash)) else {
@@ -116,7 +146,8 @@ impl Paths {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let indexed = self.index.iter().map(HashTable::len).sum();
+        let indexed: usize = self.index.iter().map(HashTable::len).sum();
+        let indexed = indexed + usize::from(self.null.is_some());
         assert_eq!(
             self.slab.len(),
             indexed,

@@ -106,15 +106,21 @@ impl WatchTable {
 
     /// Registers a watch. Once more is once.
     ///
-    /// `path`: any text, also of a node that does not exist, or one that no node can have.
+    /// `path`: any text, also of a node that does not exist, or one that no node can have; or
+    /// `None`, a null path, which is kept for [`WatchTable::contains`] and the counts.
     ///
     /// zk: DataTree.addWatch, WatchManager.addWatch.
-    pub fn add(&mut self, path: &str, watcher: WatcherId, registration: Registration) {
+    pub fn add<'a>(
+        &mut self,
+        path: impl Into<Option<&'a str>>,
+        watcher: WatcherId,
+        registration: Registration,
+    ) {
         // Both keys run out only with 2^32 live connections or paths: such a watch is not kept.
         let Some(watcher) = self.watchers.find_or_insert(watcher) else {
             return;
         };
-        let Some(path) = self.paths.find_or_insert(path) else {
+        let Some(path) = self.paths.find_or_insert(path.into()) else {
             return;
         };
         self.alter(path, watcher, |modes| modes.with(registration.modes()));
@@ -124,9 +130,14 @@ impl WatchTable {
     /// No notice is sent for them.
     ///
     /// zk: DataTree.removeWatch.
-    pub fn remove(&mut self, path: &str, watcher: WatcherId, kind: RemoveKind) -> bool {
-        let (Some(path), Some(watcher)) = (self.paths.find(path), self.watchers.find(watcher))
-        else {
+    pub fn remove<'a>(
+        &mut self,
+        path: impl Into<Option<&'a str>>,
+        watcher: WatcherId,
+        kind: RemoveKind,
+    ) -> bool {
+        let path = self.paths.find(path.into());
+        let (Some(path), Some(watcher)) = (path, self.watchers.find(watcher)) else {
             return false;
         };
         self.alter(path, watcher, |modes| modes.without(kind.modes()))
@@ -217,7 +228,7 @@ impl WatchTable {
         notify: &mut dyn FnMut(Notice<'_>),
     ) {
         self.recipients.clear();
-        if let Some(key) = self.paths.find(path) {
+        if let Some(key) = self.paths.find(Some(path)) {
             self.consume(key, table);
         }
         if table.meets(Modes::RECURSIVE) && self.counts.recursive > 0 {
@@ -274,7 +285,7 @@ impl WatchTable {
             below = ancestor;
             let Some(watched) = self
                 .paths
-                .find(ancestor)
+                .find(Some(ancestor))
                 .and_then(|key| self.paths.get(key))
             else {
                 continue;
@@ -327,9 +338,14 @@ impl WatchTable {
     /// Whether `watcher` has a watch of this kind on `path`.
     ///
     /// zk: DataTree.containsWatcher.
-    pub fn contains(&self, path: &str, watcher: WatcherId, kind: RemoveKind) -> bool {
-        let (Some(path), Some(watcher)) = (self.paths.find(path), self.watchers.find(watcher))
-        else {
+    pub fn contains<'a>(
+        &self,
+        path: impl Into<Option<&'a str>>,
+        watcher: WatcherId,
+        kind: RemoveKind,
+    ) -> bool {
+        let path = self.paths.find(path.into());
+        let (Some(path), Some(watcher)) = (path, self.watchers.find(watcher)) else {
             return false;
         };
         let watched = self.paths.get(path);

@@ -381,7 +381,7 @@ fn many_paths_come_and_go() {
     let path = |number: u64| format!("/many/{number:010}");
     let mut table = WatchTable::new();
     for number in 0..20_000 {
-        table.add(&path(number), WatcherId(number % 7), Registration::Data);
+        table.add(&*path(number), WatcherId(number % 7), Registration::Data);
     }
     assert_eq!(
         table.summary(),
@@ -398,7 +398,7 @@ fn many_paths_come_and_go() {
     assert_eq!((table.watch_count(), table.paths.len()), (200, 200));
     for number in (0..20_000).step_by(100) {
         assert!(
-            table.remove(&path(number), WatcherId(number % 7), RemoveKind::Data),
+            table.remove(&*path(number), WatcherId(number % 7), RemoveKind::Data),
             "{number}"
         );
     }
@@ -411,9 +411,9 @@ fn a_watcher_is_dropped_in_parts() {
     let path = |number: u64| format!("/many/{number:04}");
     let mut table = WatchTable::new();
     for number in 0..1000 {
-        table.add(&path(number), WatcherId(1), Registration::Data);
+        table.add(&*path(number), WatcherId(1), Registration::Data);
     }
-    table.add(&path(0), WatcherId(2), Registration::Data);
+    table.add(&*path(0), WatcherId(2), Registration::Data);
     let mut parts = 0;
     while table.drop_watcher_part(WatcherId(1), 300) {
         parts += 1;
@@ -431,5 +431,33 @@ fn a_watcher_is_dropped_in_parts() {
         told(&mut table, &created("/once")).len() + told(&mut table, &created("/twice")).len();
     assert_eq!(fired, 1, "what is left fires still");
     assert!(!table.drop_watcher_part(WatcherId(3), 1));
+    assert_eq!((table.watch_count(), table.paths.len()), (0, 0));
+}
+
+/// A null path is one of its own, whatever it is shown as.
+#[test]
+fn a_null_path_is_watched_and_counted_and_nothing_happens_to_it() {
+    let mut table = WatchTable::new();
+    for id in [1, 2] {
+        table.add(None, WatcherId(id), Registration::PersistentRecursive);
+    }
+    table.add("null", WatcherId(1), Registration::Data);
+    // A recursive one is in one table.
+    assert_eq!(table.watch_count(), 3);
+    assert_eq!(table.paths.len(), 2);
+    let listed: Vec<_> = table.by_path().collect();
+    let watchers = |ids: &[u64]| ids.iter().map(|id| WatcherId(*id)).collect::<Vec<_>>();
+    assert!(listed.contains(&("null", watchers(&[1, 2]))), "{listed:?}");
+    assert!(listed.contains(&("null", watchers(&[1]))), "{listed:?}");
+    for event in [created("null"), deleted("/a"), data_changed("/")] {
+        let told = told(&mut table, &event);
+        assert!(told.len() <= usize::from(event == created("null")));
+    }
+    assert!(!table.contains("null", WatcherId(1), RemoveKind::Any));
+    assert!(table.remove(None, WatcherId(1), RemoveKind::PersistentRecursive));
+    assert!(!table.remove(None, WatcherId(1), RemoveKind::Any));
+    assert!(table.contains(None, WatcherId(2), RemoveKind::Any));
+    table.drop_watcher(WatcherId(2));
+    assert!(!table.contains(None, WatcherId(2), RemoveKind::Any));
     assert_eq!((table.watch_count(), table.paths.len()), (0, 0));
 }

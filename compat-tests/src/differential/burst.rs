@@ -26,6 +26,7 @@ pub fn ends(op: &Op, before: &[Request]) -> bool {
         // change is applied.
         || op.code() == SET_ACL
         || leaves_records(op)
+        || makes_mistaken(op)
         || (!before.is_empty() && generated_name(op))
 }
 
@@ -42,6 +43,21 @@ fn leaves_records(op: &Op) -> bool {
             code: MULTI, items, ..
         } => items.iter().any(null_id),
         Op::Broken { op, .. } => op.code() == MULTI,
+        _ => false,
+    }
+}
+
+/// True for createContainer with flags of an ephemeral, alone or in a multi. Its record says
+/// ephemeral, its change makes a container.
+fn makes_mistaken(op: &Op) -> bool {
+    match op {
+        Op::Create {
+            code: 19, flags, ..
+        } => matches!(flags, 1 | 3),
+        Op::Multi {
+            code: MULTI, items, ..
+        } => items.iter().any(makes_mistaken),
+        Op::Broken { op, .. } => matches!(op.code(), 19 | MULTI),
         _ => false,
     }
 }

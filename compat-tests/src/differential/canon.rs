@@ -185,7 +185,6 @@ fn record(symbols: &mut Symbols, code: i32, r: &mut Reader<'_>) -> Result<String
                     printable(r.buffer()?)
                 ));
             }
-            infos.sort();
             format!("{infos:?}")
         }
         _ => String::new(),
@@ -211,10 +210,6 @@ fn acl(r: &mut Reader<'_>) -> Result<String> {
     let mut entries: Vec<(i32, String, String)> = Vec::new();
     for _ in 0..count {
         entries.push((r.i32()?, printable(r.buffer()?), printable(r.buffer()?)));
-    }
-    // `auth` becomes one entry for each identity of the caller, in no stated order.
-    for run in entries.chunk_by_mut(|a, b| a.0 == b.0 && a.1 == b.1) {
-        run.sort();
     }
     let texts: Vec<String> = entries
         .iter()

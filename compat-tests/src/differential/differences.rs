@@ -78,7 +78,7 @@ pub const DIFFERENCES: [Difference; 21] = [
         how: How::Avoided,
     },
     Difference {
-        request: "any that returns several names, identities or expanded ACL entries",
+        request: "any that lists children",
         genuine: "in the order of a hash set",
         ours: "in a fixed order",
         how: How::Normalised,
@@ -132,9 +132,9 @@ pub const DIFFERENCES: [Difference; 21] = [
         how: How::Normalised,
     },
     Difference {
-        request: "mntr and the words about watches after addWatch or setWatches2 with a null path",
-        genuine: "count and list the watch that nothing can trigger",
-        ours: "do not: nothing is kept for it",
+        request: "requests pipelined behind createContainer with the flags of an ephemeral",
+        genuine: "find an ephemeral until it is applied, and a container then",
+        ours: "find a container, but for the rest of its own multi",
         how: How::Avoided,
     },
     Difference {
@@ -183,18 +183,6 @@ fn null_acl_behind_read(items: &[Op]) -> bool {
         .iter()
         .skip_while(|item| !matches!(item, Op::Read { .. }));
     behind.any(|item| matches!(item, Op::Create { acl: None, .. }))
-}
-
-/// True when a persistent watch on a null path may be registered.
-pub fn watches_null(op: &Op) -> bool {
-    match op {
-        Op::Watch {
-            code: 106, path, ..
-        } => path == "<null>",
-        Op::SetWatches { lists, .. } => lists.iter().skip(3).flatten().any(|path| path == "<null>"),
-        Op::Broken { op, .. } => matches!(op.code(), 105 | 106),
-        _ => false,
-    }
 }
 
 fn quota_root(path: &str) -> bool {

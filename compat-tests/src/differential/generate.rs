@@ -41,7 +41,6 @@ pub fn sequence(seed: u64, index: u64, with_restart: bool) -> Vec<Step> {
         random,
         theme,
         slots,
-        null_watch: false,
     };
     let mut steps = Vec::new();
     for slot in 0..slots {
@@ -80,9 +79,11 @@ pub(super) struct Maker {
     pub(super) random: Random,
     pub(super) theme: Theme,
     pub(super) slots: usize,
-    /// A watch on a null path may have been registered: the servers count watches differently.
-    pub(super) null_watch: bool,
 }
+
+/// The replies to a flood: some 16 MB, more than both buffers of a loopback socket grow to.
+const FLOOD_READS: usize = 250;
+const FLOOD_VALUE_BYTES: usize = 96 << 10;
 
 const WORDS: [(usize, &str); 18] = [
     (3, "srvr"),
@@ -114,21 +115,61 @@ impl Maker {
             // A word would tell how many zxids a reaper has used up.
             n if n < reconnects + 2 && self.theme != Theme::Time => self.word(),
             n if n < reconnects + 3 => self.garbage(slot),
+            n if n < reconnects + 4 && !matches!(self.theme, Theme::Time | Theme::Quota) => {
+                self.flood(slot)
+            }
             _ => self.burst(slot),
         }
     }
 
     fn word(&mut self) -> Step {
-        let word = *self.random.weighted(&WORDS);
-        let counts = matches!(word, "mntr" | "wchs" | "wchc" | "wchp");
-        Step::Word(
-            if counts && self.null_watch {
-                "ruok"
-            } else {
-                word
-            }
-            .into(),
-        )
+        Step::Word((*self.random.weighted(&WORDS)).into())
+    }
+
+    /// Reads in one write whose replies are more than the socket takes: the server cannot send them
+    /// all before this side has taken some, and must go on serving what it has read.
+    fn flood(&mut self, slot: usize) -> Step {
+        let path = "~/flood";
+        let create = Op::Create {
+            code: 1,
+            path: path.into(),
+            data: Some("flood ".repeat(FLOOD_VALUE_BYTES / 6)),
+            acl: open_acl(),
+            flags: 0,
+            ttl: 0,
+        };
+        let mut ops = vec![create];
+        for _ in 0..FLOOD_READS {
+            let read = |code, path: &str| Op::Read {
+                code,
+                path: path.into(),
+                watch: false,
+            };
+            ops.push(match self.random.below(12) {
+                0 => read(3, path),
+                1 => read(12, "~"),
+                2 => Op::Path {
+                    code: 9,
+                    path: path.into(),
+                },
+                3 => Op::SetData {
+                    path: "~/a".into(),
+                    data: self.data(),
+                    version: -1,
+                },
+                _ => read(4, path),
+            });
+        }
+        ops.push(Op::Versioned {
+            code: 2,
+            path: path.into(),
+            version: -1,
+        });
+        let requests = ops.into_iter().map(|op| Request { xid: None, op });
+        Step::Burst {
+            slot,
+            requests: requests.collect(),
+        }
     }
 
     fn burst(&mut self, slot: usize) -> Step {
@@ -149,7 +190,6 @@ impl Maker {
                 break;
             }
             let last = burst::ends(&request.op, &requests);
-            self.null_watch |= differences::watches_null(&request.op);
             requests.push(request);
             if last {
                 break;
@@ -257,7 +297,7 @@ impl Maker {
             .chance(4)
             .then(|| *self.random.pick(&[0, -4, -8, -77, i32::MAX, i32::MIN]));
         let mut op = self.op();
-        if self.random.chance(3) && !matches!(op, Op::Auth { .. } | Op::Sasl { .. }) {
+        if self.random.chance(3) {
             let damage = match self.random.below(4) {
                 0 | 1 => Damage::Cut(self.random.below(64)),
                 2 => Damage::Extra(1 + self.random.below(9)),
@@ -352,7 +392,9 @@ impl Maker {
     fn create(&mut self) -> Op {
         let code = *self.random.weighted(&[(6, 1), (3, 15), (1, 19), (2, 21)]);
         let flags = match code {
-            19 => *self.random.weighted(&[(9, 4), (1, 0)]),
+            19 => *self
+                .random
+                .weighted(&[(9, 4), (1, 0), (2, 1), (1, 2), (1, 3)]),
             21 => *self.random.weighted(&[(5, 5), (4, 6), (1, 0)]),
             _ => *self.random.weighted(&[
                 (10, 0),
@@ -420,6 +462,8 @@ impl Maker {
         // On few paths, so that what is removed was there.
         let path = if self.random.chance(60) {
             (*self.random.pick(&["~/a", "~/b"])).into()
+        } else if self.random.chance(15) {
+            "<null>".into()
         } else {
             self.path()
         };
@@ -429,10 +473,14 @@ impl Maker {
     fn set_watches(&mut self) -> Op {
         let count = *self.random.pick(&[3, 5]);
         let mut lists = Vec::new();
-        for _ in 0..count {
+        for at in 0..count {
             let mut list = Vec::new();
             for _ in 0..self.random.below(4) {
                 list.push(self.path());
+            }
+            // In the lists of persistent watches it is one as any other.
+            if at >= 3 && self.random.chance(10) {
+                list.push("<null>".into());
             }
             lists.push(list);
         }

@@ -19,6 +19,7 @@ pub const TIMEOUT_MS_MIN: i32 = 400;
 const LAPSE_TIME_MAX: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 const EXISTS: i32 = 3;
+const CREATE_CONTAINER: i32 = 19;
 const NO_NODE: i32 = -101;
 
 /// True for sequences whose servers need short ticks and a busy reaper.
@@ -28,10 +29,27 @@ pub fn needs_time(steps: &[Step]) -> bool {
         .any(|step| matches!(step, Step::Expire { .. } | Step::Reap { .. }))
 }
 
-/// What these servers are started with, beside `options`.
-pub fn options(options: &Options) -> Options {
+/// True for sequences with a container that is to be reaped without ever having been used: others
+/// rely on it that such a one stays.
+pub fn reaps_unused(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match step {
+        Step::Reap { requests, .. } => {
+            matches!(&requests[..], [only] if only.op.code() == CREATE_CONTAINER)
+        }
+        _ => false,
+    })
+}
+
+/// What the servers of such a sequence are started with, beside `options`.
+pub fn options(options: &Options, steps: &[Step]) -> Options {
+    let options = if reaps_unused(steps) {
+        options
+            .clone()
+            .property("znode.container.maxNeverUsedIntervalMs", "1000")
+    } else {
+        options.clone()
+    };
     options
-        .clone()
         .config("tickTime", "200")
         .config("minSessionTimeout", &TIMEOUT_MS_MIN.to_string())
         .property("znode.container.checkIntervalMs", "500")

@@ -77,6 +77,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
         plan,
         pair: None,
         lapse: None,
+        unused: None,
     };
     if matches!(plan.subject, Kind::External(_)) {
         let mut pair = Pair::start(plan.subject, plan.reference, &plan.options)?;
@@ -114,7 +115,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
             ));
         }
     }
-    for pair in run.pair.iter().chain(&run.lapse) {
+    for pair in run.pair.iter().chain(&run.lapse).chain(&run.unused) {
         let mut line = String::from("     seen:");
         for (what, count) in pair.counts() {
             line += &format!(" {what}: {count},");
@@ -134,6 +135,7 @@ pub fn replay(plan: &Plan, path: &Path) -> Result<bool> {
         plan,
         pair: None,
         lapse: None,
+        unused: None,
     };
     let steps = read(path)?;
     run.pair_for(&steps)?.show();
@@ -187,6 +189,8 @@ struct Run<'a> {
     pair: Option<Pair>,
     /// The pair with short ticks, once a sequence needed it.
     lapse: Option<Pair>,
+    /// The same, where unused containers do not stay.
+    unused: Option<Pair>,
 }
 
 impl Run<'_> {
@@ -252,7 +256,9 @@ impl Run<'_> {
     }
 
     fn place(&mut self, steps: &[Step]) -> &mut Option<Pair> {
-        if lapse::needs_time(steps) {
+        if lapse::reaps_unused(steps) {
+            &mut self.unused
+        } else if lapse::needs_time(steps) {
             &mut self.lapse
         } else {
             &mut self.pair
@@ -266,7 +272,7 @@ impl Run<'_> {
         match place {
             Some(pair) => Ok(pair),
             None if lapse::needs_time(steps) => {
-                let options = lapse::options(&plan.options);
+                let options = lapse::options(&plan.options, steps);
                 let mut pair = Pair::start(plan.subject, plan.reference, &options)?;
                 pair.hide_zxids();
                 Ok(place.insert(pair))

@@ -15,7 +15,6 @@ pub fn sequence(seed: u64, index: u64) -> Vec<Step> {
         random,
         theme: Theme::Time,
         slots,
-        null_watch: false,
     };
     let mut steps: Vec<Step> = (0..slots).map(|slot| maker.connect_new(slot)).collect();
     steps.push(maker.foundation());
@@ -99,7 +98,7 @@ impl Maker {
             ended: true,
         };
         let ttl = 1 + self.random.below(900) as i64;
-        let ops = match self.random.below(4) {
+        let ops = match self.random.below(5) {
             0 => vec![
                 node(19, "~/k", 4, 0),
                 node(1, "~/k/x", 0, 0),
@@ -114,6 +113,8 @@ impl Maker {
                 delete("~/k/m/s-0000000000"),
             ],
             2 => vec![node(21, "~/k", 5, ttl)],
+            // Never used.
+            3 => vec![node(19, "~/k", 4, 0)],
             // With a child it stays, for as long as it may.
             _ => vec![
                 both(vec![node(21, "~/k", 5, ttl), node(1, "~/k/x", 0, 0)]),

@@ -134,8 +134,12 @@ pub(super) static KEYS: &[Key] = &[
         |d, on| d.settings.state.extended_types = on,
         "TTL znodes",
     ),
-    unset_flag("emulate353TTLNodes", "false", "TTL encoding of 3.5.3")
-        .refused("this encoding of TTL znodes is for the importer only: TTLs would be misread"),
+    flag(
+        "emulate353TTLNodes",
+        "false",
+        |d, on| d.settings.state.emulate_353 = on,
+        "with extendedTypesEnabled: every negative owner is a TTL znode's, as 3.5.3 wrote them",
+    ),
     int(
         "znode.container.checkIntervalMs",
         (1, i64::MAX),
@@ -156,8 +160,8 @@ pub(super) static KEYS: &[Key] = &[
         "znode.container.maxNeverUsedIntervalMs",
         (i64::MIN, i64::MAX),
         "0",
-        |d, n| d.settings.leader.container_never_used_ms = to_u64(n),
-        "a container that never had a child is reaped after so long; 0: never",
+        |d, n| d.settings.leader.container_never_used_ms = n,
+        "a container that never had a child is reaped after so long, if negative at once; 0: never",
     )
     .jvm(),
     unset_int("intBufferStartingSizeBytes", "1024", "buffer of a reply").ignored(),

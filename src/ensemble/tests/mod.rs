@@ -33,6 +33,10 @@ impl Clock for Ticks {
     fn wall_ms(&self) -> i64 {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
+
+    fn steady_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst).cast_unsigned()
+    }
 }
 
 /// What the sink is told of one txn.

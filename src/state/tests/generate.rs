@@ -184,6 +184,7 @@ pub(super) fn proposal(world: &mut World, step: &Step) -> Proposal {
             chore,
             Action::Reap {
                 path: Arc::from(path.as_str()),
+                unused_ms: 0,
             },
         ),
         Step::One {

@@ -28,7 +28,7 @@ use crate::watch::{NoticeKind, Registration, RemoveKind, WatchTable, WatcherId};
 /// `super:admin`, as the servers of the suites know it.
 const SUPER_DIGEST: &str = "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
 /// More than any TTL that a script lets pass.
-const A_WHILE_MS: i64 = 60_000;
+const A_WHILE_MS: u64 = 60_000;
 
 /// One client: its session, and its connection while it has one.
 struct Client {
@@ -206,7 +206,7 @@ impl<'a> Pure<'a> {
         };
         if let Some((Some(path), registration)) = watched {
             let watcher = self.watcher(name)?;
-            self.watches.add(path, watcher, registration);
+            self.watches.add(path.as_str(), watcher, registration);
         }
         Ok(answer)
     }
@@ -248,12 +248,13 @@ impl<'a> Pure<'a> {
                         Some(node) => (node.pzxid.0 > since).then_some(NoticeKind::ChildrenChanged),
                     })?;
                 }
-                for path in set.persistent_watches.iter().flatten().flatten() {
-                    self.watches.add(path, watcher, Registration::Persistent);
+                for path in set.persistent_watches.iter().flatten() {
+                    let registration = Registration::Persistent;
+                    self.watches.add(path.as_deref(), watcher, registration);
                 }
-                for path in set.persistent_recursive_watches.iter().flatten().flatten() {
+                for path in set.persistent_recursive_watches.iter().flatten() {
                     let registration = Registration::PersistentRecursive;
-                    self.watches.add(path, watcher, registration);
+                    self.watches.add(path.as_deref(), watcher, registration);
                 }
                 true
             }
@@ -357,12 +358,12 @@ impl Backend for Pure<'_> {
     }
 
     fn reap(&mut self, path: &str) -> Result<()> {
-        self.world()?.time_ms += A_WHILE_MS;
+        self.world()?.pass(A_WHILE_MS);
         let path = Arc::from(path);
         let txns = self.apply(
             SessionId::NONE,
             &Identities::from([]),
-            Action::Reap { path },
+            Action::Reap { path, unused_ms: 0 },
         )?;
         ensure!(txns.len() == 1, "it is not due");
         Ok(())

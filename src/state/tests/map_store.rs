@@ -7,7 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::state::{
-    Change, Kind, Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn, View, Warmed, Znode,
+    Change, Extended, Kind, Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn, View,
+    Warmed, Znode,
 };
 
 type Nodes = BTreeMap<Arc<str>, Arc<Znode>>;
@@ -218,7 +219,10 @@ impl View for MapView {
 
     fn reapable(&self, visit: &mut dyn FnMut(&str, &Znode) -> bool) -> Result<(), StoreError> {
         for (path, node) in &self.0 {
-            let reapable = matches!(node.owner.kind(true), Kind::Container | Kind::Ttl(_));
+            let reapable = matches!(
+                node.owner.kind(Extended::On),
+                Kind::Container | Kind::Ttl(_)
+            );
             if reapable && !visit(path, node) {
                 break;
             }

@@ -9,6 +9,7 @@ mod generate;
 mod golden;
 mod map_store;
 mod model;
+mod numbers;
 mod on_disk;
 mod properties;
 mod scripts;

@@ -9,9 +9,7 @@ use proptest::prelude::*;
 use super::generate::{cases, log, op, proposal, put_quota, run};
 use super::model::{ACLS, Answer, Model, Op, Step};
 use super::world::{ORIGIN, World, acls, client, identity, localhost, open_acl};
-use crate::state::{
-    Action, Change, Config, OpOutcome, Outcome, Peek, SessionId, SessionRecord, Txn, Znode,
-};
+use crate::state::{Action, Config, OpOutcome, Outcome, Peek, Reading, SessionId, SessionRecord};
 
 fn op_answer(outcome: &OpOutcome) -> Answer {
     match outcome {
@@ -198,35 +196,6 @@ proptest! {
     }
 }
 
-/// Changes a znode behind the judge's back.
-fn tamper(world: &World, path: &str, change: impl FnOnce(&mut Znode)) {
-    let store = world.replica.store();
-    let mut node = Znode::clone(&store.load(path).unwrap().unwrap());
-    change(&mut node);
-    let after = Some(Arc::new(node));
-    let changes = vec![Change::Znode {
-        path: Arc::from(path),
-        after,
-        listed: false,
-    }];
-    let meta = world.replica.read().meta().clone();
-    let txn = Txn {
-        origin: ORIGIN,
-        sequence: 0,
-        session: SessionId(1),
-        cxid: 0,
-        zxid: meta.last_zxid,
-        time_ms: 0,
-        outcome: Outcome::Done,
-        changes,
-        events: Vec::new(),
-    };
-    store.begin();
-    store.install(&txn);
-    store.stage(&[txn]).unwrap();
-    store.persist(&meta).unwrap();
-}
-
 #[test]
 fn counts_wrap() {
     let mut world = World::new(Config::default());
@@ -243,7 +212,7 @@ fn counts_wrap() {
         op,
     };
     run(&mut world, &[vec![Step::Open(1), one(create("/w", 0))]]);
-    tamper(&world, "/w", |node| {
+    world.tamper_znode("/w", |node| {
         node.version = i32::MAX;
         node.aversion = i32::MAX;
         node.creations = i32::MAX - 1;
@@ -294,7 +263,7 @@ fn an_entry_comes_once() {
     put_quota(&mut world);
     world.position.index -= 1;
     let batch = crate::state::Batch {
-        time_ms: 1,
+        reading: Reading::default(),
         rules: Config::default(),
         proposals: Vec::new(),
     };
@@ -357,7 +326,7 @@ fn the_rules_of_the_log_count_and_not_those_of_the_server_that_applies() {
         world.proposal(SessionId(5), &localhost(), write),
     ];
     let batch = crate::state::Batch {
-        time_ms: 1,
+        reading: Reading::default(),
         rules: strict,
         proposals,
     };

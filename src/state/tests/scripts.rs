@@ -181,6 +181,10 @@ impl Script {
                 SessionId::NONE,
                 Action::Reap {
                     path: Arc::from(path()),
+                    unused_ms: match words.key("unused") {
+                        Some(ms) => ms.parse()?,
+                        None => 0,
+                    },
                 },
             ),
             "undecodable" => (asker(words), raw(OpCode::CREATE, &[0, 0])),
@@ -242,7 +246,7 @@ impl Script {
                     text,
                     "last={} time={} acls={} next={} znodes={} bytes={} ephemerals={}",
                     meta.last_zxid,
-                    meta.last_time_ms,
+                    meta.timeline.stamp_ms,
                     state.acl_count(),
                     meta.acl_next,
                     meta.znodes,
@@ -279,10 +283,16 @@ impl Runner for Script {
                     extended_types: on("extended_types"),
                     reconfig_enabled: on("reconfig_enabled"),
                     digest_enabled: words.key("digest_enabled") != Some("no"),
+                    emulate_353: on("emulate_353"),
                 };
                 self.world = World::new(self.config);
             }
-            "time" => self.world.time_ms = number()?,
+            "time" => {
+                let ms = number()? - self.world.time_ms;
+                self.world.pass(u64::try_from(ms)?);
+            }
+            // Somebody sets the wall clock: no time passes.
+            "clock" => self.world.time_ms = number()?,
             "term" => self.world.position.term = u64::try_from(number()?)?,
             "begin" => self.batch = Some(Vec::new()),
             "apply" => {

@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 
 use super::map_store::{MapStore, NodeList};
 use crate::state::{
-    Action, Asker, Batch, Config, Identities, Identity, LogPosition, Meta, Missing, Origin, Pins,
-    Proposal, ReadStop, Replica, ServerId, SessionId, Sink, State, Store, Txn, Znode, warm_all,
+    Action, Asker, Batch, Change, Config, Identities, Identity, LogPosition, Meta, Missing, Origin,
+    Outcome, Pins, Proposal, ReadStop, Reading, Replica, ServerId, SessionId, Sink, State, Store,
+    Txn, Znode, warm_all,
 };
 
 /// Remembers every txn it is told of.
@@ -33,7 +34,10 @@ pub(super) struct World {
     map: Option<Arc<MapStore>>,
     pub(super) replica: Replica,
     pub(super) position: LogPosition,
+    /// What the wall clock says.
     pub(super) time_ms: i64,
+    /// What the clock says that nobody sets.
+    steady_ms: u64,
     pub(super) slice: usize,
     origin: Origin,
     sequence: u64,
@@ -67,6 +71,7 @@ impl World {
             replica,
             position,
             time_ms: 1000,
+            steady_ms: 77,
             slice: crate::state::SLICE_PROPOSALS_MAX,
             origin: ORIGIN,
             sequence: 0,
@@ -79,6 +84,7 @@ impl World {
         let crashed = self.map.as_ref().expect("a map store").crashed();
         let Self {
             time_ms,
+            steady_ms,
             slice,
             origin,
             sequence,
@@ -86,11 +92,18 @@ impl World {
         } = self;
         Self {
             time_ms,
+            steady_ms,
             slice,
             origin,
             sequence,
             ..Self::on_map(crashed, config)
         }
+    }
+
+    /// Time passes, and the wall clock says so.
+    pub(super) fn pass(&mut self, ms: u64) {
+        self.time_ms += ms.cast_signed();
+        self.steady_ms += ms;
     }
 
     pub(super) fn proposal(
@@ -116,7 +129,10 @@ impl World {
     /// One entry, through its bytes.
     pub(super) fn apply(&mut self, proposals: Vec<Proposal>) -> Vec<Txn> {
         let batch = Batch {
-            time_ms: self.time_ms,
+            reading: Reading {
+                wall_ms: self.time_ms,
+                steady_ms: self.steady_ms,
+            },
             rules: *self.replica.read().config(),
             proposals,
         };
@@ -127,10 +143,45 @@ impl World {
         self.replica
             .apply_sliced(self.position, &decoded, &recorder, self.slice)
             .unwrap();
-        self.time_ms += 1;
+        self.pass(1);
         let txns = recorder.txns.into_inner();
         self.check_memory();
         txns
+    }
+
+    /// Changes a znode behind the judge's back.
+    pub(super) fn tamper_znode(&self, path: &str, change: impl FnOnce(&mut Znode)) {
+        let mut node = Znode::clone(&self.store.load(path).unwrap().unwrap());
+        change(&mut node);
+        let changes = vec![Change::Znode {
+            path: Arc::from(path),
+            after: Some(Arc::new(node)),
+            listed: false,
+        }];
+        let meta = self.replica.read().meta().clone();
+        let txn = Txn {
+            origin: ORIGIN,
+            sequence: 0,
+            session: SessionId(1),
+            cxid: 0,
+            zxid: meta.last_zxid,
+            time_ms: 0,
+            outcome: Outcome::Done,
+            changes,
+            events: Vec::new(),
+        };
+        self.store.begin();
+        self.store.install(&txn);
+        self.store.stage(&[txn]).unwrap();
+        self.store.persist(&meta).unwrap();
+    }
+
+    /// Changes the numbers on the disk, for a restart to find.
+    pub(super) fn tamper(&self, change: impl FnOnce(&mut Meta)) {
+        let mut meta = self.replica.read().meta().clone();
+        change(&mut meta);
+        self.store.begin();
+        self.store.persist(&meta).unwrap();
     }
 
     /// All nodes in order of their paths, and what was persisted of the rest.

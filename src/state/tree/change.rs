@@ -10,6 +10,7 @@ use crate::state::acl::fix;
 use crate::state::judge::{Judge, Stop, expect_version, some_path, valid_path};
 use crate::state::path;
 use crate::state::store::StoreError;
+use crate::state::timeline::Timeline;
 use crate::state::txn::{Event, Outcome};
 use crate::state::znode::{Kind, Znode};
 
@@ -49,7 +50,7 @@ impl Judge<'_> {
         self.quota_permits(path, data_bytes, Some(&node))?;
         expect_version(set_data.version, node.version)?;
         let key = self.key(path);
-        let (zxid, time_ms) = (self.zxid, self.time_ms);
+        let (zxid, time_ms) = (self.zxid, self.timeline.stamp_ms);
         let after = self.put_data(
             Arc::clone(&key),
             &node,
@@ -63,12 +64,15 @@ impl Judge<'_> {
         let acl = self.acl_list(node.acl);
         self.work.events.push(Event::DataChanged { path: key, acl });
         self.quota_set(path, node.data_bytes(), data_bytes)?;
-        Ok(after.stat(self.rules.extended_types))
+        Ok(after.stat(self.rules.extended()))
     }
 
-    /// The stat right after. Nothing else of it moves but aversion.
+    /// The stat right after. Nothing else of it moves but aversion, which wraps as there.
     ///
     /// zk: PrepRequestProcessor.pRequest2Txn, setACL.
+    /// zk-differs: whatever comes behind it is judged by the new list. There the record of a pending
+    /// setACL keeps the old one and hands it on to the records of further changes, so requests sent
+    /// right behind it may pass by the old list for as long as there are some: the clock decides.
     pub(in crate::state) fn set_acl(&mut self, set_acl: &SetAcl) -> Result<Stat, Stop> {
         self.session_alive()?;
         let path = valid_path(&set_acl.path)?;
@@ -78,7 +82,7 @@ impl Judge<'_> {
         expect_version(set_acl.version, node.aversion)?;
         let key = self.key(path);
         // In this order a list that stays keeps its id.
-        let (acl, _) = self.acl_used(&acl);
+        let (acl, _) = self.acl_used(&acl)?;
         self.acl_release(node.acl);
         let aversion = node.aversion.wrapping_add(1);
         let after = Znode {
@@ -86,7 +90,7 @@ impl Judge<'_> {
             aversion,
             ..Znode::clone(&node)
         };
-        let stat = after.stat(self.rules.extended_types);
+        let stat = after.stat(self.rules.extended());
         self.put(key, Some(Arc::new(after)), false);
         Ok(stat)
     }
@@ -100,26 +104,44 @@ impl Judge<'_> {
         expect_version(check.version, node.version)
     }
 
-    /// Deletes a container that once had children, or a TTL node that is too old; both only
-    /// without children. `None`: not any more, or it never deserved it.
+    /// Deletes a container that once had children or has been unused for too long, or a TTL node
+    /// that is too old; all only without children. `None`: not any more, or it never deserved it.
     ///
     /// zk: ContainerManager.getCandidates, and the checks of deleteContainer.
     pub(in crate::state) fn reap(
         &mut self,
         path: &Arc<str>,
+        unused_ms: i64,
     ) -> Result<Option<Outcome>, StoreError> {
         let Some(node) = self.znode(path)? else {
             return Ok(None);
         };
-        let due = match self.kind(node.owner) {
-            Kind::Container => node.creations > 0,
-            Kind::Ttl(ttl_ms) => ttl_ms > 0 && self.time_ms.saturating_sub(node.mtime_ms) > ttl_ms,
-            Kind::Persistent | Kind::Ephemeral(_) => false,
-        };
-        if !due || node.children > 0 || path::is_special(path) {
+        if !is_due(&node, self.kind(node.owner), self.timeline, unused_ms) {
+            return Ok(None);
+        }
+        if path::is_special(path) {
             return Ok(None);
         }
         self.remove(path, &node)?;
         Ok(Some(Outcome::Done))
+    }
+}
+
+/// Whether the reaper may delete `node`. `unused_ms`: see [`Action::Reap`](crate::state::Action).
+///
+/// `creations` wraps: a container has had children if it is anything but 0.
+///
+/// zk: ContainerManager.getCandidates.
+pub fn is_due(node: &Znode, kind: Kind, timeline: &Timeline, unused_ms: i64) -> bool {
+    if node.children > 0 {
+        return false;
+    }
+    match kind {
+        Kind::Container if node.creations == 0 => {
+            unused_ms != 0 && timeline.since_change_ms(node) > unused_ms
+        }
+        Kind::Container => true,
+        Kind::Ttl(ttl_ms) => ttl_ms > 0 && timeline.since_change_ms(node) > ttl_ms,
+        Kind::Persistent | Kind::Ephemeral(_) => false,
     }
 }

@@ -12,6 +12,9 @@ use crate::state::judge::{Judge, Stop, some_path};
 use crate::state::path;
 use crate::state::znode::{Kind, Owner};
 
+/// A stat has room for no more; ZooKeeper's tables end long before that.
+const CHILDREN_MAX: u32 = i32::MAX.cast_unsigned();
+
 /// Which of the four requests it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::state) enum Form {
@@ -129,8 +132,13 @@ impl Judge<'_> {
         if self.znode(&path)?.is_some() {
             return refused(ErrorCode::NODE_EXISTS);
         }
-        if matches!(self.kind(parent.owner), Kind::Ephemeral(_)) {
+        if matches!(self.kind(parent.owner), Kind::Ephemeral(_))
+            || self.work.is_mistaken(parent_path)
+        {
             return refused(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
+        }
+        if parent.children >= CHILDREN_MAX {
+            return refused(ErrorCode::SYSTEM_ERROR);
         }
         let data_bytes = new.data.as_ref().map_or(0, Bytes::len);
         self.quota_permits(&path, data_bytes, None)?;
@@ -143,6 +151,8 @@ impl Judge<'_> {
             parent,
         };
         let stat = self.add(addition)?;
+        let is_mistaken = new.form == Form::Container && mode.made == Made::Ephemeral;
+        self.work.created(&path, is_mistaken);
         Ok((path, stat))
     }
 

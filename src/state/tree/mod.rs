@@ -4,6 +4,7 @@
 mod change;
 mod create;
 
+pub use change::is_due;
 pub(super) use create::{Form, NewZnode};
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use jute::{Acl, Stat};
 
 use super::acl::{Fixed, closed_list};
-use super::ids::AclId;
+use super::ids::{AclId, SessionId};
 use super::judge::{Judge, Stop};
 use super::path;
 use super::store::StoreError;
@@ -33,7 +34,7 @@ impl Judge<'_> {
     /// zk: DataTree.createNode.
     /// zk-differs: the count of creations wraps. There it stops at 2147483647, so that the next
     /// sequential name of the same prefix exists already, for ever.
-    fn add(&mut self, addition: Addition) -> Result<Stat, StoreError> {
+    fn add(&mut self, addition: Addition) -> Result<Stat, Stop> {
         let Addition {
             path,
             data,
@@ -41,20 +42,20 @@ impl Judge<'_> {
             owner,
             parent,
         } = addition;
-        let (acl, acl_list) = self.acl_used(&acl);
+        let (acl, acl_list) = self.acl_used(&acl)?;
         let data_bytes = data.as_ref().map_or(0, |data| data.len());
         let node = Znode {
             czxid: self.zxid,
             mzxid: self.zxid,
             pzxid: self.zxid,
-            ctime_ms: self.time_ms,
-            mtime_ms: self.time_ms,
+            ctime_ms: self.timeline.stamp_ms,
+            mtime_ms: self.timeline.stamp_ms,
             owner,
             acl,
             data,
             ..Znode::default()
         };
-        let stat = node.stat(self.rules.extended_types);
+        let stat = node.stat(self.rules.extended());
         self.put(Arc::clone(&path), Some(Arc::new(node)), true);
         self.put_parent(&path, &parent, 1);
         match self.kind(owner) {
@@ -94,15 +95,15 @@ impl Judge<'_> {
             None => Arc::clone(closed_list()),
         };
         self.acl_release(node.acl);
-        match self.kind(node.owner) {
-            Kind::Persistent => {}
-            Kind::Container | Kind::Ttl(_) => {
-                self.work.changes.push(Change::Reap {
-                    path: Arc::clone(path),
-                    added: false,
-                });
-            }
-            Kind::Ephemeral(session) => self.put_ephemeral(session, path, false),
+        // Not by the kind: the settings that it goes by may have been others when it was created.
+        let session = SessionId(node.owner.0);
+        if self.is_owned(session, path) {
+            self.put_ephemeral(session, path, false);
+        } else if node.owner != Owner::PERSISTENT {
+            self.work.changes.push(Change::Reap {
+                path: Arc::clone(path),
+                added: false,
+            });
         }
         let bytes = path::length(path) + node.data_bytes() as u64;
         let counters = &mut self.work.counters;
@@ -142,6 +143,7 @@ impl Judge<'_> {
         let mut parent = parent.clone();
         parent.children = parent.children.saturating_add_signed(children);
         if children > 0 {
+            // zk: cversion of the stored stat, see `add`.
             parent.creations = parent.creations.wrapping_add(1);
         }
         parent.pzxid = self.zxid;
@@ -149,7 +151,7 @@ impl Judge<'_> {
         self.put(key, Some(Arc::new(parent)), false);
     }
 
-    fn put_ephemeral(&mut self, session: super::ids::SessionId, path: &Arc<str>, added: bool) {
+    fn put_ephemeral(&mut self, session: SessionId, path: &Arc<str>, added: bool) {
         let path = Arc::clone(path);
         self.work
             .top()
@@ -168,9 +170,9 @@ impl Judge<'_> {
         });
     }
 
-    fn acl_used(&mut self, acl: &Fixed) -> (AclId, Arc<[Acl]>) {
+    fn acl_used(&mut self, acl: &Fixed) -> Result<(AclId, Arc<[Acl]>), Stop> {
         match acl {
-            Fixed::Open => (AclId::OPEN, self.acl_list(AclId::OPEN)),
+            Fixed::Open => Ok((AclId::OPEN, self.acl_list(AclId::OPEN))),
             Fixed::List(list) => self.acl_use(list),
         }
     }

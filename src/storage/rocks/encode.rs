@@ -3,8 +3,9 @@
 //! ```text
 //! znode    version, flags, czxid, mzxid - czxid, pzxid - czxid, ctime, mtime - ctime, version,
 //!          creations, aversion, [owner, 8 bytes], acl, children, data to the end
-//! meta     version, flags, [applied: term, index], [membership], last zxid, last time, next ACL,
+//! meta     version, flags, [applied: term, index], [membership], last zxid, time, next ACL,
 //!          znodes, data bytes, ephemerals, cursors: count, (server, incarnation, sequence)*
+//! time     stamp, age, anchored, [term, wall, steady], settings: count, (zxid, ahead)*
 //! session  version, migrated, timeout, password (16 bytes), owner
 //! acl      version, references, count, entries in jute's form
 //! ```
@@ -18,7 +19,8 @@ use bytes::{Bytes, BytesMut};
 use jute::Acl;
 
 use crate::state::{
-    AclId, Cursor as Applied, LogPosition, Meta, Owner, ServerId, SessionRecord, Znode, Zxid,
+    AclId, Anchor, Cursor as Applied, LogPosition, Meta, Owner, Reading, ServerId, SessionRecord,
+    Setting, Timeline, Znode, Zxid,
 };
 use crate::storage::varint::{Cursor, Malformed, put_bytes, put_i64, put_u64};
 
@@ -28,6 +30,8 @@ use crate::storage::varint::{Cursor, Malformed, put_bytes, put_i64, put_u64};
 enum Version {
     /// First format.
     V1 = 1,
+    /// 2026-11: meta with a timeline in place of the last time.
+    V2 = 2,
 }
 
 const HAS_DATA: u8 = 1;
@@ -52,14 +56,14 @@ pub(super) fn put_znode(node: &Znode, out: &mut Vec<u8>) {
     if has_owner {
         out.extend_from_slice(&node.owner.0.to_be_bytes());
     }
-    put_u64(out, node.acl.0.into());
+    put_u64(out, node.acl.0);
     put_u64(out, node.children.into());
     out.extend_from_slice(node.data.as_deref().unwrap_or_default());
 }
 
 /// Reads a znode's value.
 pub(super) fn read_znode(value: &[u8]) -> Result<Znode, Malformed> {
-    let mut cursor = versioned(value)?;
+    let mut cursor = versioned(value, Version::V1)?;
     let flags = cursor.u8("flags")?;
     let czxid = cursor.i64("czxid")?;
     let mzxid = czxid.wrapping_add(cursor.i64("mzxid")?);
@@ -74,7 +78,7 @@ pub(super) fn read_znode(value: &[u8]) -> Result<Znode, Malformed> {
     } else {
         Owner(i64::from_be_bytes(cursor.array("owner")?))
     };
-    let acl = AclId(cursor.u32("acl")?);
+    let acl = AclId(cursor.u64("acl")?);
     let children = cursor.u32("children")?;
     let data = if flags & HAS_DATA == 0 {
         cursor.end("children")?;
@@ -110,7 +114,7 @@ pub(super) fn put_meta(meta: &Meta, out: &mut Vec<u8>) {
     } else {
         0
     };
-    out.push(Version::V1 as u8);
+    out.push(Version::V2 as u8);
     out.push(applied | membership);
     if let Some(applied) = meta.applied {
         put_position(out, applied);
@@ -119,8 +123,8 @@ pub(super) fn put_meta(meta: &Meta, out: &mut Vec<u8>) {
         put_bytes(out, membership);
     }
     put_i64(out, meta.last_zxid.0);
-    put_i64(out, meta.last_time_ms);
-    put_u64(out, meta.acl_next.into());
+    put_timeline(out, &meta.timeline);
+    put_u64(out, meta.acl_next);
     put_u64(out, meta.znodes);
     put_u64(out, meta.data_bytes);
     put_u64(out, meta.ephemerals);
@@ -134,7 +138,7 @@ pub(super) fn put_meta(meta: &Meta, out: &mut Vec<u8>) {
 
 /// Reads the value of the state's small rest.
 pub(super) fn read_meta(value: &[u8]) -> Result<Meta, Malformed> {
-    let mut cursor = versioned(value)?;
+    let mut cursor = versioned(value, Version::V2)?;
     let flags = cursor.u8("flags")?;
     let applied = match flags & HAS_APPLIED {
         0 => None,
@@ -145,8 +149,8 @@ pub(super) fn read_meta(value: &[u8]) -> Result<Meta, Malformed> {
         _ => Some(cursor.bytes("membership")?),
     };
     let last_zxid = Zxid(cursor.i64("last zxid")?);
-    let last_time_ms = cursor.i64("last time")?;
-    let acl_next = cursor.u32("next ACL")?;
+    let timeline = read_timeline(&mut cursor)?;
+    let acl_next = cursor.u64("next ACL")?;
     let znodes = cursor.u64("znodes")?;
     let data_bytes = cursor.u64("data bytes")?;
     let ephemerals = cursor.u64("ephemerals")?;
@@ -168,7 +172,7 @@ pub(super) fn read_meta(value: &[u8]) -> Result<Meta, Malformed> {
         applied,
         membership,
         last_zxid,
-        last_time_ms,
+        timeline,
         acl_next,
         znodes,
         data_bytes,
@@ -202,7 +206,7 @@ pub(super) fn session(record: &SessionRecord) -> Vec<u8> {
 
 /// Reads the value of a session.
 pub(super) fn read_session(value: &[u8]) -> Result<SessionRecord, Malformed> {
-    let mut cursor = versioned(value)?;
+    let mut cursor = versioned(value, Version::V1)?;
     let migrated = cursor.u8("migrated")? != 0;
     let timeout_ms = cursor.i32("timeout")?;
     let password = cursor.array("password")?;
@@ -231,7 +235,7 @@ pub(super) fn acl(list: &[Acl], references: u64) -> Vec<u8> {
 
 /// Reads the value of an interned ACL list: the list and the number of references.
 pub(super) fn read_acl(value: &[u8]) -> Result<(Arc<[Acl]>, u64), Malformed> {
-    let mut cursor = versioned(value)?;
+    let mut cursor = versioned(value, Version::V1)?;
     let references = cursor.u64("references")?;
     let count = cursor.u64("count")?;
     let mut reader = jute::Reader::new(Bytes::copy_from_slice(cursor.rest()));
@@ -243,9 +247,53 @@ pub(super) fn read_acl(value: &[u8]) -> Result<(Arc<[Acl]>, u64), Malformed> {
     Ok((list.into(), references))
 }
 
-fn versioned(value: &[u8]) -> Result<Cursor<'_>, Malformed> {
+fn put_timeline(out: &mut Vec<u8>, timeline: &Timeline) {
+    put_i64(out, timeline.stamp_ms);
+    put_i64(out, timeline.age_ms);
+    out.push(u8::from(timeline.anchor.is_some()));
+    if let Some(Anchor { term, reading }) = timeline.anchor {
+        put_u64(out, term);
+        put_i64(out, reading.wall_ms);
+        put_u64(out, reading.steady_ms);
+    }
+    put_u64(out, timeline.settings.len() as u64);
+    for Setting { from, ahead_ms } in &timeline.settings {
+        put_i64(out, from.0);
+        put_i64(out, *ahead_ms);
+    }
+}
+
+fn read_timeline(cursor: &mut Cursor<'_>) -> Result<Timeline, Malformed> {
+    let stamp_ms = cursor.i64("stamp")?;
+    let age_ms = cursor.i64("age")?;
+    let anchor = match cursor.u8("anchored")? {
+        0 => None,
+        _ => Some(Anchor {
+            term: cursor.u64("anchor term")?,
+            reading: Reading {
+                wall_ms: cursor.i64("wall clock")?,
+                steady_ms: cursor.u64("steady clock")?,
+            },
+        }),
+    };
+    let mut settings = Vec::new();
+    for _ in 0..cursor.u64("number of settings")? {
+        settings.push(Setting {
+            from: Zxid(cursor.i64("setting zxid")?),
+            ahead_ms: cursor.i64("setting")?,
+        });
+    }
+    Ok(Timeline {
+        stamp_ms,
+        age_ms,
+        anchor,
+        settings,
+    })
+}
+
+fn versioned(value: &[u8], version: Version) -> Result<Cursor<'_>, Malformed> {
     let mut cursor = Cursor::new(value);
-    if cursor.u8("version")? != Version::V1 as u8 {
+    if cursor.u8("version")? != version as u8 {
         return Err(cursor.malformed("version", "not a version of this format"));
     }
     Ok(cursor)

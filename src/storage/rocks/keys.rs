@@ -11,7 +11,7 @@ use crate::state::{SessionId, split_last};
 pub(super) enum Family {
     /// Depth and path to znode.
     Nodes,
-    /// ACL id (4 bytes, big-endian) to the list and its reference count.
+    /// ACL id (8 bytes, big-endian) to the list and its reference count.
     Acls,
     /// Session id (8 bytes) to its record.
     Sessions,

@@ -260,7 +260,7 @@ impl RocksTree {
             let (list, references) = encode::read_acl(value)?;
             restored
                 .acls
-                .push((AclId(u32::from_be_bytes(id)), list, references));
+                .push((AclId(u64::from_be_bytes(id)), list, references));
             Ok(())
         })?;
         self.each(Family::Quota, &mut |key, _| {

@@ -75,12 +75,15 @@ fn other_formats_are_refused() {
         };
         assert!(path.starts_with(disk.path(below)));
         assert_eq!((*found, *known), (newest + 1, newest));
-        set(&disk, 1);
-        let refused = disk.try_open().unwrap_err();
-        assert!(
-            matches!(&refused, StorageError::OlderFormat { path, found: 1, .. } if path.starts_with(disk.path(below))),
-            "{refused}"
-        );
+        for older in 1..newest {
+            set(&disk, older);
+            let refused = disk.try_open().unwrap_err();
+            let StorageError::OlderFormat { path, found, .. } = &refused else {
+                panic!("{refused}");
+            };
+            assert!(path.starts_with(disk.path(below)));
+            assert_eq!(*found, older);
+        }
     }
 }
 

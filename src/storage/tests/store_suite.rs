@@ -304,7 +304,7 @@ fn visits_what_may_be_reaped(disk: &dyn Disk) {
 fn full_meta() -> Meta {
     let mut meta = meta(2);
     meta.membership = Some(Bytes::from_static(b"members"));
-    meta.last_time_ms = 1_700_000_000_000;
+    meta.timeline.stamp_ms = 1_700_000_000_000;
     meta.acl_next = 3;
     meta.znodes = 5;
     let cursor = Cursor {

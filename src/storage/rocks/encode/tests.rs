@@ -16,7 +16,7 @@ fn znodes() -> impl Strategy<Value = Znode> {
         any::<i32>(),
         any::<i32>(),
         any::<i32>(),
-        any::<u32>(),
+        any::<u64>(),
         any::<u32>(),
     );
     let owner = prop_oneof![Just(0), Just(i64::MIN), any::<i64>()];
@@ -47,9 +47,8 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-        let mut with_version = vec![Version::V1 as u8];
-        with_version.extend_from_slice(&bytes);
-        for bytes in [&bytes, &with_version] {
+        let with = |version| [&[version as u8], &bytes[..]].concat();
+        for bytes in [&bytes, &with(Version::V1), &with(Version::V2)] {
             drop((read_znode(bytes), read_meta(bytes), read_session(bytes), read_acl(bytes)));
         }
     }
@@ -92,16 +91,35 @@ fn another_version_is_refused() {
     }
 }
 
+fn timeline() -> Timeline {
+    Timeline {
+        stamp_ms: 5,
+        age_ms: -6,
+        anchor: Some(Anchor {
+            term: 7,
+            reading: Reading {
+                wall_ms: -8,
+                steady_ms: u64::MAX,
+            },
+        }),
+        settings: vec![Setting {
+            from: Zxid(9),
+            ahead_ms: i64::MIN,
+        }],
+    }
+}
+
 #[test]
 fn cut_values_are_refused() {
     let mut meta_value = Vec::new();
     let meta = Meta {
         applied: Some(LogPosition { term: 1, index: 2 }),
         membership: Some(Bytes::from_static(b"members")),
+        timeline: timeline(),
         ..Meta::default()
     };
     put_meta(&meta, &mut meta_value);
-    assert!(read_meta(&meta_value).is_ok());
+    assert_eq!(read_meta(&meta_value), Ok(meta));
     for end in 0..meta_value.len() {
         assert!(read_meta(&meta_value[..end]).is_err(), "{end}");
     }
