@@ -21,14 +21,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use jute::{
-    ConnectRequest, DecodeError, DecodeErrorKind, ErrorCode, FrameCodec, OpCode, Reader, Request,
-    RequestHeader,
-};
+use jute::{ConnectRequest, ErrorCode, FrameCodec, OpCode, Reader, Request, RequestHeader};
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
-use super::classify::{Class, classify};
+use super::classify::{Class, classify, takes_zxid};
 use super::leaning::Leaning;
 use super::queue::Awaits;
 use super::stop::{Settle, Step};
@@ -590,14 +587,6 @@ impl Client {
             Err(SubmitError::Closed) => Served::End,
         }
     }
-}
-
-/// True if a body that cannot be decoded is proposed all the same, to be refused with a zxid of its
-/// own: ZooKeeper fetches the zxid of a multi before it reads the ops.
-///
-/// zk: PrepRequestProcessor.pRequestHelper, case multi: a null ACL fails before that.
-fn takes_zxid(op: OpCode, error: &DecodeError) -> bool {
-    op == OpCode::MULTI && !(error.kind == DecodeErrorKind::Null && error.field.ends_with("acl"))
 }
 
 /// The bytes are no frame or no header: the connection ends without a word.

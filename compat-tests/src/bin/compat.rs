@@ -12,7 +12,9 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, damage, golden, hostile, lend, limits, settings, soak, words, zkcli};
+use compat_tests::{
+    chaos, damage, golden, hostile, lend, limits, memory, settings, soak, words, zkcli,
+};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -53,6 +55,8 @@ enum Suite {
     Lend(Lend),
     /// What becomes of clients beyond the limits that an operator sets.
     Limits,
+    /// Reads of trees that are larger than memory.
+    Memory,
     /// Prints the deliberate differences.
     Differences,
 }
@@ -174,6 +178,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Words => words::run(settings::server_kind()?),
         Suite::Differential(arguments) => differential(arguments),
         Suite::Limits => limits::run(settings::server_kind()?),
+        Suite::Memory => memory::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Hostile(arguments) => {
             let part = if arguments.quick { 10 } else { 1 };
