@@ -185,8 +185,8 @@ fn read_all(tree: &dyn Store, znodes: u64) -> Result<()> {
     for _ in 0..200_000 {
         node = node.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let path = path((node >> 33) % znodes);
-        while tree.peek(&path) == Peek::NotInMemory {
-            tree.warm(&Missing::Znode(Arc::clone(&path)))?;
+        if tree.peek(&path) == Peek::NotInMemory {
+            tree.warm(&[Missing::Znode(Arc::clone(&path))], usize::MAX)?;
         }
     }
     println!(
@@ -197,8 +197,8 @@ fn read_all(tree: &dyn Store, znodes: u64) -> Result<()> {
     let began = Instant::now();
     let hot = path(1);
     for _ in 0..1_000_000 {
-        while tree.peek(&hot) == Peek::NotInMemory {
-            tree.warm(&Missing::Znode(Arc::clone(&hot)))?;
+        if tree.peek(&hot) == Peek::NotInMemory {
+            tree.warm(&[Missing::Znode(Arc::clone(&hot))], usize::MAX)?;
         }
     }
     println!(

@@ -12,6 +12,9 @@ use crate::wire::{Reader, Writer};
 /// How long a reply may take before the run gives up on it.
 pub const REPLY_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// The longest frame that any suite asks for.
+const FRAME_BYTES_MAX: i32 = 256 << 20;
+
 /// What came: a frame's payload, or the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
@@ -107,6 +110,18 @@ impl Connection {
         })
     }
 
+    /// Another handle of the same connection, to send on while this one receives.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self {
+            stream: self.stream.try_clone().context("clone a socket")?,
+            buffer: Vec::new(),
+            start: 0,
+        })
+    }
+
     /// Sends bytes as they are. A connection that the other side has closed is no error here: the
     /// next read tells.
     pub fn send(&mut self, bytes: &[u8]) {
@@ -123,7 +138,7 @@ impl Connection {
             if pending.len() >= 4 {
                 let len = i32::from_be_bytes(pending[..4].try_into()?);
                 ensure!(
-                    (0..=64 << 20).contains(&len),
+                    (0..=FRAME_BYTES_MAX).contains(&len),
                     "the server sent a frame of length {len}"
                 );
                 let len = len as usize;

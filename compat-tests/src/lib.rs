@@ -17,6 +17,7 @@
 //! - [`hostile`]: hostile bytes and load, while others are served;
 //! - [`limits`]: what becomes of clients beyond the limits that an operator sets;
 //! - [`stalls`]: a disk that hangs, and clients that are slow;
+//! - [`memory`]: reads of trees that are larger than memory;
 //! - [`soak`]: minutes at the highest rate: nothing dies, nothing grows;
 //! - [`damage`]: damaged files, full and failing disks;
 //! - [`lend`]: servers for test programs in other languages (`clients/`);
@@ -43,6 +44,7 @@ pub mod golden;
 pub mod hostile;
 pub mod lend;
 pub mod limits;
+pub mod memory;
 pub mod server;
 pub mod settings;
 pub mod soak;

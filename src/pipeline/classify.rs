@@ -1,6 +1,6 @@
 //! What kind of work an opcode is. The opcode decides, never the xid (protocol.md 3.1).
 
-use jute::OpCode;
+use jute::{DecodeError, DecodeErrorKind, OpCode};
 
 /// How a request is served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,4 +62,12 @@ pub(super) fn classify(op: OpCode) -> Class {
         OpCode::CLOSE_SESSION => Class::Close,
         _ => Class::Unknown,
     }
+}
+
+/// True if a body that cannot be decoded is proposed all the same, to be refused with a zxid of its
+/// own: ZooKeeper fetches the zxid of a multi before it reads the ops.
+///
+/// zk: PrepRequestProcessor.pRequestHelper, case multi: a null ACL fails before that.
+pub(super) fn takes_zxid(op: OpCode, error: &DecodeError) -> bool {
+    op == OpCode::MULTI && !(error.kind == DecodeErrorKind::Null && error.field.ends_with("acl"))
 }

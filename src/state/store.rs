@@ -83,28 +83,35 @@ pub fn warm_all(
     missing: &[Missing],
     bytes_max: usize,
 ) -> Result<Option<Pins>, StoreError> {
+    // A single listing is not scanned twice.
+    let part_bytes_max = match missing {
+        [_] => bytes_max,
+        _ => bytes_max.min(HELD_BYTES_MAX),
+    };
     let Warmed {
         mut pins,
         done,
         mut bytes,
-    } = store.warm(missing, bytes_max.min(HELD_BYTES_MAX))?;
+    } = store.warm(missing, part_bytes_max)?;
     let rest = missing.get(done..).unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(Some(pins));
+    }
+    if part_bytes_max == bytes_max {
+        return Ok(None);
+    }
     let room = bytes_max.saturating_sub(bytes);
-    if rest.len() > 1 {
-        for part in rest {
-            match store.weigh(part, bytes_max.saturating_sub(bytes))? {
-                Some(more) => bytes += more,
-                None => return Ok(None),
-            }
+    for part in rest {
+        match store.weigh(part, bytes_max.saturating_sub(bytes))? {
+            Some(more) => bytes += more,
+            None => return Ok(None),
         }
     }
-    if !rest.is_empty() {
-        let more = store.warm(rest, room)?;
-        if more.done < rest.len() {
-            return Ok(None);
-        }
-        pins.join(more.pins);
+    let more = store.warm(rest, room)?;
+    if more.done < rest.len() {
+        return Ok(None);
     }
+    pins.join(more.pins);
     Ok(Some(pins))
 }
 

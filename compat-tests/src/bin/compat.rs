@@ -13,7 +13,7 @@ use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
 use compat_tests::{
-    chaos, damage, golden, hostile, lend, limits, settings, soak, stalls, words, zkcli,
+    chaos, damage, golden, hostile, lend, limits, memory, settings, soak, stalls, words, zkcli,
 };
 
 #[derive(Debug, Parser)]
@@ -57,6 +57,8 @@ enum Suite {
     Limits,
     /// A disk that hangs, and clients that are slow.
     Stalls,
+    /// Reads of trees that are larger than memory.
+    Memory,
     /// Prints the deliberate differences.
     Differences,
 }
@@ -179,6 +181,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Differential(arguments) => differential(arguments),
         Suite::Limits => limits::run(settings::server_kind()?),
         Suite::Stalls => stalls::run(settings::server_kind()?),
+        Suite::Memory => memory::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Hostile(arguments) => {
             let part = if arguments.quick { 10 } else { 1 };

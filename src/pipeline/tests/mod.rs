@@ -8,6 +8,7 @@ mod forgetful;
 mod model;
 mod order;
 mod waiting;
+mod warm;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,7 +32,13 @@ use forgetful::Forgetful;
 /// 1: it knows nothing else).
 async fn pipeline(forgets_every: u64) -> Arc<Pipeline> {
     let tree = Arc::new(MemoryTree::new());
-    let store: Arc<dyn Store> = Arc::new(Forgetful::new(Arc::clone(&tree), forgets_every));
+    let store = Arc::new(Forgetful::new(Arc::clone(&tree), forgets_every));
+    pipeline_over(tree, store).await
+}
+
+/// The same over this store, which is over this tree.
+async fn pipeline_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Pipeline> {
+    let store: Arc<dyn Store> = store;
     let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
     let shared = Arc::new(Shared::new(3000, false));
     let ensemble = Ensemble::start(

@@ -187,16 +187,8 @@ impl Tree {
             }
             (Request::MultiRead(multi), Some(Response::Multi(got))) => {
                 assert_eq!(multi.ops.len(), got.results.len());
-                for (op, result) in multi.ops.iter().zip(&got.results) {
-                    let MultiReadOp::GetData(get) = op else {
-                        panic!("not in these tests: {op:?}");
-                    };
-                    let got = match result {
-                        MultiResult::GetData { data, stat } => Ok((data, stat)),
-                        MultiResult::Error(code) => Err(*code),
-                        other => panic!("no result of a read: {other:?}"),
-                    };
-                    self.check_data(get.path.as_deref().unwrap(), got);
+                for (op, result) in multi.ops.iter().zip(got.results) {
+                    self.check_item(op, result);
                 }
             }
             (Request::GetEphemerals(_), Some(Response::GetEphemerals(got))) => {
@@ -210,6 +202,27 @@ impl Tree {
                 Some(_),
             ) => {}
             (request, response) => panic!("{request:?}: {err:?} {response:?}"),
+        }
+    }
+
+    fn check_item(&self, op: &MultiReadOp, result: MultiResult) {
+        match (op, result) {
+            (MultiReadOp::GetData(get), MultiResult::GetData { data, stat }) => {
+                self.check_data(get.path.as_deref().unwrap(), Ok((&data, &stat)));
+            }
+            (MultiReadOp::GetData(get), MultiResult::Error(code)) => {
+                self.check_data(get.path.as_deref().unwrap(), Err(code));
+            }
+            (MultiReadOp::GetChildren(get), MultiResult::GetChildren { children }) => {
+                let names = children.unwrap_or_default().into_iter();
+                let path = get.path.as_deref().unwrap();
+                self.check_names(path, names.map(|name| name.unwrap().to_string()));
+            }
+            (MultiReadOp::GetChildren(get), MultiResult::Error(code)) => {
+                assert_eq!(code, ErrorCode::NO_NODE);
+                assert!(!self.nodes.contains_key(get.path.as_deref().unwrap()));
+            }
+            (op, result) => panic!("{op:?}: {result:?}"),
         }
     }
 

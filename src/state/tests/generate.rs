@@ -21,7 +21,7 @@ pub(super) fn cases(usual: u32) -> ProptestConfig {
     ProptestConfig::with_cases(asked.and_then(|cases| cases.parse().ok()).unwrap_or(usual))
 }
 
-const PATHS: [&str; 9] = [
+pub(super) const PATHS: [&str; 9] = [
     "/a", "/a/b", "/a/b/c", "/d", "/d/e-", "/q", "/q/x", "/q/x/y", "/q/z-",
 ];
 

@@ -92,7 +92,7 @@ const ZNODE_BYTES: usize = size_of::<Znode>() + 64;
 /// A name in a B-tree: pointer, share of empty slots, malloc's own.
 const NAME_BYTES: usize = 48;
 /// The length of a name in a reply.
-const LENGTH_BYTES: usize = 4;
+pub(super) const LENGTH_BYTES: usize = 4;
 /// A shard is visited at most so often by one [`Cache::make_room`], an eighth of it at a time.
 const ROUNDS_MAX: usize = 17;
 /// Names whose memory takes long to give back: some other thread does it.
@@ -387,6 +387,15 @@ impl Drop for Pinned {
 }
 
 impl Listing {
+    /// Of names in byte order, whose bytes in a reply are `bytes`.
+    pub(super) fn of_sorted(names: Vec<Box<str>>, bytes: usize) -> Self {
+        // A set that is made of all of them at once takes far less time than one that grows.
+        Self {
+            names: names.into_iter().collect(),
+            bytes,
+        }
+    }
+
     /// True if that changed it.
     pub(super) fn change(&mut self, name: &str, added: bool) -> bool {
         let bytes = LENGTH_BYTES + name.len();
@@ -409,9 +418,14 @@ impl Listing {
     }
 
     /// Memory in bytes, by estimate.
-    pub(super) fn weight(&self) -> usize {
-        self.bytes + self.names.len() * (NAME_BYTES - LENGTH_BYTES)
+    fn weight(&self) -> usize {
+        weight_of_names(self.names.len(), self.bytes)
     }
+}
+
+/// Memory in bytes, by estimate, of so many names that have so many bytes in a reply.
+pub(super) fn weight_of_names(count: usize, bytes: usize) -> usize {
+    bytes + count * (NAME_BYTES - LENGTH_BYTES)
 }
 
 /// Gives memory back that is not needed any more: if that takes long, on a thread that may block.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::cache::{Cache, Known, Listing, Pinned};
+use super::cache::{self, Cache, Known, LENGTH_BYTES, Listing, Pinned};
 use super::db::Database;
 use super::encode;
 use super::gather::Gather;
@@ -140,19 +140,22 @@ impl RocksTree {
         let below = Below::children(parent);
         // Before the scan: what is persisted meanwhile is then in one of the two.
         let recent = self.gather.recent.all();
-        let mut found = Listing::default();
+        let (mut names, mut bytes) = (Vec::new(), 0);
         let mut is_too_large = false;
         let range = options::scan(below.start(), below.end());
         self.db.scan(Family::Nodes.name(), range, &mut |key, _| {
             if let Some(name) = keys::node_path(key).and_then(|path| below.child_name(path)) {
-                found.change(name, true);
+                bytes += LENGTH_BYTES + name.len();
+                names.push(Box::from(name));
             }
-            is_too_large = found.bytes() > bytes_max || found.weight() > weight_max;
+            is_too_large =
+                bytes > bytes_max || cache::weight_of_names(names.len(), bytes) > weight_max;
             Ok(!is_too_large)
         })?;
         if is_too_large {
             return Ok(None);
         }
+        let mut found = Listing::of_sorted(names, bytes);
         for (path, fresh) in &recent.nodes {
             if let Some(name) = below.child_name(path) {
                 found.change(name, fresh.value.is_some());
