@@ -51,6 +51,7 @@ pub enum ServerError {
 pub struct Server {
     client_addr: Option<SocketAddr>,
     pipeline: Arc<Pipeline>,
+    inspector: Arc<Inspector>,
     stop_clients: CancellationToken,
     stop_chores: CancellationToken,
     listener: Option<JoinHandle<()>>,
@@ -140,9 +141,19 @@ impl Server {
             frame_bytes_max: settings.net.frame_bytes_max,
             outstanding_max: usize::try_from(settings.pipeline.outstanding_max).unwrap_or(1000),
         });
+        let sources = Sources {
+            pipeline: Arc::clone(&pipeline),
+            stores,
+            clock: Arc::clone(&clock),
+            client_addr,
+            standalone: true,
+            started: Instant::now(),
+        };
+        let inspector = Arc::new(Inspector::new(settings.admin, sources));
         let mut server = Self {
             client_addr,
-            pipeline: Arc::clone(&pipeline),
+            pipeline,
+            inspector: Arc::clone(&inspector),
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
@@ -152,15 +163,6 @@ impl Server {
             failure,
         };
         server.start_chores(settings.session.tick_ms, settings.leader, &clock);
-        let sources = Sources {
-            pipeline,
-            stores,
-            clock: Arc::clone(&clock),
-            client_addr,
-            standalone: true,
-            started: Instant::now(),
-        };
-        let inspector = Arc::new(Inspector::new(settings.admin, sources));
         server.open_doors(listener, scraped, inspector, clock);
         Ok(server)
     }
@@ -227,6 +229,11 @@ impl Server {
     /// Where `/metrics` is served; `None` without Prometheus' provider.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics_addr
+    }
+
+    /// What the server is at: for `kill -QUIT`.
+    pub async fn situation(&self) -> String {
+        self.inspector.situation().await
     }
 
     /// Resolves with the reason when a store or the consensus has failed: the process must end.

@@ -210,6 +210,7 @@ pub static TABLE: &[Metric] = &[
     counter("unsuccessful_handshake", "of ZooKeeper only: nothing happens here that it counts"),
     counter("watch_bytes", "bytes of watch events").bytes(),
     counter("reads_from_disk_in_apply_total", "reads behind a write that were evicted meanwhile and found on the disk under the lock"),
+    counter("stdout_lines_lost_total", "lines for standard output that were lost: it could not be written, or nobody read it"),
     read_counter("log_syncs_total", "syncs of the log since the start"),
     read_counter("log_sync_seconds_total", "time spent in syncs of the log since the start"),
     read_counter("log_appended_bytes_total", "bytes appended to the log since the start").bytes(),
