@@ -27,7 +27,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
-use super::listener::Place;
+use super::limits::Place;
 use super::{scratch, serving};
 use crate::admin::Inspector;
 use crate::auth::Schemes;
@@ -206,17 +206,10 @@ impl Task {
                     self.turn = Turn::Serve;
                     return Poll::Ready(Ok(true));
                 }
-                let argument_bytes = if self.front.inspector.takes_argument(word) {
-                    ARGUMENT_BYTES
-                } else {
-                    0
-                };
-                if self.client.inbox.len() >= FIRST_BYTES + argument_bytes {
-                    self.answer(word);
-                    return Poll::Ready(Ok(true));
-                }
+                self.answer(word);
+                return Poll::Ready(Ok(true));
             }
-            // Without its argument, and the client silent or gone, there is nobody to answer.
+            // No word and no length will come any more.
             if self.at_end || !ready!(self.poll_wait(cx))? {
                 return Poll::Ready(Ok(false));
             }
