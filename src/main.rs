@@ -49,29 +49,38 @@ fn say(out: &mut dyn Write, text: &dyn std::fmt::Display) {
 
 fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
     let limits = Limits::raise();
-    if let Err(error) = telemetry::start(config::environment("OXKEEPER_LOG").as_deref()) {
-        let text = format_args!("start the log: {error}");
-        say(&mut std::io::stderr(), &text);
-        return ExitCode::from(EXIT_UNEXPECTED);
-    }
+    let (runtime, harmless) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            say(&mut std::io::stderr(), &format_args!("{error:#}"));
+            return ExitCode::from(EXIT_UNEXPECTED);
+        }
+    };
     end_on_panic();
     metrics::install();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     limits.log();
-    let code = exit_code(start_runtime().and_then(|runtime| runtime.block_on(serve(settings))));
+    let code = exit_code(runtime.block_on(serve(settings, harmless)));
+    drop(runtime);
     telemetry::flush();
     code
 }
 
-/// The server's own runtime. It has all the threads that it needs when this returns.
-fn start_runtime() -> anyhow::Result<Runtime> {
+/// The server's own runtime, with all the threads that it needs; signals that do not end the process
+/// from now on; then the log, of which the first line might bring about one.
+fn prepare() -> anyhow::Result<(Runtime, Harmless)> {
     let mut builder = Builder::new_multi_thread();
     let runtime = system::keep_threads(builder.enable_all(), "server").build();
     let runtime = runtime.context("start the runtime")?;
     system::start_threads(runtime.handle(), BLOCKING_THREADS).context("start its threads")?;
-    Ok(runtime)
+    let harmless = {
+        let _within = runtime.enter();
+        Harmless::listen()?
+    };
+    telemetry::start(config::environment("OXKEEPER_LOG").as_deref()).context("start the log")?;
+    Ok((runtime, harmless))
 }
 
 fn exit_code(served: anyhow::Result<()>) -> ExitCode {
@@ -133,10 +142,9 @@ impl Harmless {
     }
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+async fn serve(settings: Settings, harmless: Harmless) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let harmless = Harmless::listen()?;
     let server = Server::start(settings, Arc::new(SystemClock)).await?;
     match server.client_addr() {
         Some(addr) => tracing::info!(%addr, version = env!("CARGO_PKG_VERSION"), "serving"),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::Signal;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::{Case, until};
 use crate::client::{REPLY_TIME_MAX, figure, request, word};
@@ -24,9 +24,10 @@ const LOUD: (&str, &str) = ("OXKEEPER_LOG", "trace");
 pub(super) const CASES: [(&str, Case); 1] = [("kill -QUIT", quit)];
 
 /// A genuine server ends with SIGHUP, and waits for an unread pipe.
-pub(super) const OURS: [(&str, Case); 5] = [
+pub(super) const OURS: [(&str, Case); 6] = [
     ("kill -HUP", hangup),
     ("output onto a full disk", full_disk),
+    ("output into a file that may not grow", full_file),
     ("output into a pipe whose reader is gone", closed_pipe),
     ("output into a pipe whose reader comes back", reopened_pipe),
     ("output into an unread pipe", unread_pipe),
@@ -105,6 +106,19 @@ fn full_disk(kind: Kind) -> Result<()> {
     for round in 0..3 {
         use_it(&server, round)?;
     }
+    await_lost(&server, 100)?;
+    end(server)
+}
+
+/// What the kernel's SIGXFSZ would end.
+fn full_file(kind: Kind) -> Result<()> {
+    // Room for a segment of the log; in the units of the shell.
+    const BYTES: u64 = 40_960 * 512;
+    let file = NamedTempFile::new().context("make a file")?;
+    file.as_file().set_len(BYTES).context("fill it")?;
+    let shell = ["sh", "-c", "ulimit -f 40960 && exec \"$0\" \"$@\""];
+    let server = Server::start(kind, loud(file.path()).under(&shell))?;
+    use_it(&server, 0)?;
     await_lost(&server, 100)?;
     end(server)
 }
