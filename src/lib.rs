@@ -16,7 +16,8 @@
 //! - [`watch`]: who wants to know what
 //! - [`state`]: what every replica agrees on: judging and reading
 //!
-//! Leaves, open to all but the pure rooms: [`clock`], [`io`], [`metrics`], [`telemetry`].
+//! Leaves, open to all but the pure rooms: [`clock`], [`io`], [`metrics`], [`system`],
+//! [`telemetry`].
 
 pub mod server;
 
@@ -45,6 +46,7 @@ pub mod state;
 pub mod clock;
 pub mod io;
 pub mod metrics;
+pub mod system;
 pub mod telemetry;
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ use anyhow::Context;
 use oxkeeper::clock::SystemClock;
 use oxkeeper::config::{self, Action, Failure, Settings, Warning};
 use oxkeeper::server::{Server, ServerError};
+use oxkeeper::system::{self, Limits};
 use oxkeeper::{metrics, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Znodes are made by one thread and given back by others, all the time: glibc's allocator takes a
 /// lock for most of that, this one for few.
@@ -20,6 +22,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const EXIT_DATA_DIR: u8 = 3;
 /// zk: ExitCode.UNEXPECTED_ERROR.
 const EXIT_UNEXPECTED: u8 = 1;
+/// Threads for work that blocks, beside those of the ensemble: reads of the disk, words, metrics.
+const BLOCKING_THREADS: usize = 4;
 
 fn main() -> ExitCode {
     let loaded = match config::load(std::env::args_os().skip(1), &config::environment) {
@@ -44,22 +48,43 @@ fn say(out: &mut dyn Write, text: &dyn std::fmt::Display) {
 }
 
 fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
-    telemetry::start(config::environment("OXKEEPER_LOG").as_deref());
+    let limits = Limits::raise();
+    let (runtime, harmless) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            say(&mut std::io::stderr(), &format_args!("{error:#}"));
+            return ExitCode::from(EXIT_UNEXPECTED);
+        }
+    };
     end_on_panic();
     metrics::install();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let served = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")
-        .and_then(|runtime| {
-            let served = runtime.block_on(serve(settings));
-            // Whatever still waits for a disk that hangs does not keep the process.
-            runtime.shutdown_background();
-            served
-        });
+    limits.log();
+    let code = exit_code(runtime.block_on(serve(settings, harmless)));
+    // Whatever still waits for a disk that hangs does not keep the process.
+    runtime.shutdown_background();
+    telemetry::flush();
+    code
+}
+
+/// The server's own runtime, with all the threads that it needs; signals that do not end the process
+/// from now on; then the log, of which the first line might bring about one.
+fn prepare() -> anyhow::Result<(Runtime, Harmless)> {
+    let mut builder = Builder::new_multi_thread();
+    let runtime = system::keep_threads(builder.enable_all(), "server").build();
+    let runtime = runtime.context("start the runtime")?;
+    system::start_threads(runtime.handle(), BLOCKING_THREADS).context("start its threads")?;
+    let harmless = {
+        let _within = runtime.enter();
+        Harmless::listen()?
+    };
+    telemetry::start(config::environment("OXKEEPER_LOG").as_deref()).context("start the log")?;
+    Ok((runtime, harmless))
+}
+
+fn exit_code(served: anyhow::Result<()>) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -79,16 +104,46 @@ fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
 
 /// A panic anywhere ends the process at once: crash and recovery is the one tested path, and a
 /// server that lost one of its tasks must not go on. A hook instead of `panic = "abort"`, which
-/// would have every crate compiled a second time for the tests.
+/// would have every crate compiled a second time for the tests. The usual hook would wait for
+/// whoever reads standard error.
 fn end_on_panic() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panicked| {
-        before(panicked);
+    std::panic::set_hook(Box::new(|panicked| {
+        telemetry::say_panic(panicked);
         std::process::abort();
     }));
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+/// Signals that would end the process and must not.
+struct Harmless {
+    hangup: Signal,
+    quit: Signal,
+    _file_size: Signal,
+}
+
+impl Harmless {
+    /// From here on they do not end it.
+    fn listen() -> anyhow::Result<Self> {
+        // A file that may not grow is an error of the write, as on the JVM.
+        let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        Ok(Self {
+            hangup: signal(SignalKind::hangup()).context("listen for SIGHUP")?,
+            quit: signal(SignalKind::quit()).context("listen for SIGQUIT")?,
+            _file_size: signal(file_size).context("listen for SIGXFSZ")?,
+        })
+    }
+
+    /// Does what they ask for, for ever.
+    async fn heed(mut self, server: &Server) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => tracing::info!("SIGHUP: nothing is to be opened again"),
+                _ = self.quit.recv() => telemetry::say(server.situation().await),
+            }
+        }
+    }
+}
+
+async fn serve(settings: Settings, harmless: Harmless) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let server = tokio::select! {
@@ -107,6 +162,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
+        () = harmless.heed(&server) => {}
         error = server.failed() => {
             // No orderly stop: what is in memory may not be what is on disk.
             return Err(anyhow::Error::new(error).context("the server cannot go on"));

@@ -201,6 +201,7 @@ handles! {
     snapshottime: histogram,
     stale_sessions_expired: counter,
     startup_snap_load_time: histogram,
+    stdout_lines_lost_total: counter,
     sync_process_time: histogram,
     sync_processor_batch_size: histogram,
     sync_processor_queue_flush_time_ms: histogram,
@@ -320,6 +321,11 @@ pub fn sent(bytes: usize) {
 /// A client's credentials were refused.
 pub fn auth_failed() {
     HANDLES.auth_failed_count.increment(1);
+}
+
+/// So many lines for standard output were lost: it could not be written, or nobody read it.
+pub fn stdout_lines_lost(lines: u64) {
+    HANDLES.stdout_lines_lost_total.increment(lines);
 }
 
 /// This server became a candidate.

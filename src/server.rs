@@ -221,6 +221,11 @@ impl Server {
         self.metrics_addr
     }
 
+    /// What the server is at: for `kill -QUIT`.
+    pub async fn situation(&self) -> String {
+        self.front.inspector.situation().await
+    }
+
     /// Resolves with the reason when a store or the consensus has failed: the process must end.
     pub async fn failed(&self) -> RunError {
         let mut failure = self.failure.clone();

@@ -1,8 +1,16 @@
-//! Limits that an operator sets: how many clients may ask for sessions and how much may be in
-//! flight, and what becomes of the rest.
+//! Limits: those that an operator sets, how many clients may ask for sessions and how much may be
+//! in flight, and what becomes of the rest; and those of the system around the process.
+//!
+//! - [`families`]: addresses of IPv6, and who counts as whom;
+//! - [`output`]: nobody reads what the server has to say;
+//! - [`system`]: descriptors and threads run out.
+
+mod families;
+mod output;
+mod system;
 
 use std::thread::{self, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
@@ -24,15 +32,30 @@ const FILL: Duration = Duration::from_secs(3);
 /// No server starts.
 pub fn run(kind: Kind) -> Result<bool> {
     let mut suite = Suite::open(format!("limits on {kind}"));
-    let cases: [(&str, Case); 3] = [
+    let mut threads = system::Threads::start(kind)?;
+    let mut cases: Vec<(&str, Case)> = vec![
         ("more in flight than the server wants", crowd),
         ("a bucket of connections", bucket),
         ("weights of connections", weights),
     ];
+    if !matches!(kind, Kind::External(_)) {
+        cases.extend(families::CASES);
+        cases.extend(output::CASES);
+    }
+    if kind == Kind::Oxkeeper {
+        cases.extend(output::OURS);
+        cases.extend(system::OURS);
+    }
     for (name, case) in cases {
         match case(kind) {
             Ok(()) => suite.pass(name),
             Err(error) => suite.fail(name, format_args!("{error:#}")),
+        }
+    }
+    if let Some(threads) = &mut threads {
+        match threads.run_out() {
+            Ok(()) => suite.pass("no more threads"),
+            Err(error) => suite.fail("no more threads", format_args!("{error:#}")),
         }
     }
     Ok(suite.close())
@@ -153,4 +176,16 @@ fn weights(kind: Kind) -> Result<()> {
         "a session outlives its client's being turned away"
     );
     Ok(())
+}
+
+/// Asks again until there is an answer, for [`REPLY_TIME_MAX`] at most.
+fn until<T>(mut ask: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+    let began = Instant::now();
+    loop {
+        let answer = ask()?;
+        if answer.is_some() || began.elapsed() > REPLY_TIME_MAX {
+            return Ok(answer);
+        }
+        sleep(Duration::from_millis(10));
+    }
 }

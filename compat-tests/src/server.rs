@@ -4,7 +4,7 @@
 //! pid, at the latest when the value is dropped; its output is kept and shown when something fails.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -51,6 +51,48 @@ pub struct Options {
     pub properties: Vec<(String, String)>,
     /// Words for the JVM of the genuine server, in place of [`QUICK_JVM`] and its small heap.
     pub java: Vec<String>,
+    /// Words in front of the server's own command line, such as a shell that sets limits.
+    pub under: Vec<String>,
+    /// More of the environment.
+    pub environment: Vec<(String, String)>,
+    /// Where its output goes, if not into a file of its own: a device, a named pipe that is read.
+    pub output: Option<PathBuf>,
+    /// Where it listens.
+    pub listens: Listens,
+}
+
+/// Where a server listens, at a port that was free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listens {
+    /// On 127.0.0.1.
+    #[default]
+    Loopback,
+    /// On ::1.
+    Loopback6,
+    /// On every address: nothing is written down.
+    Everywhere,
+    /// On every address, written so.
+    At(&'static str),
+}
+
+impl Listens {
+    /// The address that the suites use.
+    fn loopback(self) -> IpAddr {
+        match self {
+            Self::Loopback6 => Ipv6Addr::LOCALHOST.into(),
+            _ => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// The value of clientPortAddress.
+    fn value(self) -> Option<&'static str> {
+        match self {
+            Self::Loopback => Some("127.0.0.1"),
+            Self::Loopback6 => Some("[::1]"),
+            Self::Everywhere => None,
+            Self::At(value) => Some(value),
+        }
+    }
 }
 
 impl Options {
@@ -67,6 +109,34 @@ impl Options {
     pub fn property(mut self, key: &str, value: &str) -> Self {
         self.properties.retain(|(k, _)| k != key);
         self.properties.push((key.into(), value.into()));
+        self
+    }
+
+    /// The same options with these words in front of the server's command line.
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.under = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// The same options with one more variable of the environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same options with its output in this file, device or pipe.
+    #[must_use]
+    pub fn output(mut self, path: &Path) -> Self {
+        self.output = Some(path.to_owned());
+        self
+    }
+
+    /// The same options with the server listening there.
+    #[must_use]
+    pub fn listens(mut self, listens: Listens) -> Self {
+        self.listens = listens;
         self
     }
 
@@ -128,7 +198,7 @@ impl Server {
                 .prefix("compat-")
                 .tempdir_in(settings::data_root())
                 .context("make a directory for a server")?;
-            let address = free_address()?;
+            let address = free_address(options.listens.loopback())?;
             let mut server = Self {
                 kind,
                 options: options.clone(),
@@ -193,6 +263,15 @@ impl Server {
             Some(process) => matches!(process.try_wait(), Ok(None)) && !has_ended(process.id()),
             None => matches!(self.kind, Kind::External(_)),
         }
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process.as_ref().context("the server does not run")?;
+        kill_process(Pid::from_child(process), signal).context("send it a signal")
     }
 
     /// Asks it to end (SIGTERM) and waits.
@@ -266,18 +345,22 @@ impl Server {
             .path()
             .to_path_buf();
         let config = self.write_config(&dir)?;
+        let own = dir.join("log");
+        let path = self.options.output.as_ref().unwrap_or(&own);
         let log = File::options()
             .create(true)
             .append(true)
-            .open(dir.join("log"))
+            .open(path)
             .context("open the server's log")?;
-        let mut command = match self.kind {
+        let command = match self.kind {
             Kind::ZooKeeper => self.java(&settings::class_path()?),
             Kind::Oxkeeper => self.ours()?,
             Kind::External(_) => bail!("an external server cannot be started"),
         };
+        let mut command = self.wrapped(command);
         command
             .arg(config)
+            .envs(self.options.environment.iter().cloned())
             .current_dir(&dir)
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("share the log")?)
@@ -299,8 +382,9 @@ impl Server {
         let mut lines = vec![
             format!("dataDir={}", dir.join("data").display()),
             format!("clientPort={}", self.address.port()),
-            "clientPortAddress=127.0.0.1".into(),
         ];
+        let listens = self.options.listens.value();
+        lines.extend(listens.map(|value| format!("clientPortAddress={value}")));
         let given = |key: &str| self.options.config.iter().any(|(k, _)| k == key);
         lines.extend(
             DEFAULTS
@@ -357,6 +441,21 @@ impl Server {
         Ok(command)
     }
 
+    /// The command behind the words that come in front of it.
+    fn wrapped(&self, command: Command) -> Command {
+        let Some((first, rest)) = self.options.under.split_first() else {
+            return command;
+        };
+        let mut outer = Command::new(first);
+        outer.args(rest).arg(command.get_program());
+        outer.args(command.get_args());
+        let set = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        outer.envs(set);
+        outer
+    }
+
     fn wait_until_serving(&self) -> Result<()> {
         let deadline = Instant::now() + START_TIME_MAX;
         loop {
@@ -402,8 +501,8 @@ pub const QUICK_JVM: [&str; 5] = [
 ];
 
 /// A loopback address that nobody listens on at this moment.
-fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("look for a free port")?;
+fn free_address(ip: IpAddr) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((ip, 0)).context("look for a free port")?;
     listener.local_addr().context("look for a free port")
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::client::{self, Connection, REPLY_TIME_MAX, Received, request};
-use crate::server::{Kind, Options, Server};
+use crate::server::{Kind, Listens, Options, Server};
 use crate::settings;
 use crate::suite::Suite;
 use crate::wire::Writer;
@@ -21,6 +21,8 @@ use crate::wire::Writer;
 /// Longer than the run: no session may expire.
 const SESSION_MS: i32 = 60_000;
 const EPHEMERAL: i32 = 1;
+/// Shorter than a connection may be silent: a word whose argument is missing is answered, too.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
 /// Figures of `mntr` that both servers must agree on.
 const EXACT: [&str; 9] = [
     "zk_server_state",
@@ -49,6 +51,7 @@ pub fn run(kind: Kind) -> Result<bool> {
     let mut suite = Suite::open(format!("four-letter words on {kind}"));
     let mut answers = open_words(kind)?;
     answers.extend(listed_words(kind)?);
+    answers.extend(ipv6_words(kind)?);
     let dir = settings::package_dir().join("scripts/words");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     for (name, text) in answers {
@@ -94,7 +97,7 @@ fn open_words(kind: Kind) -> Result<Vec<(String, String)>> {
     let (one, other) = furnish(one, other)?;
     let mut answers = Vec::new();
     let mut ask = |name: &str, bytes: &[u8]| -> Result<()> {
-        let text = client::word(address, bytes, REPLY_TIME_MAX)?;
+        let text = client::word(address, bytes, ANSWER_TIME_MAX)?;
         answers.push((name.to_owned(), symbols.normalise(name, &text)));
         Ok(())
     };
@@ -107,6 +110,13 @@ fn open_words(kind: Kind) -> Result<Vec<(String, String)>> {
         "stmk",
         &[b"stmk".as_slice(), &300_i64.to_be_bytes()].concat(),
     )?;
+    for (name, bytes) in [
+        ("stmk-without-argument", b"stmk".as_slice()),
+        ("stmk-with-line-feed", b"stmk\n"),
+        ("stmk-with-half-an-argument", b"stmk\0\0\0\0"),
+    ] {
+        ask(name, bytes)?;
+    }
     ask("gtmk-after-stmk", b"gtmk")?;
     ask(
         "stmk-back",
@@ -122,6 +132,31 @@ fn open_words(kind: Kind) -> Result<Vec<(String, String)>> {
     ask("cons-after-crst", b"cons")?;
     for word in ["srst", "srvr", "stat", "mntr", "conf", "dirs", "envi"] {
         ask(word, word.as_bytes())?;
+    }
+    drop((one, other));
+    server.stop()?;
+    Ok(answers)
+}
+
+/// What names peers, asked by peers of IPv6.
+fn ipv6_words(kind: Kind) -> Result<Vec<(String, String)>> {
+    if matches!(kind, Kind::External(_)) {
+        return Ok(Vec::new());
+    }
+    let mut server = Server::start(kind, Options::default().listens(Listens::Loopback6))?;
+    let address = server.address();
+    let (one, other) = (Client::open(address)?, Client::open(address)?);
+    let symbols = Symbols {
+        one: one.session,
+        other: other.session,
+        port: address.port(),
+    };
+    let mut answers = Vec::new();
+    // How often it was asked whether it serves depends on how long it took to.
+    client::word(address, b"srst", REPLY_TIME_MAX)?;
+    for word in ["cons", "stat", "dump"] {
+        let text = client::word(address, word.as_bytes(), REPLY_TIME_MAX)?;
+        answers.push((format!("{word}-ipv6"), symbols.normalise(word, &text)));
     }
     drop((one, other));
     server.stop()?;
@@ -253,8 +288,10 @@ impl Symbols {
 
     fn line(&self, line: &str) -> String {
         let mut line = line.to_owned();
-        if let Some(at) = line.find("/127.0.0.1:") {
-            let from = at + "/127.0.0.1:".len();
+        let peers = ["/127.0.0.1:", "/[0:0:0:0:0:0:0:1]:"];
+        for peer in peers {
+            let Some(at) = line.find(peer) else { continue };
+            let from = at + peer.len();
             let digits = line[from..].bytes().take_while(u8::is_ascii_digit).count();
             line.replace_range(from..from + digits, "<port>");
         }

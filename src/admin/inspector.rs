@@ -49,11 +49,6 @@ impl Inspector {
         Word::parse(word).is_some()
     }
 
-    /// True if the word is followed by eight bytes (stmk).
-    pub fn takes_argument(&self, word: [u8; 4]) -> bool {
-        Word::parse(word) == Some(Word::Stmk)
-    }
-
     /// The whole answer to a command word; `asking` is the connection that asks. `argument`: the
     /// eight bytes behind stmk, big endian, if they came.
     pub async fn command(
@@ -77,6 +72,7 @@ impl Inspector {
         match word {
             Word::Gtmk => self.trace_mask.load(Ordering::Relaxed).to_string(),
             Word::Stmk => {
+                // zk: NIOServerCnxn.checkFourLetterWord: it must have come together with the word.
                 let Some(mask) = argument else {
                     return String::new();
                 };

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use chrono::DateTime;
 
 /// A peer as `InetSocketAddress.toString` prints one whose name was never looked up:
-/// `/127.0.0.1:40088`, `/0:0:0:0:0:0:0:1:40088`.
+/// `/127.0.0.1:40088`, `/[0:0:0:0:0:0:0:1]:40088`; the brackets since Java 14.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
@@ -16,7 +16,13 @@ impl fmt::Display for Peer {
             IpAddr::V4(ip) => write!(f, "/{ip}")?,
             IpAddr::V6(ip) => {
                 let [a, b, c, d, e, g, h, i] = ip.segments();
-                write!(f, "/{a:x}:{b:x}:{c:x}:{d:x}:{e:x}:{g:x}:{h:x}:{i:x}")?;
+                write!(f, "/[{a:x}:{b:x}:{c:x}:{d:x}:{e:x}:{g:x}:{h:x}:{i:x}")?;
+                match self.0 {
+                    SocketAddr::V6(addr) if addr.scope_id() != 0 => {
+                        write!(f, "%{}]", addr.scope_id())?;
+                    }
+                    SocketAddr::V4(_) | SocketAddr::V6(_) => f.write_str("]")?,
+                }
             }
         }
         write!(f, ":{}", self.0.port())
@@ -57,9 +63,10 @@ mod tests {
     fn prints_as_java_does() {
         let peer = |text: &str| Peer(text.parse().expect("an address")).to_string();
         assert_eq!(peer("127.0.0.1:40088"), "/127.0.0.1:40088");
-        assert_eq!(peer("[::1]:40088"), "/0:0:0:0:0:0:0:1:40088");
+        assert_eq!(peer("[::1]:40088"), "/[0:0:0:0:0:0:0:1]:40088");
         assert_eq!(peer("[::ffff:10.0.0.1]:7"), "/10.0.0.1:7");
-        assert_eq!(peer("[fe80::a1]:7"), "/fe80:0:0:0:0:0:0:a1:7");
+        assert_eq!(peer("[fe80::a1]:7"), "/[fe80:0:0:0:0:0:0:a1]:7");
+        assert_eq!(peer("[fe80::a1%4]:7"), "/[fe80:0:0:0:0:0:0:a1%4]:7");
         assert_eq!(
             Date(1_795_219_611_000).to_string(),
             "Sat Nov 21 00:06:51 UTC 2026"

@@ -4,6 +4,7 @@
 //! ```text
 //!   net: a word ──────▶ Inspector ─┬─▶ report: reads the server ─▶ four_letter: text
 //!   io: GET /metrics ─▶ Inspector ─┘                           ─▶ prometheus: text
+//!   kill -QUIT ───────▶ Inspector ────▶ situation: text, for the log
 //! ```
 //!
 //! This room reads everything to its right and changes nothing but counters. Big tables are copied
@@ -18,6 +19,7 @@ mod java;
 mod process;
 mod prometheus;
 mod report;
+mod situation;
 #[cfg(test)]
 mod tests;
 

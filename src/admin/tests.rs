@@ -54,9 +54,22 @@ impl Running {
     }
 
     async fn get(&self, request: &str) -> (String, String) {
+        self.http(format!(
+            "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ))
+        .await
+    }
+
+    async fn post(&self, header: &str, body: &str) -> (String, String) {
+        let length = body.len();
+        let head = format!("POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}");
+        self.http(format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}"))
+            .await
+    }
+
+    async fn http(&self, request: String) -> (String, String) {
         let addr = self.server.metrics_addr().expect("a metrics port");
         let mut stream = TcpStream::connect(addr).await.expect("connects");
-        let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("sends");
         let mut text = String::new();
         stream.read_to_string(&mut text).await.expect("reads");
@@ -87,7 +100,10 @@ async fn every_word_answers_and_splits_do_not_matter() {
         (&[b"ruok\r\n"], "imok"),
         (&[b"isro"], "rw"),
         (&[b"gtmk"], "306"),
-        (&[b"stmk", &[0, 0, 0, 0], &[0, 0, 1, 44]], "300"),
+        (&[b"stmk\0\0\0\0\0\0\x01\x2c"], "300"),
+        (&[b"stmk"], ""),
+        (&[b"stmk\n"], ""),
+        (&[b"stmk\0\0\0\0\0\0\x01"], ""),
         (&[b"gtmk"], "300"),
         (&[b"hash"], ""),
         (&[&[0xff, 0xf4, 0xff, 0xfd]], ""),
@@ -152,6 +168,50 @@ async fn telegraf_takes_every_line_of_mntr() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_situation_has_all_its_parts() {
+    let running = start("").await;
+    let text = running.server.situation().await;
+    for part in [
+        "what the server is at:\n",
+        "\n  workers: ",
+        "\n  ensemble's thread: ",
+        "\n  process: ",
+        " threads:\n    ",
+        "\n  ensemble: leader",
+        "\n  proposals: 0 bytes wait",
+        "\n  connections: 0 of ",
+        "\n  sessions: 0; watches: 0\n",
+        "\n  state: zxid 0x0, 3 znodes, ",
+        "\n  disk: tree ",
+        "\n  syncs: ",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing:\n{text}");
+    }
+    running.server.stop().await;
+}
+
+/// A part that hangs with a lock is left out, and the others are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_situation_is_told_while_somebody_holds_a_lock() {
+    let running = start("").await;
+    let pipeline = running.server.front().pipeline;
+    let held = pipeline.shared.watches.lock();
+    let situation = running.server.situation();
+    let text =
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(situation));
+    drop(held);
+    assert!(
+        text.contains("\n  connections: not to be had within 2s"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n  process: ") && text.contains("\n  disk: tree "),
+        "{text}"
+    );
+    running.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_words_of_the_whitelist_are_answered() {
     let running = start("").await;
     assert_eq!(
@@ -197,7 +257,12 @@ async fn metrics_are_served_at_one_path() {
     for (request, status) in [
         ("GET /", "404"),
         ("GET /metrics/", "404"),
-        ("POST /metrics", "405"),
+        ("HEAD /metrics", "200"),
+        ("POST /metrics", "200"),
+        ("POST /", "404"),
+        ("OPTIONS /metrics", "200"),
+        ("OPTIONS /", "200"),
+        ("PUT /metrics", "405"),
         ("TRACE /metrics", "405"),
     ] {
         let (head, _) = running.get(request).await;
@@ -206,6 +271,22 @@ async fn metrics_are_served_at_one_path() {
             "{request}: {head}"
         );
     }
+    let (head, body) = running.get("OPTIONS /metrics").await;
+    assert!(head.contains("allow: get, head, post, options"), "{head}");
+    assert_eq!(body, "");
+    let (_, body) = running.get("POST /metrics?name[]=znode_count").await;
+    assert_eq!(body.lines().count(), 3, "{body}");
+    let form = "name%5B%5D=znode_count&name[]=watch_count";
+    let type_ = "Content-Type: application/x-www-form-urlencoded; charset=utf-8";
+    let (head, body) = running.post(type_, form).await;
+    assert!(
+        head.starts_with("http/1.1 200") && body.lines().count() == 6,
+        "{body}"
+    );
+    let (_, body) = running.post("Content-Type: text/plain", form).await;
+    assert!(body.lines().count() > 300, "{body}");
+    let (head, _) = running.post(type_, &"x".repeat(20_000)).await;
+    assert!(head.starts_with("http/1.1 413"), "{head}");
     let taken = running.server.metrics_addr().expect("a metrics port");
     let dir = tempfile::tempdir().expect("a directory");
     let mut settings = settings(&dir, "");

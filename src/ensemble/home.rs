@@ -13,11 +13,15 @@ use std::fmt;
 use std::future::Future;
 use std::thread;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, RuntimeMetrics};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::error::{Failure, StartError};
+use crate::system;
+
+/// Threads for work of the lone voter's tasks that blocks: a checkpoint, and what the log is asked.
+const BLOCKING_THREADS: usize = 2;
 
 /// See the head of the file. Dropping it ends the tasks of a lone voter at once.
 pub(super) struct Home {
@@ -55,8 +59,10 @@ impl Home {
                 left,
             });
         }
-        let runtime = Builder::new_current_thread().enable_all().build();
+        let mut builder = Builder::new_current_thread();
+        let runtime = system::keep_threads(builder.enable_all(), "ensemble-work").build();
         let runtime = runtime.map_err(StartError::Thread)?;
+        system::start_threads(runtime.handle(), BLOCKING_THREADS).map_err(StartError::Thread)?;
         let handle = runtime.handle().clone();
         let (until, gone) = (leaving.clone(), left.clone().drop_guard());
         thread::Builder::new()
@@ -89,6 +95,11 @@ impl Home {
                 Err(StartError::Failed(Failure::CutOff { doing }.into()))
             }
         }
+    }
+
+    /// What its runtime is at.
+    pub(super) fn runtime_metrics(&self) -> RuntimeMetrics {
+        self.handle.metrics()
     }
 
     /// Ends the thread, if there is one.

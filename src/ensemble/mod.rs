@@ -48,6 +48,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
+use tokio::runtime::RuntimeMetrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -181,6 +182,11 @@ impl Ensemble {
     /// How long the oldest batch under way has been: long if the disk is slow. Zero if there is none.
     pub fn oldest_in_flight(&self) -> Duration {
         self.queue.oldest_in_flight()
+    }
+
+    /// What the runtime is at where the tasks of this room live (`home.rs`).
+    pub fn runtime_metrics(&self) -> RuntimeMetrics {
+        self.home.runtime_metrics()
     }
 
     /// This server's part in the ensemble now.

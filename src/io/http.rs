@@ -1,4 +1,4 @@
-//! A small HTTP server for machines that read: GET and HEAD, one page each, within bounds.
+//! A small HTTP server for machines that read: one page for each path, within bounds.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -9,16 +9,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::tcp;
+use crate::telemetry::Seldom;
 
 /// Connections served at the same time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 32;
@@ -30,6 +34,10 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Longest life of a connection: a reader that takes nothing in is cut off by it.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
+/// Longest form that is read, bytes.
+const FORM_BYTES_MAX: usize = 16 * 1024;
+/// The media type of one; a character set may follow.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
 /// Pause after an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -72,19 +80,12 @@ impl HttpListener {
     /// # Errors
     /// The address is in use, not ours, or not allowed: tell the operator and end the process.
     pub fn open(addr: SocketAddr) -> Result<Self, HttpError> {
-        let open = || {
-            let socket = if addr.is_ipv6() {
-                TcpSocket::new_v6()?
-            } else {
-                TcpSocket::new_v4()?
-            };
-            socket.set_reuseaddr(true)?;
-            socket.bind(addr)?;
-            let socket = socket.listen(BACKLOG)?;
+        let socket = tcp::listen(addr, BACKLOG, |_| Ok(()));
+        let opened = socket.and_then(|socket| {
             let addr = socket.local_addr()?;
             Ok(Self { socket, addr })
-        };
-        open().map_err(|source| HttpError { addr, source })
+        });
+        opened.map_err(|source| HttpError { addr, source })
     }
 
     /// Where it listens.
@@ -96,6 +97,7 @@ impl HttpListener {
     pub async fn run(self, answer: Arc<dyn Answer>, stop: CancellationToken) {
         let connections = TaskTracker::new();
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let complaint = Seldom::default();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -114,7 +116,9 @@ impl HttpListener {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accept failed");
+                    if complaint.is_due() {
+                        tracing::warn!(%error, "accept failed");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -143,7 +147,7 @@ impl fmt::Debug for HttpListener {
 async fn serve(stream: TcpStream, answer: Arc<dyn Answer>) {
     let service = service_fn(move |request: Request<_>| {
         let answer = Arc::clone(&answer);
-        async move { Ok::<_, Infallible>(respond(&*answer, &request).await) }
+        async move { Ok::<_, Infallible>(respond(&*answer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -157,21 +161,52 @@ async fn serve(stream: TcpStream, answer: Arc<dyn Answer>) {
     }
 }
 
-async fn respond<B>(answer: &dyn Answer, request: &Request<B>) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(ALLOW, allowed);
-        return response;
+/// zk: io.prometheus.client.exporter.MetricsServlet: POST is GET, with names in its form, too;
+/// HttpServlet.doOptions. zk-differs: what is not allowed is 405; Jetty has 403 and 501 for some.
+async fn respond(answer: &dyn Answer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let mut query = head.uri.query().unwrap_or_default().to_owned();
+    match head.method {
+        Method::GET | Method::HEAD => {}
+        Method::POST => match form(&head.headers, body).await {
+            Ok(form) => {
+                query.push('&');
+                query.push_str(&form);
+            }
+            Err(status) => return plain(status),
+        },
+        Method::OPTIONS => return allowing(StatusCode::OK),
+        _ => return allowing(StatusCode::METHOD_NOT_ALLOWED),
     }
-    let uri = request.uri();
-    let Some(page) = answer.page(uri.path(), uri.query().unwrap_or_default()) else {
+    let Some(page) = answer.page(head.uri.path(), &query) else {
         return plain(StatusCode::NOT_FOUND);
     };
     let page = page.await;
     let mut response = Response::new(Full::new(Bytes::from(page.body)));
     let content_type = HeaderValue::from_static(page.content_type);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// The fields of a form, in the form of a query; none where the body is something else.
+///
+/// # Errors
+/// The answer to a body that is too long, or that breaks off.
+async fn form(headers: &HeaderMap, body: Incoming) -> Result<String, StatusCode> {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_form = kind.is_some_and(|kind| kind.starts_with(FORM));
+    match Limited::new(body, FORM_BYTES_MAX).collect().await {
+        Ok(body) if is_form => Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned()),
+        Ok(_) => Ok(String::new()),
+        Err(error) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => Err(StatusCode::BAD_REQUEST),
+    }
+}
+
+fn allowing(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = plain(status);
+    let allowed = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+    response.headers_mut().insert(ALLOW, allowed);
     response
 }
 

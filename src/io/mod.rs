@@ -3,10 +3,9 @@
 
 pub mod buffers;
 mod http;
-mod tcp;
+pub mod tcp;
 
 pub use http::{Answer, HttpError, HttpListener, Page};
-pub use tcp::halves;
 
 use std::io;
 use std::task::{Context, Poll};

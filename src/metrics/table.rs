@@ -210,6 +210,7 @@ pub static TABLE: &[Metric] = &[
     counter("unsuccessful_handshake", "of ZooKeeper only: nothing happens here that it counts"),
     counter("watch_bytes", "bytes of watch events").bytes(),
     counter("replies_too_large_total", "connections closed because a reply would have been longer than oxkeeper.replyBytesMax"),
+    counter("stdout_lines_lost_total", "lines for standard output that were lost: it could not be written, or nobody read it"),
     read_counter("log_syncs_total", "syncs of the log since the start"),
     read_counter("log_sync_seconds_total", "time spent in syncs of the log since the start"),
     read_counter("log_appended_bytes_total", "bytes appended to the log since the start").bytes(),

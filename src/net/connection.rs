@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
-use super::listener::Place;
+use super::limits::Place;
 use crate::admin::Inspector;
 use crate::auth::Schemes;
 use crate::clock::Clock;
@@ -188,17 +188,10 @@ impl Task {
                     self.phase = Phase::Serving;
                     return Poll::Ready(Ok(Woken::Up));
                 }
-                let argument_bytes = if self.front.inspector.takes_argument(word) {
-                    ARGUMENT_BYTES
-                } else {
-                    0
-                };
-                if come.len() >= FIRST_BYTES + argument_bytes {
-                    self.answer(word);
-                    return Poll::Ready(Ok(Woken::Up));
-                }
+                self.answer(word);
+                return Poll::Ready(Ok(Woken::Up));
             }
-            // Without its argument, and the client silent or gone, there is nobody to answer.
+            // No word and no length will come any more.
             if self.at_end || self.connection().outbox.look().end != End::Open {
                 return Poll::Ready(Ok(Woken::Over));
             }

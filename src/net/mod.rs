@@ -9,6 +9,7 @@
 
 mod config;
 mod connection;
+mod limits;
 mod listener;
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) static KEYS: &[Key] = &[
             d.client_host = Some(v.to_owned());
             Ok(())
         },
-        "address of the plaintext listener; every one if unset",
+        "address of the plaintext listener; every one of both families if unset",
     )
     .file(),
     int(

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::super::Config;
 use super::super::connection::Task;
-use super::super::listener::Counts;
+use super::super::limits::Limits;
 use super::{PATIENCE, Peer, create, framed, get, set, start};
 use crate::io::{SocketReader, SocketWriter};
 use crate::server::Server;
@@ -110,7 +110,9 @@ impl Double {
         );
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let config = Config::default();
-        let place = Counts::place_for_tests(ip);
+        let place = Arc::new(Limits::new(&config, u64::MAX))
+            .enter(ip)
+            .expect("a place");
         let front = Arc::clone(server.front());
         tokio::spawn(Task::new(
             front,

@@ -18,6 +18,7 @@ use rocksdb::{
 
 use super::keys::Family;
 use crate::storage::Config;
+use crate::system;
 
 /// How the memory is divided, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,8 +123,8 @@ fn shared() -> Options {
     let mut db = Options::default();
     db.create_if_missing(true);
     db.create_missing_column_families(true);
-    // Open files cost memory for their readers.
-    db.set_max_open_files(256);
+    // Open files cost memory for their readers, and descriptors.
+    db.set_max_open_files(i32::try_from(system::table_files_max()).unwrap_or(i32::MAX));
     let threads = thread::available_parallelism()
         .map_or(2, usize::from)
         .clamp(2, 4);
@@ -149,6 +150,8 @@ fn shared() -> Options {
 pub(super) fn checkpoint() -> (Options, Vec<ColumnFamilyDescriptor>) {
     let mut db = Options::default();
     db.set_max_open_files(16);
+    // By this thread alone: where the system refuses another, RocksDB ends the process.
+    db.set_max_file_opening_threads(1);
     // No file of RocksDB's own log in the checkpoint: what fails is told by the error.
     db.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
     let families = Family::ALL
