@@ -32,7 +32,7 @@ use self::gather::Gather;
 use self::keys::{Family, meta};
 use self::options::Split;
 use self::tree::{RocksTree, read_meta};
-use super::format::{Format, refuse_foreign};
+use super::format::{Format, refuse_foreign, require_made, use_up_permission};
 use super::segments::{self, SegmentLog};
 use super::stats::bytes_below;
 use super::varint::Cursor;
@@ -77,6 +77,9 @@ impl RocksStores {
         let there = (holds_database(&layout.tree), holds_log);
         if let (false, true) = there {
             return Err(lost_tree(&layout));
+        }
+        if !config.create_db && !holds_database(&layout.tree) {
+            use_up_permission(&config.log_dir)?;
         }
         create_dirs(config, &layout)?;
         let split = Split::of(config);
@@ -126,7 +129,7 @@ fn holds_database(dir: &Path) -> bool {
 fn create_dirs(config: &Config, layout: &Layout) -> Result<(), StorageError> {
     for root in [&config.data_dir, &config.log_dir] {
         if !config.create_dirs {
-            fs::read_dir(root).map_err(|source| io_error("open", root, source))?;
+            require_made(root)?;
         }
     }
     for dir in [&layout.tree, &layout.snapshots, &layout.log] {
