@@ -24,8 +24,12 @@ const FILL: Duration = Duration::from_secs(3);
 /// No server starts.
 pub fn run(kind: Kind) -> Result<bool> {
     let mut suite = Suite::open(format!("limits on {kind}"));
-    let cases: [(&str, Case); 3] = [
-        ("more in flight than the server wants", crowd),
+    let cases: [(&str, Case); 5] = [
+        ("more in flight than the server wants", |kind| {
+            crowd(kind, "10")
+        }),
+        ("a limit of 0: one each", |kind| crowd(kind, "0")),
+        ("a limit below 0: one each", |kind| crowd(kind, "-1")),
         ("a bucket of connections", bucket),
         ("weights of connections", weights),
     ];
@@ -39,11 +43,11 @@ pub fn run(kind: Kind) -> Result<bool> {
 }
 
 /// Clients with far more in flight than `globalOutstandingLimit`: slowed down, and all answered.
-fn crowd(kind: Kind) -> Result<()> {
+fn crowd(kind: Kind, limit: &str) -> Result<()> {
     const CLIENTS: usize = 16;
     const ROUNDS: usize = 30;
     const IN_FLIGHT: usize = 16;
-    let options = Options::default().config("globalOutstandingLimit", "10");
+    let options = Options::default().config("globalOutstandingLimit", limit);
     let server = Server::start(kind, options)?;
     let crowd = |client: usize| -> Result<()> {
         let mut pipe = Pipe::open(server.address(), SESSION_MS)?;

@@ -72,17 +72,24 @@ impl MemberKey {
             .iter()
             .any(|prefix| key.starts_with(prefix))
     }
+
+    fn names_client(&self) -> bool {
+        self.key.starts_with("server.") && self.value.contains(';')
+    }
 }
 
 impl Draft {
     /// Reads the members and decides on standalone or ensemble. `members` come from zoo.cfg.
     pub(crate) fn settle_members(&mut self, members: Vec<MemberKey>, findings: &mut Findings) {
         self.check_peer_sasl(findings);
+        let mistakes = findings.errors.len();
         let members = self.with_dynamic_file(members, findings);
         self.read_my_id(findings);
         self.parse_lines(&members, findings);
         self.check_hierarchy(&members, findings);
         self.decide(findings);
+        let may_name = self.dynamic_file.is_some() || members.iter().any(MemberKey::names_client);
+        self.client_port_unread = may_name && findings.errors.len() > mistakes;
     }
 
     /// zk: QuorumPeerConfig.parseProperties, the quorum.auth rules. enableSasl itself is refused.

@@ -12,7 +12,9 @@ use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
-use compat_tests::{chaos, damage, golden, hostile, lend, limits, settings, soak, words, zkcli};
+use compat_tests::{
+    chaos, damage, golden, hostile, lend, limits, settings, soak, words, zkcli, zoocfg,
+};
 
 #[derive(Debug, Parser)]
 #[command(about = "Compatibility suites; SERVER=oxkeeper|zookeeper|HOST:PORT")]
@@ -31,6 +33,12 @@ enum Suite {
     },
     /// Every four-letter word, compared with goldens (UPDATE=1 records them).
     Words,
+    /// Every key of zoo.cfg with values that are empty, wrong, odd and huge.
+    Zoocfg {
+        /// Only keys whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Golden scripts, each on a server of its own (UPDATE=1 SERVER=zookeeper records them).
     Golden {
         /// Only scripts whose name contains this.
@@ -172,6 +180,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
         Suite::Golden { only } => golden::run(settings::server_kind()?, only),
         Suite::Words => words::run(settings::server_kind()?),
+        Suite::Zoocfg { only } => zoocfg::run(settings::server_kind()?, only),
         Suite::Differential(arguments) => differential(arguments),
         Suite::Limits => limits::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
