@@ -1,7 +1,7 @@
 //! The configuration while it is read: the rooms' structs, filled key by key, and the raw values that
 //! only mean something together. [`Draft::settle`] checks the rules that span keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
@@ -42,6 +42,8 @@ pub(crate) struct Draft {
     pub(crate) metrics_process: Option<bool>,
     /// A line that may have named the client port had a mistake: whether one is set is not known.
     pub(crate) client_port_unread: bool,
+    /// The keys whose values were mistakes: nobody may call them missing besides.
+    pub(crate) unread: BTreeSet<String>,
     /// Where each key was written, by its name in the table (in full for a prefix).
     pub(crate) origins: BTreeMap<String, Origin>,
     /// The whole zoo.cfg, for what is missing from it.
@@ -87,7 +89,9 @@ impl Draft {
 
     fn settle_directories(&mut self, findings: &mut Findings) {
         let Some(data_dir) = self.data_dir.clone() else {
-            findings.error(&self.origin(""), "", "dataDir is not set");
+            if !self.unread.contains("dataDir") {
+                findings.error(&self.origin(""), "", "dataDir is not set");
+            }
             return;
         };
         if data_dir.is_relative() && !data_dir.starts_with(".") && self.source.is_some() {

@@ -199,7 +199,9 @@ fn judge(
     let canonical = match entry.canonical(value) {
         Ok(canonical) => canonical,
         Err(unread) => {
-            unreadable(entry, key, unread, origin, findings);
+            if unreadable(entry, key, unread, origin, findings) {
+                draft.unread.insert(key.to_owned());
+            }
             return;
         }
     };
@@ -208,7 +210,10 @@ fn judge(
     match entry.verdict {
         Verdict::Honour => match entry.apply(draft, value) {
             Err(why) if entry.lenient => findings.warn(origin, key, why),
-            Err(why) => findings.error(origin, key, why),
+            Err(why) => {
+                draft.unread.insert(key.to_owned());
+                findings.error(origin, key, why);
+            }
             Ok(()) => {
                 if let (false, Some(caution)) = (plain, entry.caution) {
                     findings.warn(origin, key, caution);
@@ -227,8 +232,14 @@ fn judge(
     }
 }
 
-/// Says what was wrong, and what applies instead.
-fn unreadable(entry: &Key, key: &str, unread: Unread, origin: &Origin, findings: &mut Findings) {
+/// Says what was wrong, and what applies instead. True: it is a mistake.
+fn unreadable(
+    entry: &Key,
+    key: &str,
+    unread: Unread,
+    origin: &Origin,
+    findings: &mut Findings,
+) -> bool {
     let useless = entry.reach == Reach::Jvm && matches!(origin, Origin::File { .. });
     match unread {
         Unread::Mistake(why) if useless => {
@@ -239,6 +250,7 @@ fn unreadable(entry: &Key, key: &str, unread: Unread, origin: &Origin, findings:
             if entry.verdict == Verdict::Honour || matches!(entry.reach, Reach::File) =>
         {
             findings.error(origin, key, why);
+            return true;
         }
         Unread::Mistake(why) => findings.warn(origin, key, why),
         Unread::Default(why) => {
@@ -250,4 +262,5 @@ fn unreadable(entry: &Key, key: &str, unread: Unread, origin: &Origin, findings:
             findings.warn(origin, key, text);
         }
     }
+    false
 }

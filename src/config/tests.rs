@@ -947,6 +947,44 @@ fn more_voters_are_refused_for_now() {
 }
 
 #[test]
+fn a_mistake_is_not_called_missing_besides() {
+    let only = |world: World, mistake: &str| {
+        let errors = world.fail();
+        let others: Vec<_> = errors
+            .iter()
+            .filter(|error| !error.contains("the ensemble is not built yet"))
+            .collect();
+        assert_eq!(others.len(), 1, "{errors:?}");
+        assert!(others[0].contains(mistake), "{errors:?}");
+    };
+    only(World::new("dataDir=\nclientPort=1\n"), "zoo.cfg:1: dataDir");
+    let no_port = "dataDir={dir}\ndynamicConfigFile=\n";
+    only(World::new(no_port), "zoo.cfg:2: dynamicConfigFile");
+    let lines = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n";
+    let three =
+        |text: &str, my_id: &str| World::new(&format!("{BASE}{lines}{text}")).file("myid", my_id);
+    only(
+        three("initLimit=x\nsyncLimit=2\n", "1"),
+        "initLimit: expected",
+    );
+    only(
+        three("initLimit=5\nsyncLimit=\n", "1"),
+        "syncLimit: expected",
+    );
+    only(
+        three("initLimit=5\nsyncLimit=0\n", "1"),
+        "syncLimit is not set",
+    );
+    only(
+        three("initLimit=5\nsyncLimit=2\n", "one"),
+        "is not a number",
+    );
+    let port = "dataDir={dir}\ninitLimit=5\nsyncLimit=2\nserver.1=a:1:2;3\nserver.2=b:1:2;3\n";
+    let errors = World::new(port).file("myid", "1").fail();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+}
+
+#[test]
 fn groups_and_weights() {
     let one = "server.1=a:1:2\n";
     assert_eq!(good(&format!("{one}group.1=1\nweight.1=1\n")).1.len(), 1);
