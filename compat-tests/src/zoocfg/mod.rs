@@ -5,7 +5,7 @@
 //!   was asked once, by `tools/zoocfg/record`; a JVM for each case would take hours.
 //! - Where ours decides otherwise, `docs/configuration.md` must say so, with the reason.
 //! - A sample is asked of both servers here and now, so that the table is known to be true.
-//! - [`digests`]: what the algorithms of `digestAlg` make of a password.
+//! - `digests`: what the algorithms of `digestAlg` make of a password.
 
 mod digests;
 mod judge;
