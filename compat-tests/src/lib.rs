@@ -21,6 +21,7 @@
 //! - [`soak`]: minutes at the highest rate: nothing dies, nothing grows;
 //! - [`damage`]: damaged files, full and failing disks;
 //! - [`lend`]: servers for test programs in other languages (`clients/`);
+//! - [`zoocfg`]: every key of zoo.cfg with values that are empty, wrong, odd and huge;
 //! - [`fault`]: the tracer, file systems and disks that these break;
 //! - [`suite`]: progress lines and the closing count.
 #![allow(
@@ -53,3 +54,4 @@ pub mod suite;
 pub mod wire;
 pub mod words;
 pub mod zkcli;
+pub mod zoocfg;

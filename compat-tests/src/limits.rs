@@ -34,7 +34,11 @@ pub fn run(kind: Kind) -> Result<bool> {
     let mut suite = Suite::open(format!("limits on {kind}"));
     let mut threads = system::Threads::start(kind)?;
     let mut cases: Vec<(&str, Case)> = vec![
-        ("more in flight than the server wants", crowd),
+        ("more in flight than the server wants", |kind| {
+            crowd(kind, "10")
+        }),
+        ("a limit of 0: one each", |kind| crowd(kind, "0")),
+        ("a limit below 0: one each", |kind| crowd(kind, "-1")),
         ("a bucket of connections", bucket),
         ("weights of connections", weights),
     ];
@@ -62,11 +66,11 @@ pub fn run(kind: Kind) -> Result<bool> {
 }
 
 /// Clients with far more in flight than `globalOutstandingLimit`: slowed down, and all answered.
-fn crowd(kind: Kind) -> Result<()> {
+fn crowd(kind: Kind, limit: &str) -> Result<()> {
     const CLIENTS: usize = 16;
     const ROUNDS: usize = 30;
     const IN_FLIGHT: usize = 16;
-    let options = Options::default().config("globalOutstandingLimit", "10");
+    let options = Options::default().config("globalOutstandingLimit", limit);
     let server = Server::start(kind, options)?;
     let crowd = |client: usize| -> Result<()> {
         let mut pipe = Pipe::open(server.address(), SESSION_MS)?;

@@ -1,5 +1,6 @@
 //! A whole server in this process, asked as operators ask it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -167,6 +168,31 @@ async fn telegraf_takes_every_line_of_mntr() {
     running.server.stop().await;
 }
 
+/// What exporters make of one unknown line, or of one value that is no number, nobody can scrape.
+#[tokio::test(flavor = "multi_thread")]
+async fn mntr_says_nothing_that_zookeeper_would_not() {
+    // Of servers before 3.6, and in the manual.
+    const OF_OLD: &str = "zk_fsync_threshold_exceed_count";
+    let genuine = include_str!("../../compat-tests/scripts/words/mntr.golden");
+    let names: BTreeSet<&str> = genuine.lines().filter_map(key).collect();
+    let running = start("mntr").await;
+    let text = running.ask(&[b"mntr"]).await;
+    for line in text.lines() {
+        let (name, value) = line.split_once('\t').unwrap();
+        assert!(names.contains(name) || name == OF_OLD, "{line}");
+        let is_text = matches!(name, "zk_version" | "zk_server_state");
+        assert!(
+            is_text || value.parse::<f64>().is_ok_and(f64::is_finite),
+            "{line}"
+        );
+    }
+    running.server.stop().await;
+}
+
+fn key(line: &str) -> Option<&str> {
+    line.split_once('\t').map(|(key, _)| key)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_situation_has_all_its_parts() {
     let running = start("").await;
@@ -194,7 +220,7 @@ async fn the_situation_has_all_its_parts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_situation_is_told_while_somebody_holds_a_lock() {
     let running = start("").await;
-    let pipeline = running.server.front().pipeline;
+    let pipeline = &running.server.front().pipeline;
     let held = pipeline.shared.watches.lock();
     let situation = running.server.situation();
     let text =

@@ -4,8 +4,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jute::Text;
+use md2::Md2;
+use md5::Md5;
 use sha1::Sha1;
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
+use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 
 use super::config::DigestAlgorithm;
 
@@ -18,11 +21,25 @@ use super::config::DigestAlgorithm;
 pub(super) fn id(algorithm: DigestAlgorithm, credentials: &[u8]) -> String {
     let credentials = Text::from_wire(&Bytes::copy_from_slice(credentials));
     let hash = match algorithm {
-        DigestAlgorithm::Sha1 => STANDARD.encode(Sha1::digest(credentials.as_str())),
-        DigestAlgorithm::Sha256 => STANDARD.encode(Sha256::digest(credentials.as_str())),
-        DigestAlgorithm::Sha512 => STANDARD.encode(Sha512::digest(credentials.as_str())),
+        DigestAlgorithm::Sha1 => hash::<Sha1>,
+        DigestAlgorithm::Md2 => hash::<Md2>,
+        DigestAlgorithm::Md5 => hash::<Md5>,
+        DigestAlgorithm::Sha224 => hash::<Sha224>,
+        DigestAlgorithm::Sha256 => hash::<Sha256>,
+        DigestAlgorithm::Sha384 => hash::<Sha384>,
+        DigestAlgorithm::Sha512 => hash::<Sha512>,
+        DigestAlgorithm::Sha512To224 => hash::<Sha512_224>,
+        DigestAlgorithm::Sha512To256 => hash::<Sha512_256>,
+        DigestAlgorithm::Sha3To224 => hash::<Sha3_224>,
+        DigestAlgorithm::Sha3To256 => hash::<Sha3_256>,
+        DigestAlgorithm::Sha3To384 => hash::<Sha3_384>,
+        DigestAlgorithm::Sha3To512 => hash::<Sha3_512>,
     };
-    format!("{}:{hash}", user(&credentials))
+    format!("{}:{}", user(&credentials), hash(&credentials))
+}
+
+fn hash<D: Digest>(credentials: &str) -> String {
+    STANDARD.encode(D::digest(credentials))
 }
 
 /// The user in an id, and in credentials: what stands before the first colon.
@@ -75,6 +92,68 @@ mod tests {
             b"u:p",
             "u:JuOwXdmk4f1omXNJj7k4ILDOHOlc+8PMyEaxl9nrWl6OmV83jKYivSqJWsp5PsMTda6BtnipueoU1r5DtBd7CA==",
         );
+    }
+
+    #[test]
+    fn every_algorithm_of_java_17() {
+        for (name, expected) in [
+            ("SHA-1", "Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ="),
+            ("MD2", "Ld+DiKuPiWKHbswHNAXoDQ=="),
+            ("MD5", "wj9ntl1lUHd6RGlGHs+1Hg=="),
+            ("SHA-224", "buY2RDLG1qb161QWn3zO7zdHv1Jw5JzOzvoq8w=="),
+            ("SHA-256", "/Y8xRBngpX5duYn15uUqIRaIaCviy5TEwSk419hCwuA="),
+            (
+                "SHA-384",
+                "joW9fAMExHHjPTquSoLHR7yNt+hmUQSWOdXLQ1YgEw4t89oJD5tqLNcOJbpOm3hr",
+            ),
+            (
+                "SHA-512",
+                "JuOwXdmk4f1omXNJj7k4ILDOHOlc+8PMyEaxl9nrWl6OmV83jKYivSqJWsp5PsMTda6BtnipueoU1r5DtBd7CA==",
+            ),
+            ("SHA-512/224", "uQhd9bjKXP6GHJndVVZ2qIjzcJFAYrjzPmzxOg=="),
+            (
+                "SHA-512/256",
+                "GahcuEqKVDomB4u/ebwuUp9/SoZ9jjQVdblytNb5wPo=",
+            ),
+            ("SHA3-224", "VetFxgqKhf3M+E8Pj5X4NLMXFF7lPCr+KjMt9g=="),
+            ("SHA3-256", "3+U94Pf1dSrKR/q5qu/huTFf1Fha6TtpdtpSdhWvIS0="),
+            (
+                "SHA3-384",
+                "d4zgobLcJSLRER2rxMYl64bQqLziPCVxzKEWJoX+pEfq/zm0wPI8ZyXDgZrO/jZl",
+            ),
+            (
+                "SHA3-512",
+                "CxK7PYZe5JmbxbczQTl9zOaNZXrjA0kC+0x9tzWMsGKrpYRMUAdSUKhye+ylfkRhhXm3ReL68pT1mUct81OUyQ==",
+            ),
+        ] {
+            let algorithm = DigestAlgorithm::named(name).unwrap();
+            assert_eq!(id(algorithm, b"u:p"), format!("u:{expected}"), "{name}");
+        }
+        assert_eq!(DigestAlgorithm::all().count(), 13);
+    }
+
+    #[test]
+    fn names_are_those_of_java_17() {
+        use DigestAlgorithm::{Md5, Sha1, Sha256, Sha512To256};
+        for (name, expected) in [
+            ("SHA", Some(Sha1)),
+            ("sha1", Some(Sha1)),
+            ("OID.1.3.14.3.2.26", Some(Sha1)),
+            ("oid.1.3.14.3.2.26", Some(Sha1)),
+            ("sha256", Some(Sha256)),
+            ("2.16.840.1.101.3.4.2.1", Some(Sha256)),
+            ("SHA512/256", Some(Sha512To256)),
+            ("md5", Some(Md5)),
+            ("OID.MD5", None),
+            ("MD-5", None),
+            ("SHA_256", None),
+            ("SHA3256", None),
+            ("1.2.840.113549.2.5", None),
+            (" SHA-256", None),
+            ("", None),
+        ] {
+            assert_eq!(DigestAlgorithm::named(name), expected, "{name:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The manual of the settings, printed from the table.
 
+use super::differences::{DIFFERENCES, Difference};
 use super::key::{Key, Reach, Shape, Verdict};
 use super::keys::{SECTIONS, Section};
 
@@ -14,13 +15,47 @@ An ordinary zoo.cfg of ZooKeeper 3.9 is understood as it is. The second column s
 `-D K`. `oxkeeper --check zoo.cfg` lists every mistake and every warning.
 
 A key that is not `honoured` only speaks when its value differs from the default. Unknown keys are warned of and
-ignored.
+ignored. A number that cannot be read is a mistake, as in ZooKeeper, for keys of `cfg` alone; for the others, and only
+for numbers, the default applies, as in ZooKeeper, and a warning says so.
+";
+
+const OTHERWISE: &str = "
+## Where a value is judged otherwise
+
+With every other key and value that was tried, this server starts where ZooKeeper 3.9.5 starts, and ends where it ends
+(`compat-tests/scripts/zoocfg/verdicts.tsv` lists them). `any such` is every value with which ZooKeeper does what the
+third column says.
+
+| Key | Value | ZooKeeper | Here | Why |
+| --- | --- | --- | --- | --- |
 ";
 
 /// The whole manual as Markdown, what `docs/configuration.md` holds.
 pub fn markdown() -> String {
     let sections: String = SECTIONS.iter().map(section).collect();
-    format!("{HEAD}{sections}")
+    let differences: String = DIFFERENCES.iter().map(otherwise).collect();
+    format!("{HEAD}{sections}{OTHERWISE}{differences}")
+}
+
+fn otherwise(difference: &Difference) -> String {
+    let quoted = |list: &str| -> String {
+        let words = list.split(", ").map(|word| match word {
+            "any but empty" => word.to_owned(),
+            _ => format!("`{word}`"),
+        });
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let values = match difference.values {
+        "" => "any such".to_owned(),
+        values => quoted(values),
+    };
+    format!(
+        "| {} | {values} | {} | {} | {} |\n",
+        quoted(difference.keys),
+        difference.zookeeper.words(),
+        difference.here.words(),
+        difference.why
+    )
 }
 
 fn section(section: &Section) -> String {

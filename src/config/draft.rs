@@ -1,7 +1,7 @@
 //! The configuration while it is read: the rooms' structs, filled key by key, and the raw values that
 //! only mean something together. [`Draft::settle`] checks the rules that span keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use super::Settings;
 use super::ensemble::MemberKey;
 use super::finding::{Findings, Origin};
 use crate::admin::{Commands, Conf, MetricsProvider};
+use crate::auth::DigestAlgorithm;
 
 /// Which metrics class zoo.cfg names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub(crate) struct Draft {
     pub(crate) metrics_host: Option<String>,
     pub(crate) metrics_port: Option<u16>,
     pub(crate) metrics_process: Option<bool>,
+    /// A line that may have named the client port had a mistake: whether one is set is not known.
+    pub(crate) client_port_unread: bool,
+    /// The keys whose values were mistakes: nobody may call them missing besides.
+    pub(crate) unread: BTreeSet<String>,
     /// Where each key was written, by its name in the table (in full for a prefix).
     pub(crate) origins: BTreeMap<String, Origin>,
     /// The whole zoo.cfg, for what is missing from it.
@@ -84,7 +89,9 @@ impl Draft {
 
     fn settle_directories(&mut self, findings: &mut Findings) {
         let Some(data_dir) = self.data_dir.clone() else {
-            findings.error(&self.origin(""), "", "dataDir is not set");
+            if !self.unread.contains("dataDir") {
+                findings.error(&self.origin(""), "", "dataDir is not set");
+            }
             return;
         };
         if data_dir.is_relative() && !data_dir.starts_with(".") && self.source.is_some() {
@@ -159,6 +166,7 @@ impl Draft {
         }
         let Some(port) = self.secure_client_port else {
             if self.client_port.is_none()
+                && !self.client_port_unread
                 && !self.origins.contains_key("clientPort")
                 && !self.origins.contains_key("secureClientPort")
             {
@@ -275,20 +283,11 @@ pub(crate) fn resolve(host: Option<&str>, port: u16) -> Result<SocketAddr, Strin
 
 /// Setters of the table that need more than a line.
 impl Draft {
-    /// zk: DigestAuthenticationProvider: names of java.security.MessageDigest, in any case.
     pub(crate) fn set_digest_algorithm(&mut self, name: &str) -> Result<(), String> {
-        use crate::auth::DigestAlgorithm::{Sha1, Sha256, Sha512};
-        self.settings.auth.digest_algorithm = match name.to_ascii_uppercase().as_str() {
-            "SHA" | "SHA1" | "SHA-1" => Sha1,
-            "SHA-256" | "SHA256" => Sha256,
-            "SHA-512" | "SHA512" => Sha512,
-            _ => {
-                return Err(format!(
-                    "expected SHA1, SHA-256 or SHA-512, found {name:?}: existing digest ACLs would \
-                     match no one"
-                ));
-            }
-        };
+        self.settings.auth.digest_algorithm = DigestAlgorithm::named(name).ok_or_else(|| {
+            let all: Vec<&str> = DigestAlgorithm::all().collect();
+            format!("expected one of {}, found {name:?}", all.join(", "))
+        })?;
         Ok(())
     }
 

@@ -72,17 +72,25 @@ impl MemberKey {
             .iter()
             .any(|prefix| key.starts_with(prefix))
     }
+
+    fn names_client(&self) -> bool {
+        self.key.starts_with("server.") && self.value.contains(';')
+    }
 }
 
 impl Draft {
     /// Reads the members and decides on standalone or ensemble. `members` come from zoo.cfg.
     pub(crate) fn settle_members(&mut self, members: Vec<MemberKey>, findings: &mut Findings) {
         self.check_peer_sasl(findings);
+        let mistakes = findings.errors.len();
         let members = self.with_dynamic_file(members, findings);
         self.read_my_id(findings);
         self.parse_lines(&members, findings);
         self.check_hierarchy(&members, findings);
         self.decide(findings);
+        let may_name = self.dynamic_file.is_some() || members.iter().any(MemberKey::names_client);
+        self.client_port_unread = self.unread.contains("dynamicConfigFile")
+            || (may_name && findings.errors.len() > mistakes);
     }
 
     /// zk: QuorumPeerConfig.parseProperties, the quorum.auth rules. enableSasl itself is refused.
@@ -288,10 +296,16 @@ impl Draft {
         };
         findings.error(&origin, key, why);
         for (missing, why) in [
-            (ensemble.init_limit_ticks == 0, "initLimit is not set"),
-            (ensemble.sync_limit_ticks == 0, "syncLimit is not set"),
             (
-                ensemble.my_id.is_none() && self.data_dir.is_some(),
+                ensemble.init_limit_ticks == 0 && !self.unread.contains("initLimit"),
+                "initLimit is not set",
+            ),
+            (
+                ensemble.sync_limit_ticks == 0 && !self.unread.contains("syncLimit"),
+                "syncLimit is not set",
+            ),
+            (
+                ensemble.my_id.is_none() && self.my_id_is_missing(),
                 "myid file is missing",
             ),
         ] {
@@ -299,6 +313,12 @@ impl Draft {
                 findings.error(whole, "", why);
             }
         }
+    }
+
+    /// One with something else in it has been complained of.
+    fn my_id_is_missing(&self) -> bool {
+        let dir = self.data_dir.as_ref();
+        dir.is_some_and(|dir| !dir.join("myid").is_file())
     }
 
     /// A standalone server with one server line listens where the line says.

@@ -9,12 +9,12 @@
 //! zk: zoo.cfg's `K` becomes the system property `zookeeper.K` after the JVM's own were set, and so
 //! wins. A property without that prefix cannot be set from zoo.cfg there, so for those -D wins here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::Draft;
 use super::ensemble::MemberKey;
 use super::finding::{Findings, Origin};
-use super::key::{Key, Reach, Verdict};
+use super::key::{Key, Reach, Unread, Verdict};
 use super::keys;
 
 #[derive(Debug)]
@@ -117,6 +117,7 @@ impl Gathered {
     /// Applies every verdict; what names members is handed back, to be read together.
     pub(crate) fn fill(self, draft: &mut Draft, findings: &mut Findings) -> Vec<MemberKey> {
         let mut members = Vec::new();
+        let asleep = self.asleep();
         for (
             key,
             Given {
@@ -129,11 +130,24 @@ impl Gathered {
             draft.origins.insert(key.clone(), origin.clone());
             if entry.name.ends_with('*') && MemberKey::is_one(&key) {
                 members.push(MemberKey { key, value, origin });
-            } else {
+            } else if !asleep.contains(&key) {
                 judge(entry, &key, &value, &origin, draft, findings);
             }
         }
         members
+    }
+
+    /// The keys that nobody reads, since what they belong to is not switched on.
+    fn asleep(&self) -> BTreeSet<String> {
+        let holds = |(key, value): (&str, &str)| {
+            let given = self.by_name.get(key);
+            given.is_some_and(|given| given.value.eq_ignore_ascii_case(value))
+        };
+        let asleep = self
+            .by_name
+            .iter()
+            .filter(|(_, given)| given.entry.only_if.is_some_and(|other| !holds(other)));
+        asleep.map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -184,11 +198,9 @@ fn judge(
     }
     let canonical = match entry.canonical(value) {
         Ok(canonical) => canonical,
-        Err(why) => {
-            if entry.verdict == Verdict::Honour || entry.reach == Reach::File {
-                findings.error(origin, key, why);
-            } else {
-                findings.warn(origin, key, why);
+        Err(unread) => {
+            if unreadable(entry, key, unread, origin, findings) {
+                draft.unread.insert(key.to_owned());
             }
             return;
         }
@@ -198,7 +210,10 @@ fn judge(
     match entry.verdict {
         Verdict::Honour => match entry.apply(draft, value) {
             Err(why) if entry.lenient => findings.warn(origin, key, why),
-            Err(why) => findings.error(origin, key, why),
+            Err(why) => {
+                draft.unread.insert(key.to_owned());
+                findings.error(origin, key, why);
+            }
             Ok(()) => {
                 if let (false, Some(caution)) = (plain, entry.caution) {
                     findings.warn(origin, key, caution);
@@ -215,4 +230,37 @@ fn judge(
             findings.error(origin, key, format!("{found:?} is refused: {why}"));
         }
     }
+}
+
+/// Says what was wrong, and what applies instead. True: it is a mistake.
+fn unreadable(
+    entry: &Key,
+    key: &str,
+    unread: Unread,
+    origin: &Origin,
+    findings: &mut Findings,
+) -> bool {
+    let useless = entry.reach == Reach::Jvm && matches!(origin, Origin::File { .. });
+    match unread {
+        Unread::Mistake(why) if useless => {
+            let text = format!("{why}; ignored, as ZooKeeper does not read it here");
+            findings.warn(origin, key, text);
+        }
+        Unread::Mistake(why)
+            if entry.verdict == Verdict::Honour || matches!(entry.reach, Reach::File) =>
+        {
+            findings.error(origin, key, why);
+            return true;
+        }
+        Unread::Mistake(why) => findings.warn(origin, key, why),
+        Unread::Default(why) => {
+            let default = match entry.default {
+                "" => "the default",
+                default => &format!("the default, {default},"),
+            };
+            let text = format!("{why}; {default} applies, as in ZooKeeper");
+            findings.warn(origin, key, text);
+        }
+    }
+    false
 }

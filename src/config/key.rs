@@ -2,8 +2,11 @@
 //!
 //! An entry is built by a shape's constructor (`int`, `flag`, ...), which also takes what an honoured
 //! value sets in the [`Draft`], and is then refined: `.ignored("why")`, `.later("what is missing")`,
-//! `.refused("why")`, `.file()`, `.jvm()`. A verdict other than honour only speaks when the value
-//! differs from ZooKeeper's default: a file that spells out defaults must stay silent.
+//! `.refused("why")`, `.file()`, `.jvm()`, `.only_if(...)`. A verdict other than honour only speaks
+//! when the value differs from ZooKeeper's default: a file that spells out defaults must stay silent.
+//!
+//! A value that cannot be read is a mistake where ZooKeeper does not start with it. Numbers that it
+//! reads as Java's system properties fall back to their defaults, there and here.
 
 use super::draft::Draft;
 
@@ -46,7 +49,7 @@ pub(crate) enum Shape {
     LooseFlag(fn(&mut Draft, bool)),
     /// `yes` or `no`; anything else means the default.
     YesNo(fn(&mut Draft, bool)),
-    /// A whole number within bounds.
+    /// A whole number. What is outside the bounds is refused, but for what is none to Java either.
     Int {
         min: i64,
         max: i64,
@@ -62,6 +65,15 @@ pub(crate) enum Shape {
     Real(fn(&mut Draft, f64)),
     /// Any text; the setter may find it wrong.
     Text(fn(&mut Draft, &str) -> Result<(), String>),
+}
+
+/// Why a value was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Java takes the default for it, without a word.
+    Default(String),
+    /// It is a mistake.
+    Mistake(String),
 }
 
 /// One entry of the table. A name that ends in `*` stands for every key that begins so.
@@ -81,10 +93,19 @@ pub(crate) struct Key {
     pub(crate) caution: Option<&'static str>,
     /// A value that the setter finds wrong is only warned of.
     pub(crate) lenient: bool,
+    /// The key means nothing, and is not read at all, unless this other key holds this value.
+    pub(crate) only_if: Option<(&'static str, &'static str)>,
+    /// Numbers that ZooKeeper does not start with, and why.
+    pub(crate) fatal: Option<(i64, i64, &'static str)>,
     pub(crate) doc: &'static str,
 }
 
+/// The largest number of Java's `int`.
 pub(crate) const I32: i64 = i32::MAX as i64;
+/// All numbers of Java's `int`.
+pub(crate) const I32_ALL: (i64, i64) = (i32::MIN as i64, I32);
+/// All numbers of Java's `long`.
+pub(crate) const I64_ALL: (i64, i64) = (i64::MIN, i64::MAX);
 
 const fn key(name: &'static str, shape: Shape, default: &'static str, doc: &'static str) -> Key {
     Key {
@@ -97,6 +118,8 @@ const fn key(name: &'static str, shape: Shape, default: &'static str, doc: &'sta
         verdict: Verdict::Honour,
         caution: None,
         lenient: false,
+        only_if: None,
+        fatal: None,
         doc,
     }
 }
@@ -245,6 +268,17 @@ impl Key {
         self
     }
 
+    pub(crate) const fn only_if(mut self, key: &'static str, value: &'static str) -> Key {
+        self.only_if = Some((key, value));
+        self
+    }
+
+    /// Refuses the numbers from `first` to `last`.
+    pub(crate) const fn fatal(mut self, (first, last): (i64, i64), why: &'static str) -> Key {
+        self.fatal = Some((first, last, why));
+        self
+    }
+
     pub(crate) const fn ignored(mut self) -> Key {
         self.verdict = Verdict::Ignore;
         self
@@ -277,16 +311,19 @@ impl Key {
     ///
     /// # Errors
     /// What was expected and what was found.
-    pub(crate) fn canonical(&self, value: &str) -> Result<String, String> {
-        match self.shape {
+    pub(crate) fn canonical(&self, value: &str) -> Result<String, Unread> {
+        let text = match self.shape {
             Shape::Flag(_) => strict(self.name, value).map(|on| on.to_string()),
             Shape::LooseFlag(_) => Ok(loose(value).to_string()),
             Shape::YesNo(_) => Ok(if self.yes(value) { "yes" } else { "no" }.to_owned()),
-            Shape::Int { min, max, .. } => self.number(value, min, max).map(|n| n.to_string()),
+            Shape::Int { min, max, .. } => {
+                return self.number(value, min, max).map(|n| n.to_string());
+            }
             Shape::Size { min, max, .. } => bytes(value, min, max).map(|n| n.to_string()),
             Shape::Real(_) => real(value).map(|n| n.to_string()),
             Shape::Text(_) => Ok(value.to_owned()),
-        }
+        };
+        text.map_err(Unread::Mistake)
     }
 
     /// Sets an honoured value.
@@ -298,7 +335,10 @@ impl Key {
             Shape::Flag(set) => set(draft, strict(self.name, value)?),
             Shape::LooseFlag(set) => set(draft, loose(value)),
             Shape::YesNo(set) => set(draft, self.yes(value)),
-            Shape::Int { min, max, set } => set(draft, self.number(value, min, max)?),
+            Shape::Int { min, max, set } => match self.number(value, min, max) {
+                Ok(number) => set(draft, number),
+                Err(Unread::Default(why) | Unread::Mistake(why)) => return Err(why),
+            },
             Shape::Size { min, max, set } => set(draft, bytes(value, min, max)?),
             Shape::Real(set) => set(draft, real(value)?),
             Shape::Text(set) => set(draft, value)?,
@@ -332,33 +372,88 @@ impl Key {
         }
     }
 
-    /// zk: Integer.parseInt for zoo.cfg's own keys; Integer.getInteger, which knows hexadecimal, for
-    /// most system properties.
-    fn number(&self, value: &str, min: i64, max: i64) -> Result<i64, String> {
-        let (negative, digits) = match value.as_bytes().first() {
-            Some(b'-') => (true, value.get(1..).unwrap_or_default()),
-            Some(b'+') => (false, value.get(1..).unwrap_or_default()),
-            _ => (false, value),
+    /// zk: Integer.parseInt for zoo.cfg's own keys, which refuses what it cannot read; for system
+    /// properties Integer.getInteger and Long.getLong, which know hexadecimal and octal numbers and
+    /// answer the default for all else.
+    fn number(&self, value: &str, min: i64, max: i64) -> Result<i64, Unread> {
+        let strict = matches!(self.reach, Reach::File | Reach::Ours);
+        let number = if strict {
+            decimal(value)
+        } else {
+            decode(value)
         };
-        let hex = ["0x", "0X", "#"]
-            .iter()
-            .find_map(|mark| digits.strip_prefix(mark));
-        let (digits, radix) = match hex {
-            Some(rest) if self.reach != Reach::File => (rest, 16),
-            _ => (digits, 10),
+        let (java_min, java_max) = if max > I32 || min < i64::from(i32::MIN) {
+            I64_ALL
+        } else {
+            I32_ALL
         };
-        let plain = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
-        let sign = if negative { "-" } else { "" };
-        let number = i64::from_str_radix(&format!("{sign}{digits}"), radix);
-        match number {
-            Ok(number) if plain && (min..=max).contains(&number) => Ok(number),
-            _ if plain && (min, max) == (i64::MIN, i64::MAX) => {
-                Err(format!("expected a whole number of 64 bits, found {value}"))
+        let hint = if value.contains('#') {
+            " (a comment needs a line of its own)"
+        } else {
+            ""
+        };
+        let wrong = match number {
+            Some(number) if (min..=max).contains(&number) => return self.permitted(number),
+            Some(number) if (java_min..=java_max).contains(&number) && !strict => {
+                return Err(Unread::Mistake(format!(
+                    "expected {min} to {max}, found {value}"
+                )));
             }
-            _ if plain => Err(format!("expected {min} to {max}, found {value}")),
-            _ => Err(format!("expected a whole number, found {value:?}")),
+            Some(_) => format!("expected {min} to {max}, found {value}"),
+            None if is_long(value) => {
+                format!("expected a whole number of 64 bits, found {value}")
+            }
+            None => format!("expected a whole number, found {value:?}{hint}"),
+        };
+        Err(if strict {
+            Unread::Mistake(wrong)
+        } else {
+            Unread::Default(wrong)
+        })
+    }
+
+    fn permitted(&self, number: i64) -> Result<i64, Unread> {
+        match self.fatal {
+            Some((first, last, why)) if (first..=last).contains(&number) => {
+                Err(Unread::Mistake(format!("{number} is refused: {why}")))
+            }
+            _ => Ok(number),
         }
     }
+}
+
+/// zk: Integer.parseInt, Long.parseLong: digits with an optional sign.
+fn decimal(value: &str) -> Option<i64> {
+    let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
+    let plain = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    plain.then(|| value.parse().ok()).flatten()
+}
+
+/// zk: Long.decode: `0x`, `0X` and `#` begin a hexadecimal number, another zero an octal one.
+fn decode(value: &str) -> Option<i64> {
+    let (sign, digits) = match value.strip_prefix(['-', '+']) {
+        Some(digits) if value.starts_with('-') => ("-", digits),
+        Some(digits) => ("", digits),
+        None => ("", value),
+    };
+    let hex = ["0x", "0X", "#"]
+        .iter()
+        .find_map(|mark| digits.strip_prefix(mark));
+    let (digits, radix) = match (hex, digits.strip_prefix('0')) {
+        (Some(hex), _) => (hex, 16),
+        (None, Some(octal)) if !octal.is_empty() => (octal, 8),
+        (None, _) => (digits, 10),
+    };
+    let plain = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+    plain
+        .then(|| i64::from_str_radix(&format!("{sign}{digits}"), radix).ok())
+        .flatten()
+}
+
+/// Whether these are digits, too many of them.
+fn is_long(value: &str) -> bool {
+    let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
+    digits.len() > 18 && digits.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 /// zk: QuorumPeerConfig.parseBoolean, with its words.

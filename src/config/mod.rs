@@ -17,6 +17,7 @@
 //! no global state: the environment comes in as a function.
 
 mod command_line;
+mod differences;
 mod docs;
 mod draft;
 mod ensemble;

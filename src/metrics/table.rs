@@ -49,7 +49,18 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+/// ZooKeeper's names that end as ours do.
+const ZOOKEEPERS: [&str; 2] = ["response_bytes", "watch_bytes"];
+
 impl Metric {
+    /// Whether ZooKeeper does not have it. Its names are its own; ours say their unit at the end, or
+    /// that they are of Raft.
+    pub fn is_ours(&self) -> bool {
+        let ends = ["_seconds", "_bytes", "_total"];
+        self.name.starts_with("raft_")
+            || (ends.iter().any(|end| self.name.ends_with(end)) && !ZOOKEEPERS.contains(&self.name))
+    }
+
     const fn ms(self) -> Self {
         Self {
             unit: "milliseconds",

@@ -23,6 +23,9 @@ pub struct Config {
     pub force_sync: bool,
     /// Make the directories when they are missing.
     pub create_dirs: bool,
+    /// Begin empty where there is no tree. `false`: only once a file `initialize` in the log's
+    /// directory says that this is meant.
+    pub create_db: bool,
     /// For the importer of ZooKeeper's files only: take logs without any snapshot for a whole history.
     pub trust_empty: bool,
 }
@@ -39,6 +42,7 @@ impl Default for Config {
             fsync_warning_ms: 1000,
             force_sync: true,
             create_dirs: true,
+            create_db: true,
             trust_empty: false,
         }
     }

@@ -84,3 +84,51 @@ pub(super) fn refuse_foreign(dir: &Path) -> Result<(), StorageError> {
     }
     Ok(())
 }
+
+/// With `db.autocreate=false` an empty server may only begin once the operator has said so by a file
+/// `initialize`, which is used up: a disk that has lost its data must not pass for a new one.
+///
+/// # Errors
+/// There is no such file, or it cannot be removed.
+///
+/// zk: FileTxnSnapLog.restore. zk-differs: there a lone server runs on and serves nobody.
+pub(super) fn use_up_permission(log_dir: &Path) -> Result<(), StorageError> {
+    let path = log_dir.join("initialize");
+    let Err(source) = fs::remove_file(&path) else {
+        return Ok(());
+    };
+    let why = "db.autocreate is not true and there is no data: has a disk lost it? Make this file \
+               to begin empty";
+    let is_missing = source.kind() == std::io::ErrorKind::NotFound;
+    Err(StorageError::Io {
+        doing: "find",
+        path,
+        source: if is_missing {
+            std::io::Error::new(std::io::ErrorKind::NotFound, why)
+        } else {
+            source
+        },
+    })
+}
+
+/// With `datadir.autocreate=false` a directory must have been made for a server: it holds ours, or
+/// the empty `version-2` of zkServer-initialize.sh. One that is merely there may be the mount point
+/// of a disk that is missing.
+///
+/// # Errors
+/// It holds neither.
+///
+/// zk: FileTxnSnapLog, which wants `version-2` in dataDir and in dataLogDir.
+pub(super) fn require_made(dir: &Path) -> Result<(), StorageError> {
+    let made = dir.join("version-2");
+    if made.is_dir() || dir.join("oxkeeper").is_dir() {
+        return Ok(());
+    }
+    let why = "datadir.autocreate is not true, and this directory is missing: make it, or look \
+               whether a disk is";
+    Err(StorageError::Io {
+        doing: "find",
+        path: made,
+        source: std::io::Error::new(std::io::ErrorKind::NotFound, why),
+    })
+}

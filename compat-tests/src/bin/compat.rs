@@ -14,6 +14,7 @@ use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
 use compat_tests::{
     chaos, damage, golden, hostile, lend, limits, memory, settings, soak, stalls, words, zkcli,
+    zoocfg,
 };
 
 #[derive(Debug, Parser)]
@@ -33,6 +34,12 @@ enum Suite {
     },
     /// Every four-letter word, compared with goldens (UPDATE=1 records them).
     Words,
+    /// Every key of zoo.cfg with values that are empty, wrong, odd and huge.
+    Zoocfg {
+        /// Only keys whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Golden scripts, each on a server of its own (UPDATE=1 SERVER=zookeeper records them).
     Golden {
         /// Only scripts whose name contains this.
@@ -178,6 +185,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
         Suite::Golden { only } => golden::run(settings::server_kind()?, only),
         Suite::Words => words::run(settings::server_kind()?),
+        Suite::Zoocfg { only } => zoocfg::run(settings::server_kind()?, only),
         Suite::Differential(arguments) => differential(arguments),
         Suite::Limits => limits::run(settings::server_kind()?),
         Suite::Stalls => stalls::run(settings::server_kind()?),

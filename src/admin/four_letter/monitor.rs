@@ -1,7 +1,10 @@
-//! `mntr`: every metric as a line of name and value, whichever provider is configured.
+//! `mntr`: every metric of ZooKeeper's as a line of name and value, whichever provider is configured.
 //!
-//! Telegraf gives up a whole server for one line that is not `zk_name<TAB>value` with letters,
-//! digits, dots and dashes: no braces, no empty values.
+//! Programs pass these lines on, and break where one is not as they know it. Telegraf gives up a
+//! whole server for one line that is not `zk_name<TAB>value` with letters, digits, dots and dashes:
+//! no braces, no empty values. An exporter makes a page that Prometheus refuses out of one value that
+//! is no number, of which it knows two: the version and the state. So there is nothing here that
+//! ZooKeeper would not say; what this server has besides is on `/metrics`.
 //!
 //! zk: MonitorCommand, DefaultMetricsProvider. zk-differs: with the Prometheus provider ZooKeeper
 //! prints that provider's names and doubles, which no monitor reads.
@@ -177,11 +180,7 @@ pub(super) fn put(out: &mut String, figures: &Figures, provider: MetricsProvider
         out,
         format_args!("zk_server_state\t{}", figures.mode.word()),
     );
-    line(
-        out,
-        format_args!("zk_product\toxkeeper-{}", env!("CARGO_PKG_VERSION")),
-    );
-    for (metric, reading) in metrics::each() {
+    for (metric, reading) in metrics::each().filter(|(metric, _)| !metric.is_ours()) {
         let name = metric.name;
         match reading {
             Reading::Elsewhere => {

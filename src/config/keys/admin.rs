@@ -1,10 +1,12 @@
 //! What operators ask a running server, and what it tells by itself.
 
 use super::super::draft::{Draft, to_port};
-use super::super::key::{Key, flag, int, text, unset_flag, unset_int, unset_text};
+use super::super::key::{I32_ALL, Key, flag, int, text, unset_flag, unset_int, unset_text};
 
 const HTTP: &str = "the AdminServer's HTTP commands do not exist";
 const PORT: (i64, i64) = (0, 65_535);
+const CLASS: &str = "metricsProvider.className";
+const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 
 #[rustfmt::skip] // A table: one row, one line.
 pub(super) static KEYS: &[Key] = &[
@@ -42,7 +44,8 @@ pub(super) static KEYS: &[Key] = &[
         },
         "address of Prometheus' metrics",
     )
-    .file(),
+    .file()
+    .only_if(CLASS, PROMETHEUS),
     int(
         "metricsProvider.httpPort",
         PORT,
@@ -50,20 +53,22 @@ pub(super) static KEYS: &[Key] = &[
         |d, n| d.metrics_port = to_port(n),
         "port of Prometheus' metrics",
     )
-    .file(),
+    .file()
+    .only_if(CLASS, PROMETHEUS),
     flag(
         "metricsProvider.exportJvmInfo",
         "true",
         |d, on| d.metrics_process = Some(on),
         "export figures of the process",
     )
-    .file(),
-    unset_int("metricsProvider.numWorkerThreads", "1", "threads of the metrics").file().ignored(),
-    unset_int("metricsProvider.maxQueueSize", "1000000", "threads of the metrics").file().ignored(),
-    unset_int("metricsProvider.workerShutdownTimeoutMs", "1000", "threads of the metrics").file().ignored(),
+    .file()
+    .only_if(CLASS, PROMETHEUS),
+    int("metricsProvider.numWorkerThreads", I32_ALL, "1", |_, _| (), "threads of the metrics").file().only_if(CLASS, PROMETHEUS).ignored(),
+    int("metricsProvider.maxQueueSize", I32_ALL, "1000000", |_, _| (), "threads of the metrics").file().only_if(CLASS, PROMETHEUS).ignored(),
+    unset_int("metricsProvider.workerShutdownTimeoutMs", "1000", "threads of the metrics").file().only_if(CLASS, PROMETHEUS).ignored(),
     unset_text("metricsProvider.*", "", "of other metrics classes").file().warned("no metrics provider here knows it"),
     unset_flag("audit.enable", "false", "a log of who changed what").later("NO AUDIT LOG IS WRITTEN"),
-    unset_text("audit.impl.class", "org.apache.zookeeper.audit.Slf4jAuditLogger", "class of the audit log").refused("JVM plug-ins cannot be loaded, and the audit log would be missing"),
+    unset_text("audit.impl.class", "org.apache.zookeeper.audit.Slf4jAuditLogger", "class of the audit log").only_if("audit.enable", "true").refused("JVM plug-ins cannot be loaded, and the audit log would be missing"),
     unset_text("jmx.log4j.disable", "", "JMX").ignored(),
     unset_text("jmx.log4j.mbean", "", "JMX").ignored(),
     unset_text("log.dir", "", "logging of the scripts; logs go to stdout here").ignored(),

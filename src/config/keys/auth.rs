@@ -16,7 +16,8 @@ pub(super) static KEYS: &[Key] = &[
         "",
         Draft::set_super_digest,
         "`super:<base64(sha1(\"super:password\"))>`: whoever proves to be it passes every ACL",
-    ),
+    )
+    .lenient(),
     flag(
         "DigestAuthenticationProvider.enabled",
         "true",
@@ -27,7 +28,7 @@ pub(super) static KEYS: &[Key] = &[
         "DigestAuthenticationProvider.digestAlg",
         "SHA1",
         Draft::set_digest_algorithm,
-        "hash of digest ids: SHA1, SHA-256 or SHA-512",
+        "hash of digest ids: SHA1, or what else Java 17 has: MD2, MD5, SHA-224 to SHA-512, SHA-512/224, SHA-512/256, SHA3-224 to SHA3-512",
     ),
     unset_flag("IPAuthenticationProvider.usexforwardedfor", "false", "IP of AdminServer clients").later("it belongs to the AdminServer"),
     unset_text("X509AuthenticationProvider.superUser", "", "certificate subject that is super").later(X509),
@@ -67,7 +68,7 @@ pub(super) static KEYS: &[Key] = &[
     unset_flag("kerberos.removeRealmFromPrincipal", "false", "Kerberos names").later(SASL),
     unset_flag("kerberos.canonicalizeHostNames", "false", "Kerberos names").later(SASL),
     unset_text("security.auth_to_local", "", "Kerberos names").later(SASL),
-    unset_flag("requireKerberosConfig", "false", "start only with Kerberos").refused("Kerberos does not exist here"),
+    unset_flag("requireKerberosConfig", "false", "start only with Kerberos").later(SASL),
     unset_text("ensembleAuthName", "", "names that clients may expect of this ensemble").later("the scheme ensemble does not exist"),
     unset_flag("fips-mode", "true", "FIPS rules for TLS").later("it belongs to TLS"),
     unset_flag("enableEagerACLCheck", "false", "check ACLs before a write is forwarded").ignored(),

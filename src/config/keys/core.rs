@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use super::super::draft::{to_port, to_u32};
 use super::super::key::{
-    I32, Key, int, strict_flag, text, unset_flag, unset_int, unset_text, yes_no,
+    I32, I32_ALL, Key, int, strict_flag, text, unset_flag, unset_int, unset_text, yes_no,
 };
 use crate::config::ensemble::Role;
 
 const ENSEMBLE: &str = "it belongs to the ensemble";
-const I32_ALL: (i64, i64) = (i32::MIN as i64, I32);
 const PORT: (i64, i64) = (0, 65_535);
 
 #[rustfmt::skip] // A table: one row, one line.
@@ -31,7 +30,10 @@ pub(super) static KEYS: &[Key] = &[
         "dataLogDir",
         "",
         |d, v| {
-            d.log_dir = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
+            if v.is_empty() {
+                return Err("expected a directory, found none; leave the line out for dataDir".to_owned());
+            }
+            d.log_dir = Some(PathBuf::from(v));
             Ok(())
         },
         "directory of the log; the same as dataDir if unset",
@@ -133,8 +135,8 @@ pub(super) static KEYS: &[Key] = &[
     text(
         "electionAlg",
         "3",
-        |_, v| match v {
-            "3" => Ok(()),
+        |_, v| match v.parse::<i32>() {
+            Ok(3) => Ok(()),
             _ => Err(format!("Invalid electionAlg value. Only 3 is supported. (found {v:?})")),
         },
         "only 3 exists; elections are Raft's",
@@ -168,7 +170,10 @@ pub(super) static KEYS: &[Key] = &[
         "dynamicConfigFile",
         "",
         |d, v| {
-            d.dynamic_file = Some(PathBuf::from(v)).filter(|_| !v.is_empty());
+            if v.is_empty() {
+                return Err("expected a file, found none; leave the line out if there is none".to_owned());
+            }
+            d.dynamic_file = Some(PathBuf::from(v));
             Ok(())
         },
         "a file that holds the server lines",

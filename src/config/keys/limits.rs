@@ -1,7 +1,9 @@
 //! Bounds on what clients may send and hold, and the plumbing of ZooKeeper's threads.
 
 use super::super::draft::{Draft, to_u32, to_u64};
-use super::super::key::{I32, Key, flag, int, real_number, unset_flag, unset_int, unset_text};
+use super::super::key::{
+    I32, I32_ALL, Key, flag, int, real_number, unset_flag, unset_int, unset_text,
+};
 use crate::session::{Share, ThrottleConfig};
 
 const REQUESTS: &str = "globalOutstandingLimit bounds what is under way";
@@ -10,6 +12,13 @@ const TLS: &str = "it belongs to TLS";
 
 fn throttle(draft: &mut Draft) -> &mut ThrottleConfig {
     &mut draft.settings.session.throttle
+}
+
+/// zk: BlueThrottle: a weight that is not positive is warned of, and the default stays.
+fn weight(place: &mut u32, number: i64) {
+    if number > 0 {
+        *place = to_u32(number);
+    }
 }
 
 pub(super) static KEYS: &[Key] = &[
@@ -30,10 +39,10 @@ pub(super) static KEYS: &[Key] = &[
     .ignored(),
     int(
         "globalOutstandingLimit",
-        (1, I32),
+        I32_ALL,
         "1000",
         |d, n| d.settings.pipeline.outstanding_max = to_u32(n),
-        "requests under way in the whole server before sockets are read no further",
+        "requests under way in the whole server before a client with requests under way is read no further; 0 or less: each client has one",
     ),
     flag(
         "enforceQuota",
@@ -99,29 +108,30 @@ pub(super) static KEYS: &[Key] = &[
     .later(REQUESTS),
     int(
         "connection_throttle_tokens",
-        (0, I32),
+        I32_ALL,
         "0",
         |d, n| throttle(d).tokens_max = to_u32(n),
         "token bucket for clients that ask for sessions; above it they are closed; 0: none",
     )
-    .title("connectionMaxTokens"),
+    .title("connectionMaxTokens")
+    .fatal((i32::MIN as i64, -1), "no client could open a session; 0 is for no bucket"),
     int(
         "connection_throttle_fill_time",
-        (1, I32),
+        I32_ALL,
         "1",
         |d, n| throttle(d).fill_time_ms = to_u32(n),
         "token bucket: refill every so many milliseconds",
     ),
     int(
         "connection_throttle_fill_count",
-        (0, I32),
+        I32_ALL,
         "1",
         |d, n| throttle(d).fill_count = to_u32(n),
         "token bucket: tokens per refill",
     ),
     int(
         "connection_throttle_freeze_time",
-        (-1, I32),
+        I32_ALL,
         "-1",
         |d, n| throttle(d).freeze_time_ms = u32::try_from(n).ok(),
         "token bucket: the share of refusals changes so often, milliseconds; -1: nobody is refused while there are tokens",
@@ -152,32 +162,37 @@ pub(super) static KEYS: &[Key] = &[
     ),
     int(
         "connection_throttle_global_session_weight",
-        (0, I32),
+        I32_ALL,
         "3",
-        |d, n| throttle(d).open_weight = to_u32(n),
-        "token bucket: weight of a new session",
+        |d, n| weight(&mut throttle(d).open_weight, n),
+        "token bucket: weight of a new session; 0 or less: the default",
     ),
     int(
         "connection_throttle_local_session_weight",
-        (0, I32),
+        I32_ALL,
         "1",
-        |d, n| throttle(d).local_weight = to_u32(n),
-        "token bucket: weight of a local session, and the least that the others can be",
+        |d, n| weight(&mut throttle(d).local_weight, n),
+        "token bucket: weight of a local session, and the least that the others can be; 0 or less: the default",
     ),
     int(
         "connection_throttle_renew_session_weight",
-        (0, I32),
+        I32_ALL,
         "2",
-        |d, n| throttle(d).renew_weight = to_u32(n),
-        "token bucket: weight of a renewed session",
+        |d, n| weight(&mut throttle(d).renew_weight, n),
+        "token bucket: weight of a renewed session; 0 or less: the default",
     ),
     int(
         "nio.sessionlessCnxnTimeout",
-        (1, I32),
+        I32_ALL,
         "10000",
-        |d, n| d.settings.net.handshake_timeout_ms = to_u64(n),
-        "how long a connection may live without a session, milliseconds; 5000 here if unset",
-    ),
+        |d, n| {
+            if n > 0 {
+                d.settings.net.handshake_timeout_ms = to_u64(n);
+            }
+        },
+        "how long a connection may live without a session, milliseconds; 5000 here if unset or negative",
+    )
+    .fatal((0, 0), "no connection would live long enough to open a session"),
     flag(
         "clientTcpKeepAlive",
         "false",

@@ -2,10 +2,9 @@
 
 use super::super::draft::{to_u32, to_u64};
 use super::super::key::{
-    I32, Key, flag, int, unset_flag, unset_int, unset_real, unset_text, yes_no,
+    I32, I32_ALL, I64_ALL, Key, flag, int, unset_flag, unset_int, unset_real, unset_text, yes_no,
 };
 
-const I32_ALL: (i64, i64) = (i32::MIN as i64, I32);
 const EXPORT: &str = "snapshots in ZooKeeper's format are not written";
 const BATCHES: &str = "group commit has no timer here; see oxkeeper.batchOpsMax";
 
@@ -13,16 +12,19 @@ const BATCHES: &str = "group commit has no timer here; see oxkeeper.batchOpsMax"
 pub(super) static KEYS: &[Key] = &[
     int(
         "snapCount",
-        (1, I32),
+        I32_ALL,
         "100000",
         |d, n| d.settings.storage.snap_count = to_u64(n.max(2)),
-        "writes after which the tree is flushed and the log behind it purged",
+        "writes after which the tree is flushed and the log behind it purged; at least 2",
     ),
     int(
         "snapSizeLimitInKb",
-        (i64::MIN, i64::MAX >> 10),
+        I64_ALL,
         "4194304",
-        |d, n| d.settings.storage.snap_size_limit_bytes = Some(to_u64(n) << 10).filter(|&b| b > 0),
+        |d, n| {
+            let bytes = to_u64(n).saturating_mul(1024);
+            d.settings.storage.snap_size_limit_bytes = Some(bytes).filter(|&b| b > 0);
+        },
         "the same by bytes of log, in KiB; 0 or less: off",
     ),
     unset_int("preAllocSize", "65536", "preallocation of log files, KiB").ignored(),
@@ -95,7 +97,7 @@ pub(super) static KEYS: &[Key] = &[
     .ignored(),
     int(
         "fsync.warningthresholdms",
-        (0, i64::MAX),
+        I64_ALL,
         "1000",
         |d, n| d.settings.storage.fsync_warning_ms = to_u64(n),
         "a sync that takes longer is counted and warned of, milliseconds",
@@ -115,12 +117,12 @@ pub(super) static KEYS: &[Key] = &[
         |d, on| d.settings.storage.create_dirs = on,
         "make missing directories; else exit 3",
     ),
-    unset_flag(
+    flag(
         "db.autocreate",
         "true",
-        "`false`: an empty server needs a file `initialize` to vote",
-    )
-    .later("it belongs to the ensemble"),
+        |d, on| d.settings.storage.create_db = on,
+        "`false`: a server without data begins only if there is a file `initialize` in dataLogDir, which is used up",
+    ),
     yes_no(
         "forceSync",
         "yes",
@@ -142,7 +144,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     int(
         "znode.container.checkIntervalMs",
-        (1, i64::MAX),
+        (1, I32),
         "60000",
         |d, n| d.settings.leader.container_check_interval_ms = to_u64(n),
         "time between two rounds of the container and TTL reaper",
@@ -150,15 +152,15 @@ pub(super) static KEYS: &[Key] = &[
     .jvm(),
     int(
         "znode.container.maxPerMinute",
-        (1, I32),
+        I32_ALL,
         "10000",
-        |d, n| d.settings.leader.container_max_per_minute = to_u32(n),
-        "most znodes reaped in a minute",
+        |d, n| d.settings.leader.container_max_per_minute = if n < 0 { u32::MAX } else { to_u32(n.max(1)) },
+        "most znodes reaped in a minute; 0: one; less: no limit",
     )
     .jvm(),
     int(
         "znode.container.maxNeverUsedIntervalMs",
-        (i64::MIN, i64::MAX),
+        I64_ALL,
         "0",
         |d, n| d.settings.leader.container_never_used_ms = n,
         "a container that never had a child is reaped after so long, if negative at once; 0: never",

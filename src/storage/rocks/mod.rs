@@ -35,7 +35,7 @@ use self::keys::{Family, meta};
 use self::options::Split;
 use self::places::{Layout, OURS};
 use self::tree::{RocksTree, read_meta};
-use super::format::{Format, refuse_foreign};
+use super::format::{Format, refuse_foreign, require_made, use_up_permission};
 use super::segments::SegmentLog;
 use super::stats::bytes_below;
 use super::varint::Cursor;
@@ -62,6 +62,9 @@ impl RocksStores {
         }
         let layout = Layout::of(config);
         let there = layout.look(config)?;
+        if !config.create_db && !there.tree {
+            use_up_permission(&config.log_dir)?;
+        }
         create_dirs(config, &layout)?;
         let split = Split::of(config);
         let tree_options = options::tree(split);
@@ -105,7 +108,7 @@ impl RocksStores {
 fn create_dirs(config: &Config, layout: &Layout) -> Result<(), StorageError> {
     for root in [&config.data_dir, &config.log_dir] {
         if !config.create_dirs {
-            fs::read_dir(root).map_err(|source| io_error("open", root, source))?;
+            require_made(root)?;
         }
     }
     for dir in [&layout.tree, &layout.snapshots, &layout.log] {

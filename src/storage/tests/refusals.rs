@@ -286,8 +286,34 @@ fn directories_are_made_only_if_wanted() {
     let mut disk = RocksDisk::new();
     disk.config.create_dirs = false;
     assert!(matches!(disk.try_open(), Err(StorageError::Io { .. })));
+    // What is merely there may be the mount point of a disk that is not.
     fs::create_dir(&disk.config.data_dir).unwrap();
+    assert!(matches!(disk.try_open(), Err(StorageError::Io { .. })));
+    let made = disk.config.data_dir.join("version-2");
+    fs::create_dir(&made).unwrap();
     assert!(disk.try_open().is_ok());
+    fs::remove_dir(&made).unwrap();
+    assert!(disk.try_open().is_ok());
+}
+
+#[test]
+fn an_empty_server_begins_only_if_it_may() {
+    let mut disk = RocksDisk::new();
+    disk.config.create_db = false;
+    let refused = disk.try_open().unwrap_err();
+    assert!(
+        matches!(&refused, StorageError::Io { path, .. } if path.ends_with("initialize")),
+        "{refused}"
+    );
+    fs::create_dir_all(&disk.config.log_dir).unwrap();
+    let permission = disk.config.log_dir.join("initialize");
+    fs::write(&permission, "").unwrap();
+    drop(disk.open());
+    assert!(!permission.exists(), "it is good for one start");
+    // With data there is nothing to ask for.
+    drop(disk.open());
+    fs::remove_dir_all(disk.dir.path()).unwrap();
+    assert!(disk.try_open().is_err());
 }
 
 #[test]
