@@ -9,10 +9,11 @@ mod families;
 mod output;
 mod system;
 
+use std::net::TcpListener;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::client::{Connection, Hello, REPLY_TIME_MAX};
 use crate::hostile::pipe::{Pipe, read, set};
@@ -23,6 +24,7 @@ use crate::suite::Suite;
 type Case = fn(Kind) -> Result<()>;
 
 const SESSION_MS: i32 = 30_000;
+const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 /// The bucket fills completely in this time.
 const FILL: Duration = Duration::from_secs(3);
 
@@ -192,4 +194,22 @@ fn until<T>(mut ask: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
         }
         sleep(Duration::from_millis(10));
     }
+}
+
+/// The same options with Prometheus' metrics at a port that was free.
+fn with_metrics(options: Options) -> Result<(Options, u16)> {
+    let free = TcpListener::bind(("127.0.0.1", 0)).context("look for a free port")?;
+    let port = free.local_addr().context("look for a free port")?.port();
+    let options = options
+        .config("metricsProvider.className", PROMETHEUS)
+        .config("metricsProvider.httpHost", "127.0.0.1")
+        .config("metricsProvider.httpPort", &port.to_string());
+    Ok((options, port))
+}
+
+/// The page of metrics there.
+fn metrics(port: u16) -> Result<String> {
+    let mut connection = Connection::open(([127, 0, 0, 1], port).into(), REPLY_TIME_MAX)?;
+    connection.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    Ok(String::from_utf8_lossy(&connection.read_to_end()?).into_owned())
 }

@@ -11,8 +11,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::Signal;
 use tempfile::{NamedTempFile, TempDir};
 
-use super::{Case, until};
-use crate::client::{REPLY_TIME_MAX, figure, request, word};
+use super::{Case, metrics, until, with_metrics};
+use crate::client::request;
 use crate::hostile::pipe::{Pipe, create, read};
 use crate::server::{Kind, Options, Server};
 use crate::wire::Writer;
@@ -56,10 +56,10 @@ impl Fifo {
     }
 }
 
-fn loud(output: &Path) -> Options {
-    Options::default()
-        .environment(LOUD.0, LOUD.1)
-        .output(output)
+/// Options, and where the metrics are.
+fn loud(output: &Path) -> Result<(Options, u16)> {
+    let options = Options::default().environment(LOUD.0, LOUD.1);
+    with_metrics(options.output(output))
 }
 
 /// What clients may do that makes lines at any level, and writes and reads that must be answered.
@@ -84,14 +84,19 @@ fn use_it(server: &Server, round: usize) -> Result<()> {
     pipe.close()
 }
 
-fn lost(server: &Server) -> Result<u64> {
-    let mntr = word(server.address(), b"mntr", REPLY_TIME_MAX)?;
-    figure(&mntr, "zk_stdout_lines_lost_total").context("mntr does not count lost lines")
+/// Lines lost, as the metrics at `port` say.
+fn lost(port: u16) -> Result<u64> {
+    let page = metrics(port)?;
+    let found = page
+        .lines()
+        .find_map(|line| line.strip_prefix("stdout_lines_lost_total ")?.parse().ok());
+    let lost: f64 = found.context("the metrics do not count lost lines")?;
+    Ok(lost as u64)
 }
 
 /// Waits until at least `least` lines have been lost.
-fn await_lost(server: &Server, least: u64) -> Result<u64> {
-    until(|| Ok(Some(lost(server)?).filter(|lost| *lost >= least)))?.context("no lines were lost")
+fn await_lost(port: u16, least: u64) -> Result<u64> {
+    until(|| Ok(Some(lost(port)?).filter(|lost| *lost >= least)))?.context("no lines were lost")
 }
 
 fn end(mut server: Server) -> Result<()> {
@@ -102,11 +107,12 @@ fn end(mut server: Server) -> Result<()> {
 }
 
 fn full_disk(kind: Kind) -> Result<()> {
-    let server = Server::start(kind, loud(Path::new("/dev/full")))?;
+    let (options, port) = loud(Path::new("/dev/full"))?;
+    let server = Server::start(kind, options)?;
     for round in 0..3 {
         use_it(&server, round)?;
     }
-    await_lost(&server, 100)?;
+    await_lost(port, 100)?;
     end(server)
 }
 
@@ -117,31 +123,34 @@ fn full_file(kind: Kind) -> Result<()> {
     let file = NamedTempFile::new().context("make a file")?;
     file.as_file().set_len(BYTES).context("fill it")?;
     let shell = ["sh", "-c", "ulimit -f 40960 && exec \"$0\" \"$@\""];
-    let server = Server::start(kind, loud(file.path()).under(&shell))?;
+    let (options, port) = loud(file.path())?;
+    let server = Server::start(kind, options.under(&shell))?;
     use_it(&server, 0)?;
-    await_lost(&server, 100)?;
+    await_lost(port, 100)?;
     end(server)
 }
 
 fn closed_pipe(kind: Kind) -> Result<()> {
     let fifo = Fifo::new()?;
     let reader = fifo.reader()?;
-    let server = Server::start(kind, loud(&fifo.path))?;
+    let (options, port) = loud(&fifo.path)?;
+    let server = Server::start(kind, options)?;
     drop(reader);
     for round in 0..3 {
         use_it(&server, round)?;
     }
-    await_lost(&server, 100)?;
+    await_lost(port, 100)?;
     end(server)
 }
 
 fn reopened_pipe(kind: Kind) -> Result<()> {
     let fifo = Fifo::new()?;
     let reader = fifo.reader()?;
-    let server = Server::start(kind, loud(&fifo.path))?;
+    let (options, port) = loud(&fifo.path)?;
+    let server = Server::start(kind, options)?;
     drop(reader);
     use_it(&server, 0)?;
-    let before = await_lost(&server, 1)?;
+    let before = await_lost(port, 1)?;
     let mut reader = fifo.reader()?;
     let mut text = String::new();
     let mut rounds = 0;
@@ -181,12 +190,13 @@ fn read_some(reader: &mut File, text: &mut String) -> Result<()> {
 fn unread_pipe(kind: Kind) -> Result<()> {
     let fifo = Fifo::new()?;
     let reader = fifo.reader()?;
-    let server = Server::start(kind, loud(&fifo.path))?;
+    let (options, port) = loud(&fifo.path)?;
+    let server = Server::start(kind, options)?;
     let mut rounds = 0;
     let lost = until(|| {
         use_it(&server, rounds)?;
         rounds += 1;
-        Ok((lost(&server)? > 0).then_some(()))
+        Ok((lost(port)? > 0).then_some(()))
     })?;
     ensure!(lost.is_some(), "no lines were lost in {rounds} rounds");
     use_it(&server, rounds)?;

@@ -2,12 +2,11 @@
 //! server only: a genuine one ends at its next snapshot.
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Case, until};
+use super::{Case, metrics, until, with_metrics};
 use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received, figure, word};
 use crate::fault::Tracer;
 use crate::hostile::pipe::{Pipe, create, read, set};
@@ -19,7 +18,6 @@ pub(super) const OURS: [(&str, Case); 2] = [
     ("connections take neither threads nor memory maps", crowd),
 ];
 
-const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 const SESSION_MS: i32 = 30_000;
 /// The hard limit of descriptors.
 const DESCRIPTORS: usize = 256;
@@ -68,13 +66,6 @@ fn memory_maps(server: &Server) -> Result<usize> {
     Ok(maps.lines().count())
 }
 
-/// The page of metrics.
-fn metrics(port: u16) -> Result<String> {
-    let mut connection = Connection::open(([127, 0, 0, 1], port).into(), REPLY_TIME_MAX)?;
-    connection.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    Ok(String::from_utf8_lossy(&connection.read_to_end()?).into_owned())
-}
-
 /// What a thousand clients cost besides their descriptors.
 fn crowd(kind: Kind) -> Result<()> {
     const CLIENTS: usize = 1000;
@@ -107,13 +98,7 @@ fn checkpoints(server: &Server) -> usize {
 /// More clients than descriptors: those that find no place wait, those that have one are served.
 fn descriptors(kind: Kind) -> Result<()> {
     let shell = format!("ulimit -Sn 100 && ulimit -Hn {DESCRIPTORS} && exec \"$0\" \"$@\"");
-    let free = TcpListener::bind(("127.0.0.1", 0)).context("look for a free port")?;
-    let port = free.local_addr().context("look for a free port")?.port();
-    drop(free);
-    let options = busy()
-        .config("metricsProvider.className", PROMETHEUS)
-        .config("metricsProvider.httpHost", "127.0.0.1")
-        .config("metricsProvider.httpPort", &port.to_string());
+    let (options, port) = with_metrics(busy())?;
     let mut server = Server::start(kind, options.under(&["sh", "-c", &shell]))?;
     let mntr = word(server.address(), b"mntr", REPLY_TIME_MAX)?;
     let max: Option<usize> = figure(&mntr, "zk_max_file_descriptor_count");
