@@ -73,8 +73,8 @@ pub struct Warmed {
 /// Loads all that one request misses, so that it is answered by what `pins` keeps; `None` if that is
 /// more than a reply of `bytes_max` bytes. State lock not held.
 ///
-/// Of what is refused in the end no more than a part is held: behind [`HELD_BYTES_MAX`] everything is
-/// weighed before it is loaded.
+/// Of what is refused in the end no more than a part is held: behind 16 MiB everything is weighed
+/// before it is loaded.
 ///
 /// # Errors
 /// The storage failed: end the process.
