@@ -116,7 +116,7 @@ pub fn warm_all(
 }
 
 /// Loads some of what a request misses, at least the first part of it, that is not answered by all
-/// of it together: no more than [`HELD_BYTES_MAX`] unless the first alone is larger.
+/// of it together: no more than 16 MiB unless the first alone is larger.
 ///
 /// # Errors
 /// The storage failed: end the process.
