@@ -73,8 +73,8 @@ pub struct Warmed {
 /// Loads all that one request misses, so that it is answered by what `pins` keeps; `None` if that is
 /// more than a reply of `bytes_max` bytes. State lock not held.
 ///
-/// Of what is refused in the end no more than a part is held: behind [`HELD_BYTES_MAX`] everything is
-/// weighed before it is loaded.
+/// Of what is refused in the end no more than a part is held: behind 16 MiB everything is weighed
+/// before it is loaded.
 ///
 /// # Errors
 /// The storage failed: end the process.
@@ -116,7 +116,7 @@ pub fn warm_all(
 }
 
 /// Loads some of what a request misses, at least the first part of it, that is not answered by all
-/// of it together: no more than [`HELD_BYTES_MAX`] unless the first alone is larger.
+/// of it together: no more than 16 MiB unless the first alone is larger.
 ///
 /// # Errors
 /// The storage failed: end the process.
