@@ -164,86 +164,121 @@ fn sync_waits(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// What a session does while the disk hangs.
-fn spares_sessions(kind: Kind) -> Result<()> {
-    let ours = kind == Kind::Oxkeeper;
-    let server = start(kind)?;
-    let address = server.address();
-    // Pings, and has an ephemeral.
-    let mut pings = Pipe::open(address, SHORT_MS)?;
-    pings.create("/ephemeral", b"", 1)?;
-    // Writes, waits for the answer as clients do, and comes back on new connections.
-    let mut writes = Connection::open(address, REPLY_TIME_MAX)?;
-    let (session, password) = writes.new_session(SHORT_MS)?;
-    let again = Hello {
-        session,
-        password: Some(password),
-        ..Hello::new(SHORT_MS)
-    };
-    // Reads what is in memory.
-    let mut reads = Pipe::open(address, SHORT_MS)?;
-    let stalled = stall(&server)?;
-    writes.send(&request(1, CREATE, &create("/written", b"", 1)));
-    // Comes while it hangs.
-    let mut newcomer = Connection::open(address, 2 * LONG_STALL)?;
-    newcomer.send(&Hello::new(SHORT_MS).frame());
-    let began = Instant::now();
-    let mut round = 0;
-    while began.elapsed() < LONG_STALL {
-        sleep(Duration::from_secs(1));
-        ping(&mut pings, ours).context("during the stall")?;
-        if ours {
-            let found = is_there(&mut reads, "/zookeeper").context("a read during the stall")?;
-            ensure!(found, "no /zookeeper");
-        } else {
-            ping(&mut reads, false)?;
+/// Sessions that do something each while the disk hangs.
+struct Sessions {
+    /// Pings, and has an ephemeral.
+    pings: Pipe,
+    /// Reads what is in memory.
+    reads: Pipe,
+    /// Writes, waits for the answer as clients do, and comes back on new connections.
+    writes: Connection,
+    again: Hello,
+    /// Comes while it hangs.
+    newcomer: Connection,
+}
+
+impl Sessions {
+    /// The session that writes and the newcomer have asked when this returns, and `stalled` began.
+    fn open(server: &Server) -> Result<(Self, Tracer)> {
+        let address = server.address();
+        let mut pings = Pipe::open(address, SHORT_MS)?;
+        pings.create("/ephemeral", b"", 1)?;
+        let reads = Pipe::open(address, SHORT_MS)?;
+        let mut writes = Connection::open(address, REPLY_TIME_MAX)?;
+        let (session, password) = writes.new_session(SHORT_MS)?;
+        let again = Hello {
+            session,
+            password: Some(password),
+            ..Hello::new(SHORT_MS)
+        };
+        let stalled = stall(server)?;
+        writes.send(&request(1, CREATE, &create("/written", b"", 1)));
+        let mut newcomer = Connection::open(address, 2 * LONG_STALL)?;
+        newcomer.send(&Hello::new(SHORT_MS).frame());
+        let sessions = Self {
+            pings,
+            reads,
+            writes,
+            again,
+            newcomer,
+        };
+        Ok((sessions, stalled))
+    }
+
+    /// Three timeouts long. Our server answers meanwhile who does not wait for the disk.
+    fn hold(&mut self, server: &Server) -> Result<()> {
+        let ours = server.kind() == Kind::Oxkeeper;
+        let began = Instant::now();
+        let mut round = 0;
+        while began.elapsed() < LONG_STALL {
+            sleep(Duration::from_secs(1));
+            ping(&mut self.pings, ours).context("during the stall")?;
+            if ours {
+                let found = is_there(&mut self.reads, "/zookeeper");
+                ensure!(found.context("a read during the stall")?, "no /zookeeper");
+            } else {
+                ping(&mut self.reads, false)?;
+            }
+            round += 1;
+            if round % 3 == 0 {
+                self.writes = Connection::open(server.address(), REPLY_TIME_MAX)?;
+                self.writes.send(&self.again.frame());
+            }
         }
-        round += 1;
-        if round % 3 == 0 {
-            writes = Connection::open(address, REPLY_TIME_MAX)?;
-            writes.send(&again.frame());
+        Ok(())
+    }
+}
+
+/// The reply to the request of this xid, behind those to pings.
+fn answer_to(pipe: &mut Pipe, xid: i32) -> Result<i32> {
+    loop {
+        let reply = pipe.reply()?;
+        let mut reader = Reader::new(&reply);
+        if reader.i32()? == xid {
+            return Reader::new(&reply[12..]).i32();
         }
     }
+}
+
+fn spares_sessions(kind: Kind) -> Result<()> {
+    let server = start(kind)?;
+    let (mut sessions, stalled) = Sessions::open(&server)?;
+    sessions.hold(&server)?;
     drop(stalled);
     sleep(Duration::from_millis(100));
-    let mut pings = Pipe {
-        connection: pings.connection,
+    let Sessions {
+        mut pings,
+        mut reads,
+        again,
+        mut newcomer,
+        writes: _writes,
+    } = sessions;
+    let ephemeral = request(9, EXISTS, &read("/ephemeral", false));
+    pings.connection.send(&ephemeral);
+    let error = answer_to(&mut pings, 9).context("the session that pinged")?;
+    ensure!(error == 0, "its ephemeral: {error}");
+    let root = request(9, EXISTS, &read("/", false));
+    reads.connection.send(&root);
+    answer_to(&mut reads, 9).context("the session that read")?;
+    let mut connection = Connection::open(server.address(), REPLY_TIME_MAX)?;
+    ensure!(
+        connection.take_up(&again)?,
+        "the session that wrote is gone"
+    );
+    let mut writes = Pipe {
+        connection,
         events: 0,
     };
-    pings
-        .connection
-        .send(&request(9, EXISTS, &read("/ephemeral", false)));
-    loop {
-        let reply = pings.reply().context("the session that pinged")?;
-        let mut reader = Reader::new(&reply);
-        if reader.i32()? == 9 {
-            let error = Reader::new(&reply[12..]).i32()?;
-            ensure!(error == 0, "its ephemeral: {error}");
-            break;
-        }
-    }
-    reads
-        .connection
-        .send(&request(9, EXISTS, &read("/", false)));
-    reads.reply().context("the session that read")?;
-    let mut writer = Connection::open(address, REPLY_TIME_MAX)?;
-    ensure!(writer.take_up(&again)?, "the session that wrote is gone");
-    let mut writer = Pipe {
-        connection: writer,
-        events: 0,
-    };
-    let found = is_there(&mut writer, "/written").context("the session that wrote")?;
+    let found = is_there(&mut writes, "/written").context("the session that wrote")?;
     ensure!(found, "its ephemeral is gone");
-    if !ours {
+    if kind != Kind::Oxkeeper {
         // A genuine server lets a session expire that it has not even granted yet.
         return Ok(());
     }
     match newcomer.receive()? {
         Received::Frame(frame) => {
-            ensure!(
-                Reader::new(&frame[8..]).i64()? != 0,
-                "no session for the newcomer"
-            );
+            let session = Reader::new(&frame[8..]).i64()?;
+            ensure!(session != 0, "no session for the newcomer");
         }
         other => bail!("the newcomer: {other:?}"),
     }

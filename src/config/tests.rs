@@ -754,7 +754,6 @@ fn what_would_change_who_may_do_what_is_refused() {
         "quorum.auth.enableSasl=true",
         "ssl.authProvider=mine",
         "audit.enable=true\naudit.impl.class=x.Y",
-        "requireKerberosConfig=true",
         "testingonly.initialZxid=5",
         "enforce.auth.enabled=true\nenforce.auth.schemes=digest\nDigestAuthenticationProvider.enabled=false",
         "enforce.auth.enabled=true",

@@ -30,6 +30,8 @@ struct Inner {
     names: BTreeMap<OsString, usize>,
     /// What was done to names since, in order.
     renamed: Vec<Renamed>,
+    /// Every sync fails.
+    syncs_fail: bool,
     /// So many syncs pass until one fails.
     sync_fails_after: Option<usize>,
     /// Syncs of names fail.
@@ -179,6 +181,11 @@ impl PowerDisk {
         }
     }
 
+    /// All of them, whoever asks: the thread that makes segments ready syncs too.
+    fn fail_syncs(&self, fail: bool) {
+        self.inner.lock().syncs_fail = fail;
+    }
+
     fn fail_sync_after(&self, count: usize) {
         self.inner.lock().sync_fails_after = Some(count);
     }
@@ -239,6 +246,9 @@ impl Disk for PowerDisk {
         inner.step(&self.acknowledged);
         let number = inner.number(file);
         let sectors = std::mem::take(&mut inner.files[number].dirty);
+        if inner.syncs_fail {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         match &mut inner.sync_fails_after {
             Some(0) => {
                 inner.sync_fails_after = None;
@@ -293,10 +303,11 @@ fn a_frame_whose_sync_failed_is_written_again_before_it_is_trusted() {
         let log = disk.open().unwrap();
         append(&log, vec![entry(1, 0, 100)]);
         // One of 300,000 bytes goes into a segment of its own.
-        disk.fail_sync_after(0);
+        disk.fail_syncs(true);
         let refused = wait(|done| log.append(vec![entry(1, 1, bytes)], done));
         assert!(refused.is_err());
         drop(log);
+        disk.fail_syncs(false);
         // The process starts again; the system still has the pages, and calls them clean.
         let log = disk.open().unwrap();
         assert_eq!(log.ends().last, Some(at(1, 1)), "{bytes} bytes");
