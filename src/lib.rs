@@ -8,8 +8,9 @@
 //! - [`net`]: sockets: accepts clients and moves their bytes
 //! - [`admin`]: four-letter words and metrics, rendered from one report
 //! - [`leader`]: session expiry, container and TTL reaping, while this server leads
-//! - [`pipeline`]: a client's requests in order, and the delivery of replies and events
-//! - [`session`]: who is connected, handshakes, when each session was heard of
+//! - [`requests`]: a client's requests in order, and the delivery of replies and events
+//! - [`connection`]: who is connected, and all that is sent to them
+//! - [`session`]: handshakes, when each session was heard of
 //! - [`auth`]: schemes: world, digest, ip
 //! - [`ensemble`]: openraft: proposing, applying, roles
 //! - [`storage`]: the Raft log, the tree with its cache, checkpoints
@@ -29,7 +30,9 @@ pub mod admin;
 
 pub mod leader;
 
-pub mod pipeline;
+pub mod requests;
+
+pub mod connection;
 
 pub mod session;
 

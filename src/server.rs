@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::ensemble::{Ensemble, StartError};
 use crate::io::{HttpError, HttpListener};
 use crate::net::{Front, ListenError, Listener};
-use crate::pipeline::{Deliver, Pipeline, Shared};
+use crate::requests::{Deliver, Requests, Shared};
 use crate::session::Greeter;
 use crate::state::{Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError};
@@ -89,9 +89,9 @@ fn ensemble_config(settings: &Settings) -> ensemble::Config {
     let me = ServerId(u64::from(settings.session.server_id));
     let mut config = ensemble::Config::new(me, vec![me]);
     let number = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
-    config.batch_ops_max = number(settings.pipeline.batch_ops_max);
-    config.batch_bytes_max = settings.pipeline.batch_bytes_max;
-    config.window_batches = number(settings.pipeline.entries_in_flight_max);
+    config.batch_ops_max = number(settings.requests.batch_ops_max);
+    config.batch_bytes_max = settings.requests.batch_bytes_max;
+    config.window_batches = number(settings.requests.entries_in_flight_max);
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
@@ -118,7 +118,7 @@ impl Server {
             settings.state.skip_acl,
         ));
         for (id, record) in replica.read().sessions() {
-            shared.touches.start(id, record.timeout_ms);
+            shared.clocks.start(id, record.timeout_ms);
         }
         let ensemble = Ensemble::start(
             ensemble_config(&settings),
@@ -131,18 +131,18 @@ impl Server {
         .await?;
         shared.set_origin(ensemble.origin());
         let failure = shared.failure.subscribe();
-        let pipeline = Arc::new(Pipeline {
+        let requests = Arc::new(Requests {
             shared,
             replica: Arc::clone(&replica),
             ensemble: Arc::new(ensemble),
             greeter: Greeter::new(settings.session, clock.as_ref()),
             schemes: Schemes::new(settings.auth),
             frame_bytes_max: settings.net.frame_bytes_max,
-            outstanding_max: usize::try_from(settings.pipeline.outstanding_max).unwrap_or(1000),
-            reply_bytes_max: settings.pipeline.reply_bytes_max,
+            outstanding_max: usize::try_from(settings.requests.outstanding_max).unwrap_or(1000),
+            reply_bytes_max: settings.requests.reply_bytes_max,
         });
         let sources = Sources {
-            pipeline: Arc::clone(&pipeline),
+            requests: Arc::clone(&requests),
             stores,
             clock: Arc::clone(&clock),
             client_addr,
@@ -153,7 +153,7 @@ impl Server {
             client_addr,
             front: Arc::new(Front {
                 inspector: Arc::new(Inspector::new(settings.admin, sources)),
-                pipeline,
+                requests,
                 clock: Arc::clone(&clock),
             }),
             stop_clients: CancellationToken::new(),
@@ -184,22 +184,22 @@ impl Server {
 
     fn start_chores(&self, tick_ms: u32, config: leader::Config, clock: &Arc<dyn Clock>) {
         self.chores.spawn(leader::expire_sessions(
-            Arc::clone(&self.front.pipeline.ensemble),
-            Arc::clone(&self.front.pipeline.shared),
+            Arc::clone(&self.front.requests.ensemble),
+            Arc::clone(&self.front.requests.shared),
             tick_ms,
             self.stop_chores.clone(),
         ));
-        let pipeline = Arc::clone(&self.front.pipeline);
+        let requests = Arc::clone(&self.front.requests);
         let reaping = leader::reap(
-            Arc::clone(&pipeline.ensemble),
-            Arc::clone(&pipeline.replica),
+            Arc::clone(&requests.ensemble),
+            Arc::clone(&requests.replica),
             Arc::clone(clock),
             config,
             self.stop_chores.clone(),
         );
         self.chores.spawn(async move {
             if let Err(error) = reaping.await {
-                pipeline.report_store_failure(error);
+                requests.report_store_failure(error);
             }
         });
         self.chores.close();
@@ -237,7 +237,7 @@ impl Server {
             }
         };
         tokio::select! {
-            error = self.front.pipeline.ensemble.failed() => RunError::Ensemble(error),
+            error = self.front.requests.ensemble.failed() => RunError::Ensemble(error),
             Some(error) = store => RunError::Store(error),
         }
     }
@@ -252,6 +252,6 @@ impl Server {
         }
         self.stop_chores.cancel();
         self.chores.wait().await;
-        self.front.pipeline.ensemble.stop().await;
+        self.front.requests.ensemble.stop().await;
     }
 }

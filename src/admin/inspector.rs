@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::config::Config;
 use super::four_letter::{self, Word};
 use super::report::Sources;
-use crate::session::{Connection, ConnectionId};
+use crate::connection::{Connection, ConnectionId};
 
 /// What `gtmk` answers before the first `stmk`. zk: ZooTrace.traceMask.
 const TRACE_MASK: i64 = 306;

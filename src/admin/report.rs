@@ -10,9 +10,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::connection::{Connection, ConnectionFigures, ConnectionId, ServerFigures};
 use crate::ensemble::Role;
-use crate::pipeline::Pipeline;
-use crate::session::{Connection, ConnectionFigures, ConnectionId, ServerFigures};
+use crate::requests::Requests;
 use crate::state::{SessionId, Zxid};
 use crate::storage::{StorageStats, Stores};
 use crate::watch::{Summary, WatcherId};
@@ -29,7 +29,7 @@ const EPHEMERALS_PER_LOCK: usize = 4096;
 #[derive(Debug)]
 pub struct Sources {
     /// Sessions, connections, watches, the state, the ensemble.
-    pub pipeline: Arc<Pipeline>,
+    pub requests: Arc<Requests>,
     /// The disk.
     pub stores: Arc<Stores>,
     /// Wall time.
@@ -121,7 +121,7 @@ pub(super) type Watches = Vec<(Arc<str>, SessionId)>;
 impl Sources {
     /// What this server is; `None` while it knows no leader and does not serve.
     pub(super) fn mode(&self) -> Option<Mode> {
-        let known = match self.pipeline.ensemble.role() {
+        let known = match self.requests.ensemble.role() {
             Role::Leader { .. } => Some(Mode::Leader),
             Role::Follower { leader: Some(_) } => Some(Mode::Follower),
             Role::Observer { leader: Some(_) } => Some(Mode::Observer),
@@ -138,9 +138,9 @@ impl Sources {
     }
 
     pub(super) fn overview(&self, mode: Mode) -> Overview {
-        let shared = &self.pipeline.shared;
+        let shared = &self.requests.shared;
         let (zxid, znodes) = {
-            let state = self.pipeline.replica.read();
+            let state = self.requests.replica.read();
             (state.last_zxid(), state.meta().znodes)
         };
         Overview {
@@ -160,7 +160,7 @@ impl Sources {
 
     /// All connections, oldest first.
     pub(super) fn connections(&self, asking: ConnectionId) -> Vec<ConnectionLine> {
-        let shared = &self.pipeline.shared;
+        let shared = &self.requests.shared;
         let queued = shared.outstanding_by_connection();
         let connections = shared.registry.all();
         let lines = connections.iter().map(|connection| {
@@ -177,7 +177,7 @@ impl Sources {
     }
 
     pub(super) fn reset_connections(&self) {
-        for connection in self.pipeline.shared.registry.all() {
+        for connection in self.requests.shared.registry.all() {
             connection.stats.reset();
         }
     }
@@ -195,7 +195,7 @@ impl Sources {
     }
 
     fn known(&self) -> Vec<(SessionId, i32)> {
-        let state = self.pipeline.replica.read();
+        let state = self.requests.replica.read();
         state
             .sessions()
             .map(|(id, record)| (id, record.timeout_ms))
@@ -203,22 +203,22 @@ impl Sources {
     }
 
     fn expiring(&self) -> Buckets<SessionId> {
-        let buckets = self.pipeline.shared.touches.buckets();
+        let buckets = self.requests.shared.clocks.buckets();
         buckets
             .into_iter()
             .map(|(deadline_ms, sessions)| (self.wall_ms(deadline_ms), sessions))
             .collect()
     }
 
-    /// What the clock of `Touches` calls `at_ms`, as wall time.
+    /// What the clock of `SessionClocks` calls `at_ms`, as wall time.
     fn wall_ms(&self, at_ms: u64) -> i64 {
-        let now_ms = self.pipeline.shared.touches.now_ms();
+        let now_ms = self.requests.shared.clocks.now_ms();
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         self.clock.wall_ms() - signed(now_ms) + signed(at_ms)
     }
 
     fn ephemerals(&self) -> Vec<(SessionId, Vec<Arc<str>>)> {
-        let replica = &self.pipeline.replica;
+        let replica = &self.requests.replica;
         let owners: Vec<SessionId> = replica.read().owners().map(|(owner, _)| owner).collect();
         let mut found = Vec::with_capacity(owners.len());
         let mut rest = owners.into_iter().peekable();
@@ -239,10 +239,10 @@ impl Sources {
     }
 
     fn connection_buckets(&self) -> Buckets<(SocketAddr, SessionId)> {
-        let touches = &self.pipeline.shared.touches;
-        let now_ms = touches.now_ms();
+        let clocks = &self.requests.shared.clocks;
+        let now_ms = clocks.now_ms();
         let mut buckets: BTreeMap<u64, Vec<_>> = BTreeMap::new();
-        for connection in self.pipeline.shared.registry.all() {
+        for connection in self.requests.shared.registry.all() {
             let due_ms = match connection.touch() {
                 Some(touch) => {
                     let timeout_ms = u64::try_from(touch.timeout_ms()).unwrap_or(0);
@@ -261,13 +261,13 @@ impl Sources {
     }
 
     pub(super) fn watch_summary(&self) -> Summary {
-        self.pipeline.shared.watches.lock().summary()
+        self.requests.shared.watches.lock().summary()
     }
 
     /// All watches of ZooKeeper's data table, at most about `bytes_max` bytes of them: what was
     /// left out then is logged. Copied in parts; what comes and goes meanwhile may be missed.
     pub(super) fn watches(&self, bytes_max: usize) -> Watches {
-        let shared = &self.pipeline.shared;
+        let shared = &self.requests.shared;
         let mut pairs: Vec<(Arc<str>, WatcherId)> = Vec::new();
         let mut from = Some(0);
         let (mut bytes, mut counted) = (0_usize, 0);

@@ -39,7 +39,7 @@ impl Inspector {
         let mut text = "what the server is at:\n".to_owned();
         let inner = self.inner();
         put_runtime(&mut text, "workers", &Handle::current().metrics());
-        let ensemble = &inner.sources.pipeline.ensemble;
+        let ensemble = &inner.sources.requests.ensemble;
         put_runtime(&mut text, "ensemble's thread", &ensemble.runtime_metrics());
         for (name, part) in PARTS {
             let inner = self.inner();
@@ -110,7 +110,7 @@ fn put_threads(_: &Inner, out: &mut String) {
 }
 
 fn put_ensemble(inner: &Inner, out: &mut String) {
-    let ensemble = &inner.sources.pipeline.ensemble;
+    let ensemble = &inner.sources.requests.ensemble;
     let report = ensemble.report();
     let queue = report.queue;
     put(
@@ -139,7 +139,7 @@ fn put_ensemble(inner: &Inner, out: &mut String) {
 }
 
 fn put_connections(inner: &Inner, out: &mut String) {
-    let shared = &inner.sources.pipeline.shared;
+    let shared = &inner.sources.requests.shared;
     let connections = shared.registry.all();
     let mut waiting: Vec<_> = connections
         .iter()
@@ -166,7 +166,7 @@ fn put_connections(inner: &Inner, out: &mut String) {
         }
     }
     let watches = shared.watches.lock().watch_count();
-    let sessions = shared.touches.count();
+    let sessions = shared.clocks.count();
     put(
         out,
         format_args!("sessions: {sessions}; watches: {watches}"),
@@ -174,7 +174,7 @@ fn put_connections(inner: &Inner, out: &mut String) {
 }
 
 fn put_state(inner: &Inner, out: &mut String) {
-    let state = inner.sources.pipeline.replica.read();
+    let state = inner.sources.requests.replica.read();
     let meta = state.meta();
     put(
         out,

@@ -37,7 +37,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{admin, auth, leader, net, pipeline, session, state, storage};
+use crate::{admin, auth, leader, net, requests, session, state, storage};
 use command_line::{Form, Request};
 use draft::Draft;
 use finding::Findings;
@@ -57,7 +57,7 @@ pub struct Settings {
     /// Chores.
     pub leader: leader::Config,
     /// Queues and batches.
-    pub pipeline: pipeline::Config,
+    pub requests: requests::Config,
     /// Session timeouts.
     pub session: session::Config,
     /// Schemes.

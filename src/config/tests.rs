@@ -389,10 +389,10 @@ const HONOURED: &[Honoured] = &[
     ("snapCount=010", |s| s.storage.snap_count == 8),
     ("snapCount=-0x10", |s| s.storage.snap_count == 2),
     ("globalOutstandingLimit=0", |s| {
-        s.pipeline.outstanding_max == 0
+        s.requests.outstanding_max == 0
     }),
     ("globalOutstandingLimit=-1", |s| {
-        s.pipeline.outstanding_max == 0
+        s.requests.outstanding_max == 0
     }),
     ("nio.sessionlessCnxnTimeout=-1", |s| {
         s.net.handshake_timeout_ms == 5000
@@ -430,14 +430,14 @@ const HONOURED: &[Honoured] = &[
         s.leader.container_never_used_ms == 5
     }),
     ("globalOutstandingLimit=5", |s| {
-        s.pipeline.outstanding_max == 5
+        s.requests.outstanding_max == 5
     }),
-    ("oxkeeper.batchOpsMax=9", |s| s.pipeline.batch_ops_max == 9),
+    ("oxkeeper.batchOpsMax=9", |s| s.requests.batch_ops_max == 9),
     ("oxkeeper.batchBytesMax=8K", |s| {
-        s.pipeline.batch_bytes_max == 8192
+        s.requests.batch_bytes_max == 8192
     }),
     ("oxkeeper.entriesInFlightMax=2", |s| {
-        s.pipeline.entries_in_flight_max == 2
+        s.requests.entries_in_flight_max == 2
     }),
     ("4lw.commands.whitelist=ruok, mntr,", |s| {
         let commands = &s.admin.commands;
@@ -629,7 +629,7 @@ fn duplicates_and_the_text_format() {
 
 #[test]
 fn precedence() {
-    let outstanding = |world: World| world.run().0.pipeline.outstanding_max;
+    let outstanding = |world: World| world.run().0.requests.outstanding_max;
     let world = |text: &str| World::new(&format!("{BASE}{text}"));
     let property = |n: u32| format!("-Dzookeeper.globalOutstandingLimit={n}");
     let server = world("").env("SERVER_JVMFLAGS", &property(1));

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use super::raft::{Raft, position};
+use super::raft::types::{Raft, position};
 use crate::state::LogPosition;
 
 /// How much log there is behind the last checkpoint.

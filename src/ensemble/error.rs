@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::state::{ApplyError, ServerId, StoreError};
 use crate::storage::StorageError;
 
-use super::format::FormatError;
+use super::raft::records::FormatError;
 
 /// The ensemble did not start: print it and exit.
 #[derive(Debug, thiserror::Error)]

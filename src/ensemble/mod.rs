@@ -15,29 +15,22 @@
 //! passed it; whatever happened to it before then, it is sent again and takes effect once (I5).
 //!
 //! All between the queue and the `Sink` runs on one thread if this server is the only voter
-//! (`home.rs`), so a lone write wakes that one.
+//! (`placement.rs`), so a lone write wakes that one.
 //!
 //! Only this room knows openraft. Its defaults are not safe for us: `config.rs` sets what must be
 //! set. A standalone server is an ensemble of one voter and takes the same path (I7). Servers
-//! beyond the first one need the network of `peer.rs`, which refuses as yet.
+//! beyond the first one need the network of `raft/network.rs`, which refuses as yet.
 //!
 //! This room does not know: client connections, watches, what a proposal means.
 
-mod barrier;
-mod batcher;
 mod checkpoint;
 mod config;
 mod error;
-mod format;
-mod home;
-mod log_store;
-mod machine;
-mod peer;
+mod members;
+mod origin;
+mod placement;
 mod progress;
-mod queue;
 mod raft;
-mod role;
-mod runtime;
 mod start;
 
 #[cfg(test)]
@@ -61,14 +54,14 @@ use crate::storage::{Log, Snapshots};
 
 pub use config::Config;
 pub use error::{Failure, ProposeError, StartError, SubmitError};
-pub use queue::QueueReport;
-pub use role::Role;
+pub use members::role::Role;
+pub use origin::queue::QueueReport;
 
-use barrier::Barrier;
-use home::Home;
+use origin::barrier::Barrier;
+use origin::queue::Queue;
+use placement::Home;
 use progress::Progress;
-use queue::Queue;
-use raft::Raft;
+use raft::types::Raft;
 
 /// How long a stop waits for what is under way to be applied.
 const DRAIN_MS_MAX: u64 = 5_000;
@@ -184,7 +177,7 @@ impl Ensemble {
         self.queue.oldest_in_flight()
     }
 
-    /// What the runtime is at where the tasks of this room live (`home.rs`).
+    /// What the runtime is at where the tasks of this room live (`placement.rs`).
     pub fn runtime_metrics(&self) -> RuntimeMetrics {
         self.home.runtime_metrics()
     }

@@ -13,19 +13,20 @@ use crate::state::{Origin, Replica, ServerId, Sink};
 use crate::storage::{Log, Snapshots, StorageError};
 
 use super::Ensemble;
-use super::barrier::Barrier;
-use super::batcher;
 use super::checkpoint::{self, Pressure};
 use super::config::Config;
 use super::error::{Failure, StartError};
-use super::home::Home;
-use super::log_store::LogStore;
-use super::machine::Machine;
-use super::peer::NoPeers;
+use super::members::role;
+use super::members::role::Role;
+use super::origin::barrier::Barrier;
+use super::origin::batcher;
+use super::origin::queue::Queue;
+use super::placement::Home;
 use super::progress::Progress;
-use super::queue::Queue;
-use super::raft::{Fatal, Raft};
-use super::role::{self, Role};
+use super::raft::log_store::LogStore;
+use super::raft::machine::Machine;
+use super::raft::network::NoPeers;
+use super::raft::types::{Fatal, Raft};
 
 /// The parts of the room before they are home.
 struct Parts {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ensemble::{Ensemble, Role, Submission, SubmitError};
 use crate::metrics;
-use crate::pipeline::Shared;
+use crate::requests::Shared;
 use crate::state::{ActionRef, Identities};
 
 /// A batch that has been on its way for so long has clients wait for the disk, not the disk for
@@ -25,7 +25,7 @@ pub async fn expire_sessions(
     tick_ms: u32,
     stop: CancellationToken,
 ) {
-    let touches = &shared.touches;
+    let clocks = &shared.clocks;
     let nobody: Identities = Arc::from([]);
     let mut sweep = interval(Duration::from_millis(u64::from(tick_ms.max(1))));
     // After a stall of the whole process, clients get their chance to be heard before the next
@@ -39,14 +39,14 @@ pub async fn expire_sessions(
         }
         let leads = matches!(ensemble.role(), Role::Leader { .. });
         if leads && !led {
-            touches.restart_all();
+            clocks.restart_all();
         }
         led = leads;
         if !leads {
             continue;
         }
         let stalled = ensemble.oldest_in_flight() >= STALL;
-        for session in touches.expire(stalled) {
+        for session in clocks.expire(stalled) {
             tracing::debug!(%session, "session expires");
             metrics::session_expired();
             loop {

@@ -30,10 +30,10 @@ use super::limits::Place;
 use crate::admin::Inspector;
 use crate::auth::Schemes;
 use crate::clock::Clock;
+use crate::connection::{Connection, End, Outbox};
 use crate::io::{SocketReader, SocketWriter};
 use crate::metrics;
-use crate::pipeline::{Client, Pipeline, Settle, Step, settle};
-use crate::session::{Connection, End, Outbox};
+use crate::requests::{Client, Requests, Settle, Step, settle};
 
 /// How long a connection that ends may take to get rid of what is in its outbox.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ const ARGUMENT_BYTES: usize = 8;
 #[derive(Debug)]
 pub struct Front {
     /// Requests.
-    pub pipeline: Arc<Pipeline>,
+    pub requests: Arc<Requests>,
     /// Four-letter words.
     pub inspector: Arc<Inspector>,
     /// Wall clock, for `cons`.
@@ -113,17 +113,17 @@ impl Task {
         peer: SocketAddr,
         place: Place,
     ) -> Self {
-        let pipeline = Arc::clone(&front.pipeline);
+        let requests = Arc::clone(&front.requests);
         let identities = Schemes::of_connection(peer.ip()).into();
         let outbox = Outbox::new(config.outbox_bytes_max, writer);
-        let connection = pipeline.shared.registry.enter(peer, identities, outbox);
+        let connection = requests.shared.registry.enter(peer, identities, outbox);
         connection.stats.established(front.clock.wall_ms());
         let first_frame_max = Config::HANDSHAKE_FRAME_BYTES_MAX.min(config.frame_bytes_max);
         let deadline = Duration::from_millis(config.handshake_timeout_ms);
         Self {
             front,
             reader,
-            client: Client::new(pipeline, connection, first_frame_max),
+            client: Client::new(requests, connection, first_frame_max),
             phase: Phase::Opening,
             deadline: Some(Box::pin(sleep(deadline))),
             settling: None,
@@ -158,7 +158,7 @@ impl Task {
                         ready!(self.poll_end(cx));
                         return Poll::Ready(Ok(()));
                     };
-                    self.front.pipeline.shared.stats.sent(1);
+                    self.front.requests.shared.stats.sent(1);
                     self.connection()
                         .outbox
                         .append(&mut BytesMut::from(text?.as_bytes()));
@@ -211,7 +211,7 @@ impl Task {
         let inspector = Arc::clone(&self.front.inspector);
         let connection = Arc::clone(self.client.connection());
         connection.stats.received(1);
-        self.front.pipeline.shared.stats.received(1);
+        self.front.requests.shared.stats.received(1);
         self.deadline = None;
         let text = async move { inspector.command(word, argument, &connection).await };
         self.phase = Phase::Answering(AbortOnDropHandle::new(tokio::spawn(text)));
@@ -236,8 +236,8 @@ impl Task {
                         return Poll::Pending;
                     }
                     step @ (Step::Warm(_) | Step::Count { .. } | Step::Barrier | Step::Full) => {
-                        let pipeline = Arc::clone(&self.front.pipeline);
-                        self.settling = Some(Box::pin(settle(pipeline, step)));
+                        let requests = Arc::clone(&self.front.requests);
+                        self.settling = Some(Box::pin(settle(requests, step)));
                         Some(Waits::Listening)
                     }
                     Step::Clogged if has_sent => None,
@@ -323,7 +323,7 @@ impl Task {
         let connection = self.client.connection();
         connection.outbox.unclog();
         if connection.outbox.flush() && !is_read {
-            connection.heard(&self.front.pipeline.shared.touches, Instant::now());
+            connection.heard(&self.front.requests.shared.clocks, Instant::now());
         }
     }
 
@@ -332,8 +332,8 @@ impl Task {
     fn turn_deaf(&mut self, is_deaf: bool) {
         if self.is_deaf != is_deaf {
             self.is_deaf = is_deaf;
-            let touches = &self.front.pipeline.shared.touches;
-            self.client.connection().set_deaf(touches, is_deaf);
+            let clocks = &self.front.requests.shared.clocks;
+            self.client.connection().set_deaf(clocks, is_deaf);
         }
     }
 
@@ -392,7 +392,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.turn_deaf(false);
         let connection = self.client.connection();
-        self.front.pipeline.leave(connection);
+        self.front.requests.leave(connection);
         connection.outbox.close();
         tracing::debug!(peer = %connection.peer, session = %connection.session(), "connection ended");
     }

@@ -94,7 +94,7 @@ impl Listener {
                 }
             }
         }
-        front.pipeline.shared.registry.end_all();
+        front.requests.shared.registry.end_all();
         connections.close();
         connections.wait().await;
     }

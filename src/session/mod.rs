@@ -1,22 +1,13 @@
-//! Sessions as this server sees them: who is connected, when each was last heard of, what a
-//! handshake gets. What all replicas agree on (which sessions exist) is in `state`.
+//! Sessions as this server sees them: what a handshake gets, and when each was last heard of. What all replicas agree on (which sessions exist) is in `state`.
 //!
 //! This room does not know: znodes, requests, sockets.
 
+mod clocks;
 mod config;
-mod connection;
-mod handshake;
-mod outbox;
-mod registry;
-mod stats;
+mod greeter;
 mod throttle;
-mod touch;
 
+pub use clocks::{SessionClock, SessionClocks};
 pub use config::Config;
-pub use connection::{Connection, ConnectionFigures, ConnectionId, ConnectionStats};
-pub use handshake::{Granted, Greeter, Greeting, Password, put_connect_response};
-pub use outbox::{End, Found, Outbox};
-pub use registry::Registry;
-pub use stats::{ServerFigures, ServerStats};
+pub use greeter::{Granted, Greeter, Greeting, Password, put_connect_response};
 pub use throttle::{Share, Throttle, ThrottleConfig, Wants};
-pub use touch::{Touch, Touches};

@@ -16,15 +16,15 @@
 use parking_lot::RwLockUpgradableReadGuard;
 
 use super::config::Config;
-use super::ids::{LogPosition, Origin};
-use super::judge::Judge;
-use super::proposal::{Batch, Proposal};
+use super::judge::judge::Judge;
+use super::judge::overlay::{Counters, Overlay};
+use super::record::ids::{LogPosition, Origin};
+use super::record::proposal::{Batch, Proposal};
 use super::replica::{Replica, State};
 use super::sink::Sink;
 use super::store::StoreError;
 use super::timeline::Timeline;
 use super::txn::{Cursor, Txn};
-use super::work::{Counters, Work};
 
 /// Most proposals in a slice: about 100 us of installing and telling, for which readers wait.
 pub const SLICE_PROPOSALS_MAX: usize = 64;
@@ -146,7 +146,7 @@ struct Stamp<'a> {
 /// proposals judged, and for each txn the counters after it.
 fn judge_slice(
     state: &State,
-    work: &mut Work,
+    work: &mut Overlay,
     stamp: Stamp<'_>,
     slice: &[Proposal],
     txns: &mut Vec<Txn>,
@@ -200,7 +200,7 @@ fn judge_slice(
 
 /// Whether it is this proposal's turn, and if so moves its origin's cursor past it (I5). Others
 /// are duplicates, or follow a batch that was lost and will be sent again.
-fn take_turn(state: &State, work: &mut Work, proposal: &Proposal) -> bool {
+fn take_turn(state: &State, work: &mut Overlay, proposal: &Proposal) -> bool {
     let Origin {
         server,
         incarnation,

@@ -5,7 +5,7 @@
 //! same log. Reads go by the server's own. Credentials are not here: whoever is `super` is known from the auth ids
 //! in the proposal, so the super digest belongs to `auth/`.
 
-use super::znode::Extended;
+use super::record::znode::Extended;
 
 /// What judging needs to know of the operator's wishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

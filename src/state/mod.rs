@@ -16,46 +16,34 @@
 
 mod acl;
 mod apply;
-mod batch;
 mod config;
-mod genesis;
-mod identity;
-mod ids;
 mod judge;
-mod multi;
-mod path;
-mod proposal;
-mod quota;
 mod read;
+pub(crate) mod record;
 mod replica;
-mod sessions;
 mod sink;
 mod store;
 mod timeline;
-mod tree;
 mod txn;
-pub(crate) mod varint;
-mod work;
-mod znode;
 
 #[cfg(test)]
 mod tests;
 
 pub use acl::permits;
 pub use apply::{ApplyError, SLICE_PROPOSALS_MAX};
-pub use batch::{BatchBuilder, FormatError};
 pub use config::Config;
-pub use identity::{Identities, Identity};
-pub use ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
-pub(crate) use path::split_last;
-pub use proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
+pub use judge::tree::is_due;
 pub use read::{Asker, ReadStop, count_descendants};
+pub use record::batch::{BatchBuilder, FormatError};
+pub use record::identity::{Identities, Identity};
+pub use record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+pub(crate) use record::path::split_last;
+pub use record::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
+pub use record::znode::{Extended, Kind, Owner, Znode};
 pub use replica::{Replica, State};
 pub use sink::{Silence, Sink};
 pub use store::{
     Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, warm_all, warm_some,
 };
 pub use timeline::{Anchor, Reading, STANDSTILL_MS_MAX, Setting, Timeline};
-pub use tree::is_due;
 pub use txn::{Change, Cursor, Event, Meta, OpOutcome, Outcome, SessionRecord, Txn};
-pub use znode::{Extended, Kind, Owner, Znode};

@@ -13,12 +13,12 @@ use jute::{
 use std::sync::Arc;
 
 use super::acl::{masked, permits};
-use super::identity::Identity;
-use super::ids::{AclId, SessionId};
-use super::path;
+use super::record::identity::Identity;
+use super::record::ids::{AclId, SessionId};
+use super::record::path;
+use super::record::znode::Znode;
 use super::replica::State;
 use super::store::{Missing, Peek, StoreError, View};
-use super::znode::Znode;
 
 /// Why a read has no body.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -10,13 +10,13 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::acl::{AclTable, closed_list, open_list};
 use super::config::Config;
-use super::genesis;
-use super::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
-use super::path;
+use super::judge::genesis;
+use super::judge::overlay::{Counters, Overlay};
+use super::record::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
+use super::record::path;
+use super::record::znode::Znode;
 use super::store::{Missing, Peek, Pins, Restored, Store, StoreError, View};
 use super::txn::{Change, Cursor, Meta, SessionRecord, Txn};
-use super::work::{Counters, Work};
-use super::znode::Znode;
 
 /// The replicated state at one moment. Znodes are in its store; the small rest is here.
 #[derive(Debug)]
@@ -230,7 +230,7 @@ impl State {
 pub struct Replica {
     pub(super) state: RwLock<State>,
     /// Held by the one task that applies. Taken before the state lock.
-    pub(super) work: Mutex<Work>,
+    pub(super) work: Mutex<Overlay>,
     store: Arc<dyn Store>,
 }
 

@@ -3,7 +3,7 @@
 use super::State;
 use super::txn::Txn;
 
-/// Told by apply what happened. `pipeline/deliver` implements it, `server.rs` plugs it in.
+/// Told by apply what happened. `requests/deliver` implements it, `server.rs` plugs it in.
 pub trait Sink: Send + Sync {
     /// A txn has been installed. The write lock is held: push events, then the reply, and return
     /// quickly. Called once per txn, in zxid order, with the state right after this txn.

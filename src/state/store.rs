@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use jute::Acl;
 
-use super::ids::{AclId, SessionId};
+use super::record::ids::{AclId, SessionId};
+use super::record::znode::Znode;
 use super::txn::{Meta, SessionRecord, Txn};
-use super::znode::Znode;
 
 /// Answer of a look into memory.
 #[derive(Clone, PartialEq, Eq, Debug)]

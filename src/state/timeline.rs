@@ -20,8 +20,8 @@
 //! zk-differs: there stamps are the wall clock, and TTLs the difference of two of them: a clock set
 //! back a day lets TTL znodes live for a day longer, one that is ahead for a moment ends them all.
 
-use super::ids::Zxid;
-use super::znode::Znode;
+use super::record::ids::Zxid;
+use super::record::znode::Znode;
 
 /// The stamp stands still for so long rather than go back. Clocks that are looked after are not
 /// further apart, and nobody minds a znode whose time is off by it.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use jute::{Acl, ErrorCode, Stat};
 
-use super::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+use super::record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+use super::record::znode::Znode;
 use super::timeline::Timeline;
-use super::znode::Znode;
 
 /// The result of judging one proposal. Every replica makes the same one, byte for byte.
 #[derive(Clone, PartialEq, Debug)]

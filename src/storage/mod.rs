@@ -9,15 +9,17 @@
 
 mod config;
 mod error;
+mod files;
 mod format;
 mod log;
 pub mod memory;
-mod rocks;
-mod segments;
+mod open;
+mod places;
 mod snapshots;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod varint;
 
 use std::sync::Arc;
@@ -41,7 +43,7 @@ pub struct Stores {
     /// Checkpoints of the tree.
     pub snapshots: Arc<dyn Snapshots>,
     /// For the figures; the doors hold the same.
-    inner: rocks::RocksStores,
+    inner: open::RocksStores,
 }
 
 impl Stores {
@@ -57,7 +59,7 @@ impl Stores {
 /// The directories hold something else, are in use, were written by a newer program, or one of the
 /// databases is corrupt, incomplete or missing: tell the operator and end the process.
 pub fn open(config: &Config) -> Result<Stores, StorageError> {
-    let inner = rocks::RocksStores::open(config)?;
+    let inner = open::RocksStores::open(config)?;
     Ok(Stores {
         log: Arc::clone(&inner.log) as Arc<dyn Log>,
         tree: Arc::clone(&inner.tree) as Arc<dyn Store>,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::state::varint;
+use crate::state::record::varint;
 
 /// Bytes that end early or a number that does not fit: no version of this program wrote them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

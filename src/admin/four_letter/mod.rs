@@ -24,8 +24,8 @@ use std::fmt::Write as _;
 
 use super::config::{Config, MetricsProvider};
 use super::report::Sources;
+use crate::connection::ConnectionId;
 use crate::metrics;
-use crate::session::ConnectionId;
 
 /// ZooKeeper's answer of a server that knows no leader.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
@@ -141,7 +141,7 @@ pub(super) fn answer(
             out.push_str("Connection stats reset.\n");
         }
         Word::Srst => {
-            sources.pipeline.shared.stats.reset();
+            sources.requests.shared.stats.reset();
             // zk: PrometheusMetricsProvider.resetAllValues does nothing: counters there only grow.
             if config.metrics_provider == MetricsProvider::Default {
                 metrics::reset();

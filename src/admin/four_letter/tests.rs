@@ -9,7 +9,7 @@ use jute::OpCode;
 use super::super::config::{Conf, MetricsProvider};
 use super::super::report::{ConnectionLine, Dump, Mode, Overview, SessionPart, Sessions};
 use super::*;
-use crate::session::{ConnectionFigures, ServerFigures};
+use crate::connection::{ConnectionFigures, ServerFigures};
 use crate::state::{SessionId, Zxid};
 use crate::storage::StorageStats;
 use crate::watch::Summary;

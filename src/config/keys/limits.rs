@@ -41,7 +41,7 @@ pub(super) static KEYS: &[Key] = &[
         "globalOutstandingLimit",
         I32_ALL,
         "1000",
-        |d, n| d.settings.pipeline.outstanding_max = to_u32(n),
+        |d, n| d.settings.requests.outstanding_max = to_u32(n),
         "requests under way in the whole server before a client with requests under way is read no further; 0 or less: each client has one",
     ),
     flag(

@@ -37,7 +37,7 @@ pub(super) static KEYS: &[Key] = &[
         (KIB * KIB, GIB),
         "256M",
         |d, bytes| {
-            d.settings.pipeline.reply_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+            d.settings.requests.reply_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
         },
         "longest reply to one read; the connection of a client that asks for more is closed",
     )
@@ -46,7 +46,7 @@ pub(super) static KEYS: &[Key] = &[
         "oxkeeper.batchOpsMax",
         (1, 1 << 16),
         "512",
-        |d, n| d.settings.pipeline.batch_ops_max = to_u32(n),
+        |d, n| d.settings.requests.batch_ops_max = to_u32(n),
         "most writes in one log entry",
     )
     .ours(),
@@ -55,7 +55,7 @@ pub(super) static KEYS: &[Key] = &[
         (4 * KIB, 64 * KIB * KIB),
         "1M",
         |d, bytes| {
-            d.settings.pipeline.batch_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+            d.settings.requests.batch_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
         },
         "most bytes of writes in one log entry, unless one write alone is larger",
     )
@@ -64,7 +64,7 @@ pub(super) static KEYS: &[Key] = &[
         "oxkeeper.entriesInFlightMax",
         (1, 1024),
         "4",
-        |d, n| d.settings.pipeline.entries_in_flight_max = to_u32(n),
+        |d, n| d.settings.requests.entries_in_flight_max = to_u32(n),
         "log entries proposed and not yet committed before new writes gather",
     )
     .ours(),

@@ -4,9 +4,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use super::super::raft::records::encode_committed;
+use super::super::raft::types::log_id;
 use super::*;
-use crate::ensemble::format::encode_committed;
-use crate::ensemble::raft::log_id;
 use crate::ensemble::{Role, SubmitError};
 use crate::state::LogPosition;
 use crate::storage::{Checkpoint, StorageError};

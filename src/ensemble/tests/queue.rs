@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::queue::{Next, Queue, Send};
+use super::super::origin::queue::{Next, Queue, Send};
 use super::*;
 use crate::state::{Batch, Config as Rules, LogPosition, Origin};
 

@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::super::checkpoint::Pressure;
-use super::super::log_store::LogStore;
-use super::super::machine::Machine;
+use super::super::origin::queue::Queue;
 use super::super::progress::Progress;
-use super::super::queue::Queue;
-use super::super::raft::Types;
+use super::super::raft::log_store::LogStore;
+use super::super::raft::machine::Machine;
+use super::super::raft::types::Types;
 use super::{Disk, alone};
 use crate::clock::SystemClock;
 use crate::state::{Config, LogPosition, Origin, Replica, ServerId, Silence, Store};

@@ -224,7 +224,7 @@ impl World {
         }
         for (path, node) in &nodes {
             let children = nodes.iter().filter(|(other, _)| {
-                &**other != "/" && crate::state::path::parent(other) == &**path
+                &**other != "/" && super::super::record::path::parent(other) == &**path
             });
             assert_eq!(
                 node.children as usize,

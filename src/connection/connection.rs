@@ -1,0 +1,277 @@
+//! One client's connection as the rest of the server sees it: what apply and the admin room hold
+//! while the connection's own task does the work.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use std::time::Duration;
+
+use jute::OpCode;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::outbox::Outbox;
+use crate::session::{SessionClock, SessionClocks};
+use crate::state::{Identities, SessionId, Zxid};
+
+/// Identifies a connection of this process; never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// The shared part of a connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its number.
+    pub id: ConnectionId,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// All that is sent to it.
+    pub outbox: Outbox,
+    /// Numbers for the `cons` and `stat` commands.
+    pub stats: ConnectionStats,
+    session: AtomicI64,
+    touch: Mutex<Option<Arc<SessionClock>>>,
+    identities: Mutex<Identities>,
+    writes_answered: AtomicU64,
+    reads_waiting: AtomicUsize,
+    fenced: AtomicBool,
+}
+
+impl Connection {
+    /// A connection without a session.
+    pub fn new(id: ConnectionId, peer: SocketAddr, identities: Identities, outbox: Outbox) -> Self {
+        Self {
+            id,
+            peer,
+            outbox,
+            stats: ConnectionStats::default(),
+            session: AtomicI64::new(SessionId::NONE.0),
+            touch: Mutex::new(None),
+            identities: Mutex::new(identities),
+            writes_answered: AtomicU64::new(0),
+            reads_waiting: AtomicUsize::new(0),
+            fenced: AtomicBool::new(false),
+        }
+    }
+
+    /// The session it is bound to, [`SessionId::NONE`] before the handshake is done.
+    pub fn session(&self) -> SessionId {
+        SessionId(self.session.load(Ordering::Acquire))
+    }
+
+    /// Binds it to a session whose clock is `touch`.
+    pub fn bind(&self, session: SessionId, touch: Option<Arc<SessionClock>>) {
+        *self.touch.lock() = touch;
+        self.session.store(session.0, Ordering::Release);
+    }
+
+    /// The clock of its session.
+    pub fn touch(&self) -> Option<Arc<SessionClock>> {
+        self.touch.lock().clone()
+    }
+
+    /// Its client was heard of.
+    pub fn heard(&self, clocks: &SessionClocks, at: Instant) {
+        if let Some(touch) = &*self.touch.lock() {
+            clocks.touch_at(touch, at);
+        }
+    }
+
+    /// Its client is not listened to from now on, or is again; the time of its session does not count
+    /// meanwhile.
+    pub fn set_deaf(&self, clocks: &SessionClocks, is_deaf: bool) {
+        if let Some(touch) = &*self.touch.lock() {
+            clocks.set_deaf(touch, is_deaf);
+        }
+    }
+
+    /// Who it says it is.
+    pub fn identities(&self) -> Identities {
+        Arc::clone(&self.identities.lock())
+    }
+
+    /// It has authenticated.
+    pub fn set_identities(&self, identities: Identities) {
+        *self.identities.lock() = identities;
+    }
+
+    /// Number of its writes whose replies are in the outbox.
+    pub fn writes_answered(&self) -> u64 {
+        self.writes_answered.load(Ordering::Acquire)
+    }
+
+    /// The reply to its oldest write in flight is in the outbox.
+    pub fn write_answered(&self) {
+        self.writes_answered.fetch_add(1, Ordering::Release);
+    }
+
+    /// Number of its reads that wait behind its writes.
+    pub fn reads_waiting(&self) -> usize {
+        self.reads_waiting.load(Ordering::Acquire)
+    }
+
+    /// So many more reads wait behind a write.
+    pub fn reads_wait(&self, reads: usize) {
+        self.reads_waiting.fetch_add(reads, Ordering::AcqRel);
+    }
+
+    /// So many reads wait no longer: their replies are in the outbox, or never will be.
+    pub fn reads_answered(&self, reads: usize) {
+        self.reads_waiting.fetch_sub(reads, Ordering::AcqRel);
+    }
+
+    /// Nothing may be proposed for it any more: its session has moved, or it has ended. Called and
+    /// asked under the lock of the pending proposals.
+    pub fn fence(&self) {
+        self.fenced.store(true, Ordering::Release);
+    }
+
+    /// True once [`Self::fence`] was called.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Acquire)
+    }
+}
+
+/// Counters of one connection. zk: ServerCnxn, ServerStats.
+#[derive(Debug)]
+pub struct ConnectionStats {
+    established_ms: AtomicI64,
+    received: AtomicU64,
+    sent: AtomicU64,
+    last_op: AtomicI32,
+    last_cxid: AtomicI64,
+    last_zxid: AtomicI64,
+    last_latency_ms: AtomicU64,
+    min_latency_ms: AtomicU64,
+    max_latency_ms: AtomicU64,
+    sum_latency_ms: AtomicU64,
+}
+
+/// A reading of [`ConnectionStats`].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ConnectionFigures {
+    /// Wall clock of the accept, milliseconds since 1970.
+    pub established_ms: i64,
+    /// Frames received.
+    pub received: u64,
+    /// Replies made (events not counted, as in ZooKeeper).
+    pub sent: u64,
+    /// Last request answered; `None` before the first.
+    pub last_op: Option<OpCode>,
+    /// Its xid.
+    pub last_cxid: i64,
+    /// Zxid of the last reply; -1 before the first.
+    pub last_zxid: i64,
+    /// Latency of the last request, milliseconds.
+    pub last_latency_ms: u64,
+    /// Smallest latency, milliseconds, 0 before the first.
+    pub min_latency_ms: u64,
+    /// Largest latency, milliseconds.
+    pub max_latency_ms: u64,
+    /// Mean latency, milliseconds, rounded down.
+    pub avg_latency_ms: u64,
+}
+
+const NO_OP: i32 = i32::MIN;
+
+impl Default for ConnectionStats {
+    fn default() -> Self {
+        Self {
+            established_ms: AtomicI64::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            last_op: AtomicI32::new(NO_OP),
+            last_cxid: AtomicI64::new(-1),
+            last_zxid: AtomicI64::new(-1),
+            last_latency_ms: AtomicU64::new(0),
+            min_latency_ms: AtomicU64::new(u64::MAX),
+            max_latency_ms: AtomicU64::new(0),
+            sum_latency_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl ConnectionStats {
+    /// The connection was accepted at this wall clock, milliseconds since 1970.
+    pub fn established(&self, wall_ms: i64) {
+        self.established_ms.store(wall_ms, Ordering::Relaxed);
+    }
+
+    /// Frames have come.
+    pub fn received(&self, frames: u64) {
+        self.received.fetch_add(frames, Ordering::Relaxed);
+    }
+
+    /// A request has been answered.
+    ///
+    /// zk: ServerCnxn.updateStatsForResponse: the xids of pings and the like are not the client's
+    /// last; ZooKeeperServer.processPacket: auth and sasl never come to the counters.
+    pub fn replied(&self, op: OpCode, xid: i32, zxid: Zxid, took: Duration) {
+        if !matches!(op, OpCode::AUTH | OpCode::SASL) {
+            self.last_op.store(op.0, Ordering::Relaxed);
+        }
+        if xid >= 0 {
+            self.last_cxid.store(i64::from(xid), Ordering::Relaxed);
+        }
+        self.last_zxid.store(zxid.0, Ordering::Relaxed);
+        self.took(took);
+    }
+
+    /// Its session has been opened or renewed.
+    pub fn opened(&self, zxid: Zxid, took: Duration) {
+        self.last_op
+            .store(OpCode::CREATE_SESSION.0, Ordering::Relaxed);
+        self.last_cxid.store(0, Ordering::Relaxed);
+        self.last_zxid.store(zxid.0, Ordering::Relaxed);
+        self.took(took);
+    }
+
+    fn took(&self, took: Duration) {
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.last_latency_ms.store(ms, Ordering::Relaxed);
+        self.min_latency_ms.fetch_min(ms, Ordering::Relaxed);
+        self.max_latency_ms.fetch_max(ms, Ordering::Relaxed);
+        self.sum_latency_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// `crst`: begins all over. zk: ServerCnxn.resetStats.
+    pub fn reset(&self) {
+        let fresh = Self::default();
+        self.received.store(0, Ordering::Relaxed);
+        self.sent.store(0, Ordering::Relaxed);
+        self.last_op.store(NO_OP, Ordering::Relaxed);
+        self.last_cxid.store(-1, Ordering::Relaxed);
+        self.last_zxid.store(-1, Ordering::Relaxed);
+        self.last_latency_ms.store(0, Ordering::Relaxed);
+        self.min_latency_ms
+            .store(fresh.min_latency_ms.into_inner(), Ordering::Relaxed);
+        self.max_latency_ms.store(0, Ordering::Relaxed);
+        self.sum_latency_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// All numbers as they are now.
+    pub fn figures(&self) -> ConnectionFigures {
+        let sent = self.sent.load(Ordering::Relaxed);
+        let sum = self.sum_latency_ms.load(Ordering::Relaxed);
+        ConnectionFigures {
+            established_ms: self.established_ms.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+            sent,
+            last_op: match self.last_op.load(Ordering::Relaxed) {
+                NO_OP => None,
+                op => Some(OpCode(op)),
+            },
+            last_cxid: self.last_cxid.load(Ordering::Relaxed),
+            last_zxid: self.last_zxid.load(Ordering::Relaxed),
+            last_latency_ms: self.last_latency_ms.load(Ordering::Relaxed),
+            min_latency_ms: match self.min_latency_ms.load(Ordering::Relaxed) {
+                u64::MAX => 0,
+                least => least,
+            },
+            max_latency_ms: self.max_latency_ms.load(Ordering::Relaxed),
+            avg_latency_ms: sum.checked_div(sent).unwrap_or(0),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! openraft's log store over [`Log`].
+//!
+//! The contracts are in reference/openraft.md 2: what `append` took is readable when it returns
+//! and durable when the callback runs, callbacks come in order (the log's writer sees to it), a
+//! vote is durable before `save_vote` returns and ordered among the appends.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, stream};
+use openraft::entry::RaftEntry as _;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+
+use crate::storage::{Log, LogEntry, StorageError};
+
+use super::records;
+use super::types::{Entry, LogId, Types, Vote, log_id, position};
+use crate::ensemble::checkpoint::Pressure;
+use crate::ensemble::error::Failure;
+use crate::ensemble::progress::Progress;
+
+/// Bytes of entries read at once, for apply and for a follower; openraft itself only counts them.
+const READ_BYTES_MAX: usize = 2 << 20;
+
+/// Appends up to this size are written by the core's own thread, if it may wait: two hand-overs
+/// cost more than what could be done meanwhile. Above, the next batch is encoded while the log's
+/// thread writes.
+const WRITTEN_HERE_BYTES_MAX: usize = 16 << 10;
+
+/// See the head of the file. Clones read the same log.
+#[derive(Clone, Debug)]
+pub(in crate::ensemble) struct LogStore {
+    log: Arc<dyn Log>,
+    progress: Arc<Progress>,
+    pressure: Arc<Pressure>,
+    may_wait: bool,
+}
+
+impl LogStore {
+    /// `may_wait`: appends may wait for the disk on the task of openraft's core (`placement.rs`).
+    pub(in crate::ensemble) fn new(
+        log: Arc<dyn Log>,
+        progress: Arc<Progress>,
+        pressure: Arc<Pressure>,
+        may_wait: bool,
+    ) -> Self {
+        Self {
+            log,
+            progress,
+            pressure,
+            may_wait,
+        }
+    }
+
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        let read = self.log.entries(start..end, bytes_max);
+        let entries = read.map_err(|error| self.progress.fail(Failure::Storage(error)))?;
+        let decode = |entry: LogEntry| {
+            let index = entry.position.index;
+            let payload = records::decode_entry(entry.payload)
+                .map_err(|source| self.progress.fail(Failure::Entry { index, source }))?;
+            Ok(Entry::new(log_id(entry.position), payload))
+        };
+        entries.into_iter().map(decode).collect()
+    }
+
+    fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => self.log.ends().last.map_or(0, |last| last.index + 1),
+        };
+        (start, end)
+    }
+
+    /// Runs what waits for the disk off the async workers: purge and truncation are rare.
+    async fn blocking(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&dyn Log) -> Result<(), StorageError> + Send + 'static,
+    ) -> io::Result<()> {
+        let log = Arc::clone(&self.log);
+        match tokio::task::spawn_blocking(move || work(&*log)).await {
+            Ok(done) => done.map_err(|error| self.progress.fail(Failure::Storage(error))),
+            Err(_) => Err(self.progress.fail(Failure::CutOff { doing })),
+        }
+    }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<Entry>>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = self.bounds(&range);
+        self.read(start, end, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start, end, READ_BYTES_MAX)
+    }
+
+    /// In pieces, so that a long committed range is never in memory at once.
+    async fn entries_stream<R>(
+        &mut self,
+        range: R,
+    ) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = self.bounds(&range);
+        let store = self.clone();
+        stream::unfold(Some(start), move |next| {
+            let piece = next.filter(|start| *start < end).map(|start| {
+                match store.read(start, end, READ_BYTES_MAX) {
+                    Ok(entries) => {
+                        let behind = entries.last().map(|entry| entry.index() + 1);
+                        (entries.into_iter().map(Ok).collect(), behind)
+                    }
+                    Err(error) => (vec![Err(error)], None),
+                }
+            });
+            std::future::ready(piece)
+        })
+        .flat_map(stream::iter)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        let fail = |failure| self.progress.fail(failure);
+        let vote = self.log.vote().map_err(|e| fail(Failure::Storage(e)))?;
+        let decoded = vote.map(records::decode_vote).transpose();
+        decoded.map_err(|source| {
+            fail(Failure::Record {
+                what: "vote",
+                source,
+            })
+        })
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let ends = self.log.ends();
+        Ok(LogState {
+            last_purged_log_id: ends.purged.map(log_id),
+            last_log_id: ends.last.map(log_id),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let (told, durable) = tokio::sync::oneshot::channel();
+        let tell = Box::new(move |result| {
+            // Nobody waits only if the core has been dropped.
+            let _unheard = told.send(result);
+        });
+        self.log.save_vote(records::encode_vote(vote), tell);
+        match durable.await {
+            Ok(saved) => saved.map_err(|error| self.progress.fail(Failure::Storage(error))),
+            Err(_) => Err(self.progress.fail(Failure::CutOff { doing: "save vote" })),
+        }
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.log
+            .save_committed(committed.as_ref().map(records::encode_committed));
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        let fail = |failure| self.progress.fail(failure);
+        let committed = self
+            .log
+            .committed()
+            .map_err(|e| fail(Failure::Storage(e)))?;
+        let decoded = committed.map(records::decode_committed).transpose();
+        let committed = decoded.map_err(|source| {
+            fail(Failure::Record {
+                what: "committed position",
+                source,
+            })
+        })?;
+        // What is told here openraft applies before it starts. It is no promise: if the log does
+        // not reach so far, the leader says again what is committed.
+        let last = self.log.ends().last.map(|last| last.index);
+        Ok(committed.filter(|id| Some(id.index) <= last))
+    }
+
+    fn append<I>(
+        &mut self,
+        entries: I,
+        callback: IOFlushed<Types>,
+    ) -> impl Future<Output = io::Result<()>> + Send
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let encode = |entry: Entry| LogEntry {
+            position: position(&entry.log_id),
+            payload: records::encode_entry(entry.payload),
+        };
+        let entries: Vec<LogEntry> = entries.into_iter().map(encode).collect();
+        let last = entries.last().map(|entry| entry.position.index);
+        let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
+        let progress = Arc::clone(&self.progress);
+        let durable = Box::new(move |result: Result<(), StorageError>| {
+            callback.io_completed(result.map_err(|e| progress.fail(Failure::Storage(e))));
+        });
+        if self.may_wait && bytes <= WRITTEN_HERE_BYTES_MAX {
+            self.log.append_here(entries, durable);
+        } else {
+            self.log.append(entries, durable);
+        }
+        if let Some(last) = last {
+            self.pressure.appended(last, self.log.appended_bytes());
+        }
+        std::future::ready(Ok(()))
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let last = last.as_ref().map(position);
+        self.blocking("truncate log", move |log| log.truncate_after(last))
+            .await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        let upto = position(&upto);
+        self.blocking("purge log", move |log| log.purge(upto)).await
+    }
+}

@@ -1,0 +1,512 @@
+//! One client's requests, in order: what its connection's task runs over the bytes that came.
+//!
+//! ```text
+//!   inbox ─▶ frame ─▶ header ─▶ class ─┬─ write: proposed at once, answered by delivery
+//!                                      ├─ read, ping behind an own write: left to delivery, if it
+//!                                      │    is small and in memory (waiting.rs)
+//!                                      ├─ read, watch, ping, auth: answered here, if no own write
+//!                                      │    is in flight, behind what the outbox holds
+//!                                      └─ sync: waits for the read index
+//! ```
+//!
+//! Replies that are made here gather in `run` and are appended to the connection's outbox before the
+//! state lock, held for reading, is let go of; apply holds the lock for writing when it adds to the
+//! outbox. So bytes leave in the order that the state's changes had. A request that cannot be
+//! served yet stays at the head, and everything behind it stays in the inbox: requests of a session
+//! never overtake each other. What is left to delivery is in its place when the guard is let go of:
+//! apply, which needs the lock, cannot have answered the write before it by then.
+//!
+//! [`Client::advance`] says why it stopped, and with it what it waits for (`step.rs`).
+//!
+//! Does not know sockets: `net` moves bytes from them into the inbox.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
+
+use bytes::{Bytes, BytesMut};
+use jute::{ErrorCode, FrameCodec, OpCode, Reader, Request, RequestHeader};
+use tokio::time::Instant;
+use tokio_util::codec::Decoder;
+
+use super::behind;
+use super::behind::Waiting;
+use super::classify::{Class, classify};
+use super::step::{Settle, Step};
+use super::warm::Kept;
+use super::{Requests, watches::Catchup};
+use crate::connection::{Connection, End};
+use crate::io::buffers;
+use crate::state::{State, Zxid};
+
+/// Requests answered under one read guard: more would keep a waiting write off too long.
+const RUN_REQUESTS_MAX: usize = 64;
+/// Bytes in the outbox beyond which no more replies are made, until the client has taken some.
+const RUN_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that may wait in the inbox while the head cannot be served.
+const INBOX_BYTES_MAX: usize = 128 * 1024;
+/// An inbox with so many bytes keeps its buffer instead of moving them to one of its own.
+const MOVED_BYTES_MAX: usize = 16 * 1024;
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub struct Client {
+    pub(super) requests: Arc<Requests>,
+    pub(super) connection: Arc<Connection>,
+    /// Bytes that have come and have not been looked at.
+    pub(super) inbox: BytesMut,
+    /// Replies made under the guard that is held.
+    pub(super) run: BytesMut,
+    pub(super) codec: FrameCodec,
+    /// Boxed: few requests wait here, and idle connections are many.
+    head: Option<Box<Head>>,
+    pub(super) phase: Phase,
+    pub(super) writes_proposed: u64,
+    /// Sequence of its newest proposal.
+    pub(super) sequence: u64,
+    /// Bytes of the longest of its writes since none was in flight: what a read may find.
+    pub(super) write_bytes: usize,
+    /// Reads behind the newest proposal; only while the guard of a run is held.
+    behind: Vec<Waiting>,
+    /// The newest proposal that its session had in flight on the connection before this one.
+    pub(super) inherited: Option<u64>,
+    /// The client sends no more.
+    at_end: bool,
+    /// What the head needs is kept in memory by these.
+    kept: Kept,
+    pub(super) arrived: Instant,
+    /// When the run under the guard began.
+    pub(super) now: Instant,
+}
+
+/// Where the connection is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// The first frame must be a ConnectRequest.
+    Handshake,
+    /// Has a session, or waits for it to be opened.
+    Serving,
+    /// Has asked for its session to be closed: nothing more is taken from this client.
+    Leaving,
+    /// The connection ends once what is on the wire has been sent.
+    Ending,
+}
+
+/// The request at the head of the queue.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) header: RequestHeader,
+    pub(super) body: Bytes,
+    /// Parsed once, when its turn has come.
+    pub(super) request: Option<Request>,
+    pub(super) progress: Progress,
+}
+
+/// How far a request that takes several steps has come.
+#[derive(Debug, Default)]
+pub(super) enum Progress {
+    #[default]
+    New,
+    /// ConnectRequest: the throttle has let it through.
+    Admitted,
+    /// sync: the read index has been reached.
+    Synced,
+    /// getAllChildrenNumber: counted at this zxid, so many descendants.
+    Counted { at: Zxid, count: i32, tries: u32 },
+    /// setWatches: so many paths are done.
+    CatchingUp(Catchup),
+}
+
+/// What serving the head came to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made and taken apart at once, never stored"
+)]
+pub(super) enum Served {
+    /// Answered, proposed or dropped.
+    Done,
+    /// It stays at the head.
+    Stays(Head, Step),
+    /// The connection ends, behind what has been answered.
+    End,
+}
+
+impl Client {
+    /// A client that has sent nothing yet. Its first frame may have at most
+    /// `net::Config::HANDSHAKE_FRAME_BYTES_MAX` bytes.
+    pub fn new(
+        requests: Arc<Requests>,
+        connection: Arc<Connection>,
+        first_frame_max: usize,
+    ) -> Self {
+        Self {
+            requests,
+            connection,
+            inbox: BytesMut::new(),
+            run: BytesMut::new(),
+            codec: FrameCodec::new(first_frame_max),
+            head: None,
+            phase: Phase::Handshake,
+            writes_proposed: 0,
+            sequence: 0,
+            write_bytes: 0,
+            behind: Vec::new(),
+            inherited: None,
+            at_end: false,
+            kept: Kept::default(),
+            arrived: Instant::now(),
+            now: Instant::now(),
+        }
+    }
+
+    /// The shared part of the connection.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// True until a ConnectRequest has been accepted.
+    pub fn is_handshaking(&self) -> bool {
+        self.phase == Phase::Handshake
+    }
+
+    /// Whether a frame has come whole that keeps a session alive: any but auth and sasl.
+    ///
+    /// zk: ZooKeeperServer.submitRequestNow touches; processPacket answers those two before it.
+    pub(super) fn has_request(&self) -> bool {
+        let mut rest = &self.inbox[..];
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let bytes = usize::try_from(i32::from_be_bytes(*length)).ok();
+            let Some((frame, next)) = bytes.and_then(|bytes| behind.split_at_checked(bytes)) else {
+                return false;
+            };
+            let op = frame.get(4..8).and_then(|op| op.try_into().ok());
+            match op.map(|op| OpCode(i32::from_be_bytes(op))) {
+                Some(OpCode::AUTH | OpCode::SASL) => rest = next,
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    /// Serves what can be served of the inbox, into the outbox; says why it stopped.
+    pub fn advance(&mut self) -> Step {
+        let found = self.connection.outbox.attend();
+        match found.end {
+            End::Now => return Step::Gone,
+            End::AfterFlush => self.phase = Phase::Ending,
+            End::Open if found.bytes >= RUN_BYTES_MAX => return Step::Clogged,
+            End::Open => {}
+        }
+        if self.run.capacity() == 0 {
+            self.run = buffers::lend();
+        }
+        let requests = Arc::clone(&self.requests);
+        let mut guard = None;
+        let mut served = 0;
+        let mut is_same = true;
+        let step = loop {
+            if self.phase == Phase::Ending {
+                break Step::End;
+            }
+            if served >= RUN_REQUESTS_MAX || found.bytes + self.run.len() >= RUN_BYTES_MAX {
+                break Step::More;
+            }
+            let is_new = self.head.is_none();
+            is_same &= !is_new;
+            let head = match self.next_head() {
+                Ok(Some(head)) => head,
+                Ok(None) => break self.without_head(),
+                Err(Broken) => break Step::End,
+            };
+            served += 1;
+            let state = match &guard {
+                Some(guard) => guard,
+                None => {
+                    let taken = requests.replica.read();
+                    // Under the guard apply adds nothing to the outbox: what it holds comes before
+                    // the replies that follow, unless it holds the last words.
+                    if self.connection.outbox.look().end != End::Open {
+                        self.phase = Phase::Ending;
+                        continue;
+                    }
+                    self.now = Instant::now();
+                    guard.insert(taken)
+                }
+            };
+            match self.serve(state, head) {
+                Served::Done => {}
+                Served::Stays(head, mut step) => {
+                    if let Step::Warm(warm) = &mut step
+                        && is_new
+                    {
+                        self.look_ahead(state, &mut warm.ahead);
+                    }
+                    self.head = Some(Box::new(head));
+                    break step;
+                }
+                Served::End => {
+                    self.phase = Phase::Ending;
+                    break Step::End;
+                }
+            }
+        };
+        self.leave_to_delivery();
+        let end = self.connection.outbox.append(&mut self.run);
+        drop(guard);
+        self.kept.end_turn(is_same && self.head.is_some());
+        match end {
+            End::Now => Step::Gone,
+            End::AfterFlush => {
+                self.phase = Phase::Ending;
+                Step::End
+            }
+            End::Open => step,
+        }
+    }
+
+    /// The settled step's request may go on.
+    pub fn settled(&mut self, settle: Settle) {
+        let Some(head) = self.head.as_mut() else {
+            return;
+        };
+        match settle {
+            Settle::Again => {}
+            Settle::Warmed(pins) => self.kept.add(pins),
+            Settle::TooLarge => {
+                let op = head.header.op;
+                self.note_too_large(op);
+                self.phase = Phase::Ending;
+            }
+            Settle::Synced => head.progress = Progress::Synced,
+            Settle::Counted { at, count } => {
+                let tries = match head.progress {
+                    Progress::Counted { tries, .. } => tries + 1,
+                    Progress::New
+                    | Progress::Admitted
+                    | Progress::Synced
+                    | Progress::CatchingUp(_) => 1,
+                };
+                head.progress = Progress::Counted { at, count, tries };
+            }
+            Settle::Failed => self.phase = Phase::Ending,
+        }
+    }
+
+    /// The first bytes that have come, before any of them has been served.
+    pub fn first_bytes(&self) -> &[u8] {
+        &self.inbox
+    }
+
+    /// The client sends no more; what has come is still served.
+    pub fn end_of_stream(&mut self) {
+        self.at_end = true;
+    }
+
+    /// False while no bytes may be taken in: enough has come that cannot be served yet, or the
+    /// server has so much to do that this client, which waits for some of it, is not read from.
+    ///
+    /// zk: ZooKeeperServer.shouldThrottle, globalOutstandingLimit.
+    pub fn takes_bytes(&self) -> bool {
+        let has_room = self.inbox.len() < INBOX_BYTES_MAX || self.is_starved();
+        let is_held_back = || self.has_write_in_flight() && self.requests.is_overloaded();
+        has_room && !self.at_end && !is_held_back()
+    }
+
+    /// Where bytes that come are to be appended, followed by [`Self::received`].
+    pub fn inbox(&mut self) -> &mut BytesMut {
+        if self.inbox.len() < MOVED_BYTES_MAX && self.inbox.capacity() < buffers::ROOM_BYTES / 2 {
+            let few = std::mem::replace(&mut self.inbox, buffers::lend());
+            self.inbox.extend_from_slice(&few);
+        } else {
+            self.inbox.reserve(buffers::ROOM_BYTES / 4);
+        }
+        &mut self.inbox
+    }
+
+    /// Bytes have been appended to the inbox: its session is alive if there is a request among them.
+    pub fn received(&mut self) {
+        self.arrived = Instant::now();
+        if self.has_request() {
+            self.connection
+                .heard(&self.requests.shared.clocks, self.arrived);
+        }
+    }
+
+    /// The client waits: it holds what it must, and no room for more.
+    pub fn give_buffers_back(&mut self) {
+        if self.run.capacity() > 0 {
+            buffers::take_back(std::mem::take(&mut self.run));
+        }
+        if self.inbox.len() < MOVED_BYTES_MAX && self.inbox.capacity() >= buffers::ROOM_BYTES / 4 {
+            let few = BytesMut::from(&self.inbox[..]);
+            buffers::take_back(std::mem::replace(&mut self.inbox, few));
+        }
+    }
+
+    /// True if nothing but more bytes lets it go on: the inbox holds at most a part of one frame,
+    /// whose length has been found within the limit.
+    pub(super) fn is_starved(&self) -> bool {
+        self.head.is_none() && !self.is_opening()
+    }
+
+    /// True while its session is being opened: what it sends behind its ConnectRequest waits.
+    fn is_opening(&self) -> bool {
+        self.phase == Phase::Serving && self.connection.session().0 == 0
+    }
+
+    /// True while a write of its session has not been answered.
+    pub(super) fn has_write_in_flight(&self) -> bool {
+        self.writes_proposed != self.connection.writes_answered() || self.has_inherited()
+    }
+
+    /// True while a write that its session proposed on an earlier connection is in flight: what is
+    /// read here must show it.
+    fn has_inherited(&self) -> bool {
+        let delivered = &self.requests.shared.delivered;
+        self.inherited
+            .is_some_and(|sequence| delivered.load(Acquire) < sequence)
+    }
+
+    /// Why there is no head.
+    fn without_head(&self) -> Step {
+        let is_opening = self.is_opening() && !self.inbox.is_empty();
+        match self.at_end {
+            _ if is_opening => Step::Blocked,
+            true if self.has_reads_waiting() => Step::Blocked,
+            true => Step::End,
+            false => Step::Idle,
+        }
+    }
+
+    fn has_reads_waiting(&self) -> bool {
+        !self.behind.is_empty() || self.connection.reads_waiting() > 0
+    }
+
+    fn next_head(&mut self) -> Result<Option<Head>, Broken> {
+        if let Some(head) = self.head.take() {
+            return Ok(Some(*head));
+        }
+        if self.phase == Phase::Leaving {
+            self.inbox.clear();
+            return Ok(None);
+        }
+        if self.is_opening() {
+            return Ok(None);
+        }
+        let frame = match self.codec.decode(&mut self.inbox) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                tracing::debug!(peer = %self.connection.peer, %error, "frame refused");
+                return Err(Broken);
+            }
+        };
+        self.connection.stats.received(1);
+        self.requests.shared.stats.received(1);
+        if self.phase == Phase::Handshake {
+            return Ok(Some(Head {
+                header: RequestHeader {
+                    xid: 0,
+                    op: OpCode::CREATE_SESSION,
+                },
+                body: frame,
+                request: None,
+                progress: Progress::New,
+            }));
+        }
+        let mut reader = Reader::new(frame);
+        match RequestHeader::decode(&mut reader) {
+            Ok(header) => Ok(Some(Head {
+                header,
+                body: reader.rest(),
+                request: None,
+                progress: Progress::New,
+            })),
+            Err(error) => {
+                tracing::debug!(peer = %self.connection.peer, %error, "header refused");
+                Err(Broken)
+            }
+        }
+    }
+
+    fn serve(&mut self, state: &State, head: Head) -> Served {
+        if self.phase == Phase::Handshake {
+            return self.greet(state, head);
+        }
+        let class = classify(head.header.op);
+        if class == Class::Write {
+            return self.propose(state, head);
+        }
+        if class == Class::Close && self.is_admitted() {
+            return self.close(head);
+        }
+        if self.has_write_in_flight() {
+            return self.wait(state, head, class);
+        }
+        let exempt = matches!(class, Class::Auth | Class::Sasl);
+        if !exempt && !self.is_admitted() {
+            return self.refuse_unadmitted(&head);
+        }
+        match class {
+            Class::Read => self.read(state, head),
+            Class::Watch => self.watch(state, head),
+            Class::Sync => self.sync(state, head),
+            Class::Ping => self.ping(state, &head),
+            Class::Auth => self.authenticate(&head),
+            Class::Sasl => self.sasl(&head),
+            Class::Write | Class::Close | Class::Unknown => {
+                self.put_header(&head, Zxid(-1), ErrorCode::UNIMPLEMENTED);
+                Served::End
+            }
+        }
+    }
+
+    /// A request behind a write: left to delivery if it can be, else it stays at the head.
+    fn wait(&mut self, state: &State, mut head: Head, class: Class) -> Served {
+        let reply_bytes_max = behind::reply_bytes_max(&self.connection);
+        let may_wait = matches!(class, Class::Read | Class::Ping)
+            && !self.has_inherited()
+            && head.body.len() <= behind::WAITING_BYTES_MAX
+            && self.write_bytes <= reply_bytes_max
+            && self.behind.len() + self.connection.reads_waiting() < behind::WAITING_MAX
+            && self.is_admitted();
+        if !may_wait {
+            return Served::Stays(head, Step::Blocked);
+        }
+        let request = match head.request.take() {
+            Some(request) => request,
+            None => match Request::decode(head.header.op, head.body.clone()) {
+                Ok(request) => request,
+                Err(_) => return Served::Stays(head, Step::Blocked),
+            },
+        };
+        let Some(pins) = behind::pin_if_small(state, &request, reply_bytes_max) else {
+            head.request = Some(request);
+            return Served::Stays(head, Step::Blocked);
+        };
+        self.behind.push(Waiting {
+            xid: head.header.xid,
+            op: head.header.op,
+            request,
+            pins,
+            since: self.arrived,
+        });
+        Served::Done
+    }
+
+    /// Puts what waits behind the newest proposal there; the guard under which it was collected is
+    /// still held, so that proposal has not been applied.
+    pub(super) fn leave_to_delivery(&mut self) {
+        if self.behind.is_empty() {
+            return;
+        }
+        let mut pending = self.requests.shared.pending.lock();
+        if !pending.wait_behind(self.sequence, &mut self.behind) {
+            // A defect of the order that the guard gives: better no reply than a wrong one.
+            self.behind.clear();
+            self.connection.outbox.end(End::Now);
+        }
+    }
+}
+
+/// The bytes are no frame or no header: the connection ends without a word.
+struct Broken;

@@ -1,0 +1,290 @@
+//! From a txn to the clients: events, then the reply, then the reads behind it (STYLE I4).
+//!
+//! Runs inside apply with the state lock held for writing, so it only appends to outboxes; the
+//! connections are woken when the slice is done. A reply belongs to the oldest pending proposal of
+//! this process: proposals of one origin are applied in the order of their sequence.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
+
+use bytes::BytesMut;
+use jute::{ErrorCode, ReplyHeader, perms, reply};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::pending::{Awaits, Pending};
+use super::replies::{self, TooLong};
+use super::shared::Shared;
+use crate::connection::{Connection, ConnectionId, End};
+use crate::metrics::{self, Fired};
+use crate::session::put_connect_response;
+use crate::state::{Change, Event, Outcome, SessionId, Sink, State, Txn, permits};
+use crate::watch::{Notice, WatchTable, WatcherId};
+
+/// The state of a WatcherEvent: always SyncConnected. zk: Watcher.Event.KeeperState.
+pub(super) const EVENT_STATE: i32 = 3;
+
+/// Connections that are sent what was pushed before apply goes on: for so few it is not worth while
+/// to wake anybody.
+const TOLD_AT_ONCE_MAX: usize = 4;
+/// Connections that one task sends to when there are more.
+const TOLD_BY_TASK: usize = 32;
+
+/// Tells clients what apply did.
+#[derive(Debug, Clone)]
+pub struct Deliver {
+    pub(super) shared: Arc<Shared>,
+    /// Where tasks run that send; `None` outside of a runtime.
+    runtime: Option<Handle>,
+}
+
+impl Deliver {
+    /// Delivers to the connections in `shared`, with the help of the runtime that this is called in.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            runtime: Handle::try_current().ok(),
+        }
+    }
+
+    fn tell_watchers(&self, txn: &Txn) {
+        if txn.events.is_empty() {
+            return;
+        }
+        let mut watches = self.shared.watches.lock();
+        for event in &txn.events {
+            self.trigger(&mut watches, txn, event);
+        }
+    }
+
+    /// One event: its frame is encoded once for each kind and path and copied to all who watch.
+    fn trigger(&self, watches: &mut WatchTable, txn: &Txn, event: &Event) {
+        let registry = self.shared.registry.reading();
+        let mut frame = EventFrame::default();
+        let mut fired = Fired::default();
+        watches.trigger(event, &mut |notice: Notice<'_>| {
+            let WatcherId(number) = notice.watcher;
+            let Some(connection) = registry.of_id(ConnectionId(number)) else {
+                return;
+            };
+            frame.prepare(txn.zxid.0, &notice, self.shared.skip_acl);
+            if !frame.is_public && !self.may_see(connection, &notice) {
+                return;
+            }
+            if frame.bytes.is_empty() {
+                // No frame can hold it. No client of ours misses an event and goes on.
+                connection.outbox.end(End::Now);
+                self.shared.tell(connection);
+                return;
+            }
+            fired.note(notice.kind.wire_type(), frame.bytes.len());
+            connection
+                .outbox
+                .push(|out| out.extend_from_slice(&frame.bytes));
+            self.shared.tell(connection);
+        });
+        fired.record();
+    }
+
+    /// zk: WatchManager.triggerWatch with ServerWatcher.process: no READ, no event (9.6).
+    fn may_see(&self, connection: &Connection, notice: &Notice<'_>) -> bool {
+        permits(
+            notice.filter_acl,
+            &connection.identities(),
+            perms::READ,
+            self.shared.skip_acl,
+        )
+    }
+
+    /// Sends everybody what was pushed: a few from here, more by tasks of their own, so that apply
+    /// goes on.
+    fn tell(&self, mut told: Vec<Arc<Connection>>) {
+        if let Some(runtime) = &self.runtime
+            && told.len() > TOLD_AT_ONCE_MAX
+        {
+            while !told.is_empty() {
+                let part = told.split_off(told.len().saturating_sub(TOLD_BY_TASK));
+                runtime.spawn(async move {
+                    part.iter().for_each(|connection| connection.outbox.tell());
+                });
+            }
+        }
+        told.iter().for_each(|connection| connection.outbox.tell());
+    }
+
+    /// Takes the pending proposal that this txn answers, if it is one of this process.
+    fn take_pending(&self, txn: &Txn) -> Option<Pending> {
+        if self.shared.origin.get() != Some(&txn.origin) {
+            return None;
+        }
+        let mut pending = self.shared.pending.lock();
+        // The leader's chores have no pending entry; anything older than this txn cannot be
+        // answered any more, which would be a defect of the order that the cursor guarantees.
+        while let Some(front) = pending.take(txn.sequence) {
+            if front.sequence == txn.sequence {
+                return Some(front);
+            }
+            front.connection.outbox.end(End::Now);
+            front.connection.reads_answered(front.reads.len());
+            self.tell_all(&front);
+        }
+        None
+    }
+
+    fn answer(&self, txn: &Txn, pending: &Pending, now: Instant) {
+        let connection = &pending.connection;
+        let took = now.duration_since(pending.since);
+        match &pending.awaits {
+            Awaits::Reply { xid, op } => {
+                let header = ReplyHeader {
+                    xid: *xid,
+                    zxid: txn.zxid.0,
+                    err: replies::code(&txn.outcome),
+                };
+                let put = connection.outbox.push(|out| {
+                    let before = out.len();
+                    let put = replies::put_outcome(out, header, &txn.outcome);
+                    self.shared.stats.replied(out.len() - before);
+                    put
+                });
+                if let Some(Err(TooLong)) = put {
+                    connection.outbox.end(End::Now);
+                }
+                connection.stats.replied(*op, *xid, txn.zxid, took);
+                self.shared.stats.sent(1);
+                self.shared.stats.answered(1, took);
+            }
+            Awaits::Session {
+                granted,
+                read_only_asked,
+            } => {
+                if txn.outcome == Outcome::SessionOpened {
+                    let touch = self.shared.clocks.of(granted.session);
+                    connection.bind(granted.session, touch);
+                    self.shared
+                        .registry
+                        .bind(granted.session, connection, |_| {});
+                    connection.outbox.push(|out| {
+                        put_connect_response(out, Some(granted), *read_only_asked);
+                    });
+                    connection.stats.opened(txn.zxid, took);
+                    self.shared.stats.sent(1);
+                    self.shared.stats.answered(1, took);
+                } else {
+                    connection.outbox.end(End::Now);
+                }
+            }
+        }
+        metrics::update_answered(took);
+        connection.write_answered();
+    }
+
+    /// Everything behind a proposal has been pushed: its connection is told, and those on which its
+    /// session came back meanwhile.
+    fn tell_all(&self, pending: &Pending) {
+        self.shared.delivered.store(pending.sequence, Release);
+        self.shared.tell(&pending.connection);
+        for follower in &pending.followers {
+            self.shared.tell(follower);
+        }
+    }
+
+    /// Starts and stops session clocks: before the answer, which binds to the clock.
+    fn note_sessions(&self, txn: &Txn) {
+        for change in &txn.changes {
+            if let Change::Session { id, after } = change {
+                match after {
+                    Some(record) if self.shared.clocks.of(*id).is_none() => {
+                        self.shared.clocks.start(*id, record.timeout_ms);
+                    }
+                    Some(_) => {}
+                    None => self.shared.clocks.forget(*id),
+                }
+            }
+        }
+    }
+
+    /// A session is gone: its connection closes, behind the reply if its client asked for it.
+    fn close_connection(&self, session: SessionId) {
+        if let Some(connection) = self.shared.registry.of_session(session) {
+            connection.outbox.end(End::AfterFlush);
+        }
+    }
+}
+
+impl Sink for Deliver {
+    fn applied(&self, state: &State, txn: &Txn) {
+        tracing::trace!(
+            zxid = %txn.zxid,
+            session = %txn.session,
+            cxid = txn.cxid,
+            outcome = ?txn.outcome,
+            "applied"
+        );
+        metrics::committed();
+        self.note_sessions(txn);
+        self.tell_watchers(txn);
+        if let Some(pending) = self.take_pending(txn) {
+            let now = self.shared.slice_time();
+            self.answer(txn, &pending, now);
+            self.answer_waiting(state, &pending.connection, &pending.reads, now);
+            pending.connection.reads_answered(pending.reads.len());
+            self.tell_all(&pending);
+        }
+        if txn.outcome == Outcome::SessionClosed {
+            self.close_connection(txn.session);
+        }
+    }
+
+    fn slice_done(&self) {
+        self.tell(self.shared.end_slice());
+    }
+}
+
+/// The frame of the notice encoded last: all watchers of one trigger get the same bytes.
+#[derive(Debug, Default)]
+struct EventFrame {
+    kind: i32,
+    path: String,
+    bytes: BytesMut,
+    /// Whoever watches may see it.
+    is_public: bool,
+}
+
+impl EventFrame {
+    fn prepare(&mut self, zxid: i64, notice: &Notice<'_>, skip_acl: bool) {
+        let kind = notice.kind.wire_type();
+        if self.kind != kind || self.path != notice.path {
+            self.kind = kind;
+            notice.path.clone_into(&mut self.path);
+            self.bytes.clear();
+            // What is too long is left out, which `trigger` sees.
+            put_event(&mut self.bytes, zxid, kind, notice.path).unwrap_or_default();
+            self.is_public = permits(notice.filter_acl, &[], perms::READ, skip_acl);
+        }
+    }
+}
+
+/// Appends the frame of a watch event.
+///
+/// # Errors
+/// See [`TooLong`].
+pub(super) fn put_event(
+    out: &mut BytesMut,
+    zxid: i64,
+    kind: i32,
+    path: &str,
+) -> Result<(), TooLong> {
+    let mark = reply::begin(
+        out,
+        ReplyHeader {
+            xid: reply::EVENT_XID,
+            zxid,
+            err: ErrorCode::OK,
+        },
+    );
+    bytes::BufMut::put_i32(out, kind);
+    bytes::BufMut::put_i32(out, EVENT_STATE);
+    jute::put_ustring(out, Some(path));
+    replies::finish(out, mark)
+}

@@ -1,0 +1,123 @@
+//! The proposals of this process that have not been applied, and what waits behind each of them.
+//!
+//! ```text
+//!   submit ─▶ push ─▶ [ write 7 | reads ] [ write 8 ] [ write 9 | reads ] ─▶ take ─▶ delivery
+//!                                                            ▲
+//!                             wait_behind: what its client asked after it
+//! ```
+//!
+//! Delivery takes a write when its txn has been installed, and with it the reads that its client
+//! sent between this write and its next one: they see exactly the state that the write made, since
+//! the client's next write is not applied before they are answered.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use jute::OpCode;
+use tokio::time::Instant;
+
+use super::behind::Waiting;
+use crate::connection::{Connection, ConnectionId};
+use crate::session::Granted;
+use crate::state::SessionId;
+
+/// See the head of the file. Oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    writes: VecDeque<Pending>,
+    reads: usize,
+}
+
+/// A proposal of this process on its way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// Its number within this origin.
+    pub(super) sequence: u64,
+    /// Whose it is.
+    pub(super) session: SessionId,
+    /// Who waits.
+    pub(super) connection: Arc<Connection>,
+    /// What for.
+    pub(super) awaits: Awaits,
+    /// When the request came.
+    pub(super) since: Instant,
+    /// What its client asked behind it, in order.
+    pub(super) reads: Vec<Waiting>,
+    /// Later connections of its session, which wait until it has been delivered.
+    pub(super) followers: Vec<Arc<Connection>>,
+}
+
+/// What a connection waits for.
+#[derive(Debug)]
+pub(super) enum Awaits {
+    /// The reply to a request with this xid.
+    Reply { xid: i32, op: OpCode },
+    /// Its new session.
+    Session {
+        granted: Granted,
+        read_only_asked: bool,
+    },
+}
+
+impl Queue {
+    /// Remembers a proposal: the newest, with the highest sequence.
+    pub(super) fn push(&mut self, pending: Pending) {
+        self.writes.push_back(pending);
+    }
+
+    /// Leaves `reads` to the delivery of this proposal, behind those it has. False, and `reads` as
+    /// it was, if the proposal has been taken.
+    pub(super) fn wait_behind(&mut self, sequence: u64, reads: &mut Vec<Waiting>) -> bool {
+        let found = self
+            .writes
+            .binary_search_by_key(&sequence, |pending| pending.sequence);
+        let Some(pending) = found.ok().and_then(|at| self.writes.get_mut(at)) else {
+            return false;
+        };
+        self.reads += reads.len();
+        pending.connection.reads_wait(reads.len());
+        if pending.reads.is_empty() {
+            std::mem::swap(&mut pending.reads, reads);
+        } else {
+            pending.reads.append(reads);
+        }
+        true
+    }
+
+    /// Has `connection` told when the newest proposal of its session has been delivered; the
+    /// sequence of that one, or `None` if there is none.
+    pub(super) fn follow(
+        &mut self,
+        session: SessionId,
+        connection: &Arc<Connection>,
+    ) -> Option<u64> {
+        let mut newest_first = self.writes.iter_mut().rev();
+        let newest = newest_first.find(|pending| pending.session == session)?;
+        newest.followers.push(Arc::clone(connection));
+        Some(newest.sequence)
+    }
+
+    /// Takes the oldest proposal if its sequence is `sequence` or less.
+    pub(super) fn take(&mut self, sequence: u64) -> Option<Pending> {
+        if self.writes.front()?.sequence > sequence {
+            return None;
+        }
+        let pending = self.writes.pop_front()?;
+        self.reads -= pending.reads.len();
+        Some(pending)
+    }
+
+    /// Requests in it: proposals and what waits behind them.
+    pub(super) fn len(&self) -> usize {
+        self.writes.len() + self.reads
+    }
+
+    /// The same, by connection.
+    pub(super) fn by_connection(&self) -> HashMap<ConnectionId, u64> {
+        let mut counts = HashMap::new();
+        for pending in &self.writes {
+            *counts.entry(pending.connection.id).or_default() += 1 + pending.reads.len() as u64;
+        }
+        counts
+    }
+}

@@ -1,0 +1,124 @@
+//! Why serving a client's requests stopped, and what lets it go on.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Requests;
+use super::warm::Warm;
+use crate::state::{Pins, View, Zxid, count_descendants};
+
+/// Why [`super::Client::advance`] returned.
+pub enum Step {
+    /// All that came has been served: wait for bytes.
+    Idle,
+    /// What is next waits for answers to what this client's session has proposed: listen to the
+    /// outbox.
+    Blocked,
+    /// The outbox holds as much as may wait for the client: send, and listen to the outbox.
+    Clogged,
+    /// There is more to serve, but others must have their turn: send, then call again.
+    More,
+    /// The head, and some of what is behind it, needs something from the disk: settle.
+    Warm(Warm),
+    /// The head needs a count over a part of the tree: settle.
+    Count {
+        /// The tree at `at`.
+        view: Box<dyn View>,
+        /// Count below this path.
+        path: Arc<str>,
+        /// Zxid of the view.
+        at: Zxid,
+    },
+    /// The head needs the read index: settle.
+    Barrier,
+    /// The queue of proposals is full: settle.
+    Full,
+    /// Send what is on the wire, then close.
+    End,
+    /// Close now.
+    Gone,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "Idle",
+            Self::Blocked => "Blocked",
+            Self::Clogged => "Clogged",
+            Self::More => "More",
+            Self::Warm(_) => "Warm",
+            Self::Count { .. } => "Count",
+            Self::Barrier => "Barrier",
+            Self::Full => "Full",
+            Self::End => "End",
+            Self::Gone => "Gone",
+        })
+    }
+}
+
+/// What settling a step came to; goes to [`super::Client::settled`].
+#[derive(Debug)]
+pub enum Settle {
+    /// Try the head again.
+    Again,
+    /// What it needs is in memory as long as these are kept: until the head has been answered.
+    Warmed(Pins),
+    /// What it needs is more than a reply may hold: close.
+    TooLarge,
+    /// The read index has been reached.
+    Synced,
+    /// So many descendants at this zxid.
+    Counted {
+        /// Zxid of the view that was counted.
+        at: Zxid,
+        /// Number of descendants.
+        count: i32,
+    },
+    /// It cannot go on: close (STYLE I5, I6).
+    Failed,
+}
+
+/// Does what a step waits for, away from the connection and from every lock. Steps that wait for
+/// nothing are settled at once.
+pub async fn settle(requests: Arc<Requests>, step: Step) -> Settle {
+    match step {
+        Step::Warm(warm) => {
+            let store = Arc::clone(requests.replica.store());
+            match tokio::task::spawn_blocking(move || warm.run(store.as_ref())).await {
+                Ok(Ok(Some(pins))) => Settle::Warmed(pins),
+                Ok(Ok(None)) => Settle::TooLarge,
+                Ok(Err(error)) => {
+                    requests.report_store_failure(error);
+                    Settle::Failed
+                }
+                Err(_panicked) => Settle::Failed,
+            }
+        }
+        Step::Count { view, path, at } => {
+            let counted =
+                tokio::task::spawn_blocking(move || count_descendants(view.as_ref(), &path)).await;
+            match counted {
+                Ok(Ok(count)) => Settle::Counted { at, count },
+                Ok(Err(error)) => {
+                    requests.report_store_failure(error);
+                    Settle::Failed
+                }
+                Err(_panicked) => Settle::Failed,
+            }
+        }
+        Step::Barrier => match requests.ensemble.barrier().await {
+            Ok(()) => Settle::Synced,
+            Err(error) => {
+                tracing::debug!(%error, "sync failed");
+                Settle::Failed
+            }
+        },
+        Step::Full => {
+            requests.ensemble.room().await;
+            Settle::Again
+        }
+        Step::Idle | Step::Blocked | Step::Clogged | Step::More | Step::End | Step::Gone => {
+            Settle::Again
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The room as a whole, on the stores in memory: clients without sockets.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what these tests do not send is a mistake in them"
+)]
+
+mod forgetful;
+mod model;
+mod order;
+mod waiting;
+mod warm;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use jute::{ConnectRequest, FrameCodec, OpCode, Reply, Request, RequestHeader};
+use parking_lot::Mutex;
+use tokio_util::codec::Decoder as _;
+
+use super::{Client, Deliver, Requests, Settle, Shared, Step, settle};
+use crate::auth::{self, Schemes};
+use crate::clock::SystemClock;
+use crate::connection::Outbox;
+use crate::ensemble::{self, Ensemble};
+use crate::io::SocketWriter;
+use crate::session::{self, Greeter};
+use crate::state::{self, Replica, ServerId, Store};
+use crate::storage::memory::{MemoryLog, MemorySnapshots, MemoryTree};
+use forgetful::Forgetful;
+
+/// A server without sockets, whose memory forgets at every so many looks what is not pinned (0: never;
+/// 1: it knows nothing else).
+async fn requests(forgets_every: u64) -> Arc<Requests> {
+    let tree = Arc::new(MemoryTree::new());
+    let store = Arc::new(Forgetful::new(Arc::clone(&tree), forgets_every));
+    requests_over(tree, store).await
+}
+
+/// The same over this store, which is over this tree.
+async fn requests_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Requests> {
+    let store: Arc<dyn Store> = store;
+    let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
+    let shared = Arc::new(Shared::new(3000, false));
+    let ensemble = Ensemble::start(
+        ensemble::Config::new(ServerId(1), vec![ServerId(1)]),
+        Arc::new(MemoryLog::new()),
+        Arc::new(MemorySnapshots::new(tree)),
+        Arc::clone(&replica),
+        Arc::new(Deliver::new(Arc::clone(&shared))),
+        Arc::new(SystemClock),
+    )
+    .await
+    .unwrap();
+    shared.set_origin(ensemble.origin());
+    Arc::new(Requests {
+        shared,
+        replica,
+        ensemble: Arc::new(ensemble),
+        greeter: Greeter::new(session::Config::default(), &SystemClock),
+        schemes: Schemes::new(auth::Config::default()),
+        frame_bytes_max: 1 << 20,
+        outstanding_max: 1000,
+        reply_bytes_max: REPLY_BYTES_MAX,
+    })
+}
+
+/// Longest reply here.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+
+/// A socket that takes everything.
+#[derive(Clone, Default)]
+struct Mailbox(Arc<Mutex<BytesMut>>);
+
+impl SocketWriter for Mailbox {
+    fn try_send(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+}
+
+/// A client, and what has come out of it.
+struct Peer {
+    client: Client,
+    mailbox: Mailbox,
+    frames: Vec<Bytes>,
+    unsplit: BytesMut,
+}
+
+impl Peer {
+    /// A client with a session.
+    async fn connect(requests: &Arc<Requests>) -> Self {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let identities = Schemes::of_connection(peer.ip()).into();
+        let registry = &requests.shared.registry;
+        let mailbox = Mailbox::default();
+        let outbox = Outbox::new(16 << 20, Box::new(mailbox.clone()));
+        let connection = registry.enter(peer, identities, outbox);
+        let mut peer = Self {
+            mailbox,
+            client: Client::new(Arc::clone(requests), connection, 1 << 20),
+            frames: Vec::new(),
+            unsplit: BytesMut::new(),
+        };
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: 0,
+            timeout_ms: 30_000,
+            session_id: 0,
+            password: Some(vec![0; 16].into()),
+            read_only: Some(false),
+        };
+        let mut payload = BytesMut::new();
+        request.encode(&mut payload);
+        put_frame(&mut peer.client.inbox, &payload);
+        peer.run_until(1).await;
+        peer.frames.clear();
+        peer
+    }
+
+    /// Serves what can be served now. True if something is still waited for.
+    async fn step(&mut self) -> bool {
+        let step = self.client.advance();
+        self.collect();
+        assert!(self.client.connection().reads_waiting() <= super::behind::WAITING_MAX);
+        match step {
+            // What was told meanwhile would not wake it.
+            Step::Idle | Step::Blocked => self.client.connection().outbox.listen(),
+            Step::Clogged => panic!("the socket takes everything"),
+            Step::More => {
+                tokio::task::yield_now().await;
+                false
+            }
+            Step::Gone | Step::End => panic!("the connection ended: {step:?}"),
+            waits => {
+                let settled = settle(Arc::clone(&self.client.requests), waits).await;
+                assert!(!matches!(settled, Settle::Failed | Settle::TooLarge));
+                self.client.settled(settled);
+                false
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        self.client.connection().outbox.flush();
+        self.unsplit.unsplit(self.mailbox.0.lock().split());
+        let mut codec = FrameCodec::new(1 << 24);
+        while let Some(frame) = codec.decode(&mut self.unsplit).unwrap() {
+            self.frames.push(frame);
+        }
+    }
+
+    fn replies(&self) -> usize {
+        let is_event = |frame: &Bytes| frame.starts_with(&[0xff, 0xff, 0xff, 0xff]);
+        self.frames.iter().filter(|frame| !is_event(frame)).count()
+    }
+
+    async fn run_until(&mut self, replies: usize) {
+        while self.replies() < replies {
+            if self.step().await && self.replies() < replies {
+                self.woken().await;
+            }
+        }
+    }
+
+    async fn woken(&self) {
+        let outbox = &self.client.connection().outbox;
+        let woken = std::future::poll_fn(|cx| outbox.poll_woken(cx));
+        let limit = std::time::Duration::from_secs(60);
+        tokio::time::timeout(limit, woken).await.expect("no reply");
+    }
+
+    fn decoded(&self) -> Vec<Reply> {
+        let frames = self.frames.iter().cloned();
+        frames.map(|frame| Reply::decode(frame).unwrap()).collect()
+    }
+}
+
+fn put_frame(out: &mut BytesMut, payload: &[u8]) {
+    out.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+fn put_request(out: &mut BytesMut, xid: i32, request: &Request) {
+    let mut payload = BytesMut::new();
+    let op = request.op();
+    RequestHeader { xid, op }.encode(&mut payload);
+    request.encode_body(&mut payload);
+    put_frame(out, &payload);
+}
+
+#[tokio::test]
+async fn only_whole_requests_keep_a_session_alive() {
+    let requests = requests(0).await;
+    let mut peer = Peer::connect(&requests).await;
+    let frame = |op: OpCode, body: &[u8]| {
+        let mut payload = BytesMut::new();
+        RequestHeader { xid: 1, op }.encode(&mut payload);
+        payload.extend_from_slice(body);
+        let mut out = BytesMut::new();
+        put_frame(&mut out, &payload);
+        out
+    };
+    let auth = frame(OpCode::AUTH, b"whatever");
+    let ping = frame(OpCode::PING, b"");
+    let table: [(&[&[u8]], bool); 7] = [
+        (&[], false),
+        (&[&ping], true),
+        (&[&ping[..ping.len() - 1]], false),
+        (&[&auth], false),
+        (&[&frame(OpCode::SASL, b"")], false),
+        (&[&auth, &auth, &ping], true),
+        (&[&frame(OpCode(777), b"")], true),
+    ];
+    for (parts, alive) in table {
+        peer.client.inbox = parts.concat().as_slice().into();
+        assert_eq!(peer.client.has_request(), alive, "{parts:?}");
+    }
+}

@@ -1,0 +1,76 @@
+//! multi: several writes, all or none, as one txn.
+
+use jute::{ErrorCode, Multi, MultiOp};
+
+use super::judge::{Judge, Stop};
+use super::tree::{Form, NewZnode};
+use crate::state::txn::{OpOutcome, Outcome};
+
+impl Judge<'_> {
+    /// Judges the ops in order, each on top of those before it. The first that is refused undoes
+    /// all: its code stands at its place, 0 before it, -2 behind it.
+    ///
+    /// zk: PrepRequestProcessor.pRequestHelper, multi. Where an op makes it fail with something
+    /// else than a refusal (a null within an ACL), the whole multi is answered with -5.
+    pub(in crate::state) fn multi(&mut self, multi: &Multi) -> Result<Outcome, Stop> {
+        self.work.start_multi();
+        let mut outcomes = Vec::with_capacity(multi.ops.len());
+        self.work.expect_ops(multi.ops.len());
+        for op in &multi.ops {
+            match self.op(op) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(Stop::Refused(code)) if code != ErrorCode::MARSHALLING_ERROR => {
+                    self.work.undo_multi();
+                    let failed = outcomes.len();
+                    return Ok(Outcome::Multi(failure(multi.ops.len(), failed, code)));
+                }
+                Err(stop) => {
+                    self.work.undo_multi();
+                    return Err(stop);
+                }
+            }
+        }
+        self.work.keep_multi();
+        Ok(Outcome::Multi(outcomes))
+    }
+
+    fn op(&mut self, op: &MultiOp) -> Result<OpOutcome, Stop> {
+        Ok(match op {
+            MultiOp::Create(create) => {
+                let (path, _) = self.create(NewZnode::plain(Form::Plain, create))?;
+                OpOutcome::Created { path }
+            }
+            MultiOp::Create2(create) => {
+                let (path, stat) = self.create(NewZnode::plain(Form::Plain, create))?;
+                OpOutcome::CreatedWithStat { path, stat }
+            }
+            MultiOp::CreateContainer(create) => {
+                let (path, stat) = self.create(NewZnode::plain(Form::Container, create))?;
+                OpOutcome::CreatedWithStat { path, stat }
+            }
+            MultiOp::CreateTtl(create) => {
+                let (path, stat) = self.create(NewZnode::ttl(create))?;
+                OpOutcome::CreatedWithStat { path, stat }
+            }
+            MultiOp::Delete(delete) => {
+                self.delete(delete)?;
+                OpOutcome::Deleted
+            }
+            MultiOp::SetData(set_data) => OpOutcome::Stat(self.set_data(set_data)?),
+            MultiOp::Check(check) => {
+                self.check(check)?;
+                OpOutcome::Checked
+            }
+        })
+    }
+}
+
+/// The results of a multi of `len` ops whose op `failed` was refused.
+fn failure(len: usize, failed: usize, code: ErrorCode) -> Vec<OpOutcome> {
+    let of = |index: usize| match index.cmp(&failed) {
+        std::cmp::Ordering::Less => ErrorCode::OK,
+        std::cmp::Ordering::Equal => code,
+        std::cmp::Ordering::Greater => ErrorCode::RUNTIME_INCONSISTENCY,
+    };
+    (0..len).map(|index| OpOutcome::Error(of(index))).collect()
+}

@@ -1,0 +1,564 @@
+//! The bytes of a [`Batch`]: what one Raft entry holds.
+//!
+//! ```text
+//!  version u8 | wall_ms i64 | steady_ms u64 | rules u8 | count u32 | item*
+//!                                                        (fixed numbers big-endian)
+//!  item: tag u8, then by tag
+//!    ORIGIN      server varint, incarnation varint       for the proposals behind it
+//!    IDENTITIES  count varint, { scheme, id }*           for the proposals behind it
+//!    an action   sequence gap (zigzag varint), session i64, cxid (zigzag varint), and
+//!      CLIENT    op (zigzag varint), body                strings and bodies: varint length, bytes
+//!      OPEN      timeout_ms (zigzag varint), 16 bytes
+//!      CLOSE, EXPIRE  nothing
+//!      REAP      path, unused_ms (zigzag varint)
+//! ```
+//!
+//! `count` is the number of actions. The sequence gap is the distance from the sequence behind
+//! that of the proposal before it, 0 in a run, and after ORIGIN the distance from 1. It is taken
+//! modulo 2^64, both ways, so that every sequence comes back as it was.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use jute::OpCode;
+
+use super::identity::{Identities, Identity};
+use super::ids::{Origin, ServerId, SessionId};
+use super::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
+use super::varint;
+use crate::state::config::Config;
+use crate::state::timeline::Reading;
+
+mod tag {
+    pub(in crate::state) const ORIGIN: u8 = 1;
+    pub(in crate::state) const IDENTITIES: u8 = 2;
+    pub(in crate::state) const CLIENT: u8 = 16;
+    pub(in crate::state) const OPEN: u8 = 17;
+    pub(in crate::state) const CLOSE: u8 = 18;
+    pub(in crate::state) const EXPIRE: u8 = 19;
+    pub(in crate::state) const REAP: u8 = 20;
+}
+
+/// Version, reading, rules, count.
+const HEADER_BYTES: usize = 1 + 8 + 8 + 1 + 4;
+const STEADY_OFFSET: usize = 1 + 8;
+const RULES_OFFSET: usize = STEADY_OFFSET + 8;
+const COUNT_OFFSET: usize = RULES_OFFSET + 1;
+/// The shortest action: tag, gap, session, cxid.
+const ACTION_BYTES_MIN: usize = 1 + 1 + 8 + 1;
+
+/// Bytes that are no batch of a version that this program knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FormatError {
+    /// Another program wrote it, or one that was never released.
+    #[error("batch has format {found}, this program knows {}", BatchFormat::V2 as u8)]
+    Version {
+        /// The version found.
+        found: u8,
+    },
+    /// The bytes end within a field.
+    #[error("batch ends within {field}")]
+    Truncated {
+        /// Which field.
+        field: &'static str,
+    },
+    /// A field has a value that no version of this program wrote.
+    #[error("batch has an impossible {field}")]
+    Impossible {
+        /// Which field.
+        field: &'static str,
+    },
+}
+
+/// Batches are cut out of buffers of so many bytes, or of as many as one needs.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// Encodes proposals one by one into one buffer that is used again.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    out: BytesMut,
+    count: u32,
+    origin: Option<Origin>,
+    sequence_next: u64,
+    identities: Option<Identities>,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self {
+            // Also what it allocates later is no smaller.
+            out: BytesMut::with_capacity(BUFFER_BYTES),
+            count: 0,
+            origin: None,
+            sequence_next: 0,
+            identities: None,
+        }
+    }
+}
+
+impl BatchBuilder {
+    /// Appends a proposal.
+    pub fn push(
+        &mut self,
+        origin: Origin,
+        sequence: u64,
+        session: SessionId,
+        cxid: i32,
+        identities: &Identities,
+        action: ActionRef<'_>,
+    ) {
+        if self.out.is_empty() {
+            self.out.put_u8(BatchFormat::V2 as u8);
+            self.out.put_bytes(0, HEADER_BYTES - 1);
+        }
+        if self.origin != Some(origin) {
+            self.origin = Some(origin);
+            self.sequence_next = 1;
+            self.out.put_u8(tag::ORIGIN);
+            put_varint(&mut self.out, origin.server.0);
+            put_varint(&mut self.out, origin.incarnation);
+        }
+        if !self.said(identities) {
+            self.identities = Some(Arc::clone(identities));
+            self.out.put_u8(tag::IDENTITIES);
+            put_varint(&mut self.out, identities.len() as u64);
+            for identity in identities.iter() {
+                put_slice(&mut self.out, identity.scheme.as_bytes());
+                put_slice(&mut self.out, identity.id.as_bytes());
+            }
+        }
+        self.out.put_u8(tag_of(action));
+        put_zigzag(
+            &mut self.out,
+            sequence.wrapping_sub(self.sequence_next).cast_signed(),
+        );
+        self.out.put_i64(session.0);
+        put_zigzag(&mut self.out, i64::from(cxid));
+        put_action(&mut self.out, action);
+        self.sequence_next = sequence.wrapping_add(1);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Bytes so far, 0 if there is no proposal.
+    pub fn len_bytes(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Proposals so far.
+    pub fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Stamps the batch and gives it away; the builder is empty then and keeps its memory as far
+    /// as the buffer is not shared any more.
+    pub fn finish(&mut self, reading: Reading, rules: Config) -> Bytes {
+        if self.out.is_empty() {
+            self.out.put_u8(BatchFormat::V2 as u8);
+            self.out.put_bytes(0, HEADER_BYTES - 1);
+        }
+        if let Some(place) = self.out.get_mut(1..STEADY_OFFSET) {
+            place.copy_from_slice(&reading.wall_ms.to_be_bytes());
+        }
+        if let Some(place) = self.out.get_mut(STEADY_OFFSET..RULES_OFFSET) {
+            place.copy_from_slice(&reading.steady_ms.to_be_bytes());
+        }
+        if let Some(place) = self.out.get_mut(RULES_OFFSET) {
+            *place = rules.bits();
+        }
+        if let Some(place) = self.out.get_mut(COUNT_OFFSET..HEADER_BYTES) {
+            place.copy_from_slice(&self.count.to_be_bytes());
+        }
+        self.count = 0;
+        self.origin = None;
+        self.identities = None;
+        self.out.split().freeze()
+    }
+
+    fn said(&self, identities: &Identities) -> bool {
+        self.identities
+            .as_ref()
+            .is_some_and(|said| Arc::ptr_eq(said, identities) || said == identities)
+    }
+}
+
+impl Batch {
+    /// Encodes the batch; for tests and for batches made whole.
+    pub fn encode(&self) -> Bytes {
+        let mut builder = BatchBuilder::default();
+        for proposal in &self.proposals {
+            builder.push(
+                proposal.origin,
+                proposal.sequence,
+                proposal.session,
+                proposal.cxid,
+                &proposal.identities,
+                proposal.action.borrowed(),
+            );
+        }
+        builder.finish(self.reading, self.rules)
+    }
+
+    /// Reads a batch. Bodies are slices of `bytes`; everything else is owned.
+    ///
+    /// # Errors
+    /// The bytes were not written by this program or a newer one wrote them: end the process.
+    pub fn decode(bytes: Bytes) -> Result<Self, FormatError> {
+        let mut reader = Reader { bytes, at: 0 };
+        let version = reader.u8("version")?;
+        if version != BatchFormat::V2 as u8 {
+            return Err(FormatError::Version { found: version });
+        }
+        let reading = Reading {
+            wall_ms: i64::from_be_bytes(reader.array("time")?),
+            steady_ms: u64::from_be_bytes(reader.array("time")?),
+        };
+        let rules = Config::from_bits(reader.u8("rules")?)
+            .ok_or(FormatError::Impossible { field: "rules" })?;
+        let count = u32::from_be_bytes(reader.array("count")?) as usize;
+        if count > reader.remaining() / ACTION_BYTES_MIN {
+            return Err(FormatError::Truncated { field: "proposals" });
+        }
+        let mut proposals = Vec::with_capacity(count);
+        let mut run = Run::default();
+        while proposals.len() < count {
+            match reader.u8("tag")? {
+                tag::ORIGIN => {
+                    let server = ServerId(reader.varint("server")?);
+                    let incarnation = reader.varint("incarnation")?;
+                    run.origin = Some(Origin {
+                        server,
+                        incarnation,
+                    });
+                    run.sequence_next = 1;
+                }
+                tag::IDENTITIES => run.identities = Some(reader.identities()?),
+                action => proposals.push(reader.proposal(action, &mut run)?),
+            }
+        }
+        if reader.remaining() > 0 {
+            return Err(FormatError::Impossible { field: "count" });
+        }
+        Ok(Self {
+            reading,
+            rules,
+            proposals,
+        })
+    }
+}
+
+/// What items said for the proposals behind them.
+#[derive(Default)]
+struct Run {
+    origin: Option<Origin>,
+    identities: Option<Identities>,
+    sequence_next: u64,
+}
+
+fn tag_of(action: ActionRef<'_>) -> u8 {
+    match action {
+        ActionRef::Client { .. } => tag::CLIENT,
+        ActionRef::OpenSession { .. } => tag::OPEN,
+        ActionRef::CloseSession => tag::CLOSE,
+        ActionRef::ExpireSession => tag::EXPIRE,
+        ActionRef::Reap { .. } => tag::REAP,
+    }
+}
+
+fn put_action(out: &mut BytesMut, action: ActionRef<'_>) {
+    match action {
+        ActionRef::Client { op, body } => {
+            put_zigzag(out, i64::from(op.0));
+            put_slice(out, body);
+        }
+        ActionRef::OpenSession {
+            timeout_ms,
+            password,
+        } => {
+            put_zigzag(out, i64::from(timeout_ms));
+            out.put_slice(password);
+        }
+        ActionRef::CloseSession | ActionRef::ExpireSession => {}
+        ActionRef::Reap { path, unused_ms } => {
+            put_slice(out, path.as_bytes());
+            put_zigzag(out, unused_ms);
+        }
+    }
+}
+
+fn put_slice(out: &mut BytesMut, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.put_slice(bytes);
+}
+
+fn put_zigzag(out: &mut BytesMut, value: i64) {
+    put_varint(out, varint::zigzag(value));
+}
+
+fn put_varint(out: &mut BytesMut, value: u64) {
+    varint::write(value, |byte| out.put_u8(byte));
+}
+
+/// Reads fields of a batch, each checked against the bytes at hand.
+struct Reader {
+    bytes: Bytes,
+    at: usize,
+}
+
+impl Reader {
+    fn remaining(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
+    fn u8(&mut self, field: &'static str) -> Result<u8, FormatError> {
+        let [byte] = self.array(field)?;
+        Ok(byte)
+    }
+
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], FormatError> {
+        let behind = self.bytes.get(self.at..).unwrap_or_default();
+        let found = behind
+            .first_chunk::<N>()
+            .ok_or(FormatError::Truncated { field })?;
+        self.at += N;
+        Ok(*found)
+    }
+
+    fn varint(&mut self, field: &'static str) -> Result<u64, FormatError> {
+        varint::read(|| self.u8(field))?.ok_or(FormatError::Impossible { field })
+    }
+
+    fn zigzag(&mut self, field: &'static str) -> Result<i64, FormatError> {
+        self.varint(field).map(varint::unzigzag)
+    }
+
+    fn zigzag_i32(&mut self, field: &'static str) -> Result<i32, FormatError> {
+        i32::try_from(self.zigzag(field)?).map_err(|_| FormatError::Impossible { field })
+    }
+
+    fn slice(&mut self, field: &'static str) -> Result<Bytes, FormatError> {
+        let len = usize::try_from(self.varint(field)?).unwrap_or(usize::MAX);
+        if len > self.remaining() {
+            return Err(FormatError::Truncated { field });
+        }
+        let slice = self.bytes.slice(self.at..self.at + len);
+        self.at += len;
+        Ok(slice)
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<Arc<str>, FormatError> {
+        let bytes = self.slice(field)?;
+        let text = str::from_utf8(&bytes).map_err(|_| FormatError::Impossible { field })?;
+        Ok(Arc::from(text))
+    }
+
+    fn identities(&mut self) -> Result<Identities, FormatError> {
+        let count = usize::try_from(self.varint("identities")?).unwrap_or(usize::MAX);
+        // An identity takes two bytes at least.
+        if count > self.remaining() / 2 {
+            return Err(FormatError::Truncated {
+                field: "identities",
+            });
+        }
+        let mut identities = Vec::with_capacity(count);
+        for _ in 0..count {
+            let scheme = self.text("identity scheme")?;
+            let id = self.text("identity id")?;
+            identities.push(Identity { scheme, id });
+        }
+        Ok(Arc::from(identities))
+    }
+
+    fn proposal(&mut self, action: u8, run: &mut Run) -> Result<Proposal, FormatError> {
+        let origin = run
+            .origin
+            .ok_or(FormatError::Impossible { field: "origin" })?;
+        let identities = run.identities.clone().ok_or(FormatError::Impossible {
+            field: "identities",
+        })?;
+        let gap = self.zigzag("sequence")?;
+        let sequence = run.sequence_next.wrapping_add_signed(gap);
+        run.sequence_next = sequence.wrapping_add(1);
+        let session = SessionId(i64::from_be_bytes(self.array("session")?));
+        let cxid = self.zigzag_i32("cxid")?;
+        let action = match action {
+            tag::CLIENT => {
+                let op = OpCode(self.zigzag_i32("op")?);
+                Action::Client {
+                    op,
+                    body: self.slice("body")?,
+                }
+            }
+            tag::OPEN => {
+                let timeout_ms = self.zigzag_i32("timeout")?;
+                Action::OpenSession {
+                    timeout_ms,
+                    password: self.array("password")?,
+                }
+            }
+            tag::CLOSE => Action::CloseSession,
+            tag::EXPIRE => Action::ExpireSession,
+            tag::REAP => Action::Reap {
+                path: self.text("path")?,
+                unused_ms: self.zigzag("unused")?,
+            },
+            _ => return Err(FormatError::Impossible { field: "tag" }),
+        };
+        Ok(Proposal {
+            origin,
+            sequence,
+            session,
+            cxid,
+            identities,
+            action,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn action() -> impl Strategy<Value = Action> {
+        let body = proptest::collection::vec(any::<u8>(), 0..40);
+        prop_oneof![
+            (any::<i32>(), body).prop_map(|(op, body)| Action::Client {
+                op: OpCode(op),
+                body: Bytes::from(body)
+            }),
+            (any::<i32>(), any::<[u8; 16]>()).prop_map(|(timeout_ms, password)| {
+                Action::OpenSession {
+                    timeout_ms,
+                    password,
+                }
+            }),
+            Just(Action::CloseSession),
+            Just(Action::ExpireSession),
+            (".{0,9}", any::<i64>()).prop_map(|(path, unused_ms)| Action::Reap {
+                path: Arc::from(path),
+                unused_ms,
+            }),
+        ]
+    }
+
+    fn identities() -> impl Strategy<Value = Identities> {
+        let identity = (".{0,4}", ".{0,9}").prop_map(|(scheme, id)| Identity {
+            scheme: Arc::from(scheme),
+            id: Arc::from(id),
+        });
+        proptest::collection::vec(identity, 0..3).prop_map(Arc::from)
+    }
+
+    fn origin() -> impl Strategy<Value = Origin> {
+        (
+            prop_oneof![Just(1), any::<u64>()],
+            prop_oneof![Just(7), any::<u64>()],
+        )
+            .prop_map(|(server, incarnation)| Origin {
+                server: ServerId(server),
+                incarnation,
+            })
+    }
+
+    fn batch() -> impl Strategy<Value = Batch> {
+        let sequence = prop_oneof![0..4_u64, any::<u64>()];
+        let proposal = (
+            origin(),
+            sequence,
+            any::<i64>(),
+            any::<i32>(),
+            identities(),
+            action(),
+        )
+            .prop_map(
+                |(origin, sequence, session, cxid, identities, action)| Proposal {
+                    origin,
+                    sequence,
+                    session: SessionId(session),
+                    cxid,
+                    identities,
+                    action,
+                },
+            );
+        (
+            any::<(i64, u64)>(),
+            0..0b100_0000_u8,
+            proptest::collection::vec(proposal, 0..8),
+        )
+            .prop_map(|((wall_ms, steady_ms), bits, proposals)| Batch {
+                reading: Reading { wall_ms, steady_ms },
+                rules: Config::from_bits(bits).unwrap(),
+                proposals,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_gives_what_was_encoded(batch in batch()) {
+            prop_assert_eq!(Batch::decode(batch.encode()), Ok(batch));
+        }
+
+        #[test]
+        fn a_cut_batch_is_an_error(batch in batch()) {
+            let bytes = batch.encode();
+            for len in 0..bytes.len() {
+                prop_assert!(Batch::decode(bytes.slice(..len)).is_err());
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let mut bytes = bytes;
+            if let Some(version) = bytes.first_mut() {
+                *version = BatchFormat::V2 as u8;
+            }
+            drop(Batch::decode(Bytes::from(bytes)));
+        }
+
+        #[test]
+        fn a_changed_byte_does_not_panic(batch in batch(), at in any::<prop::sample::Index>(), to in any::<u8>()) {
+            let mut bytes = batch.encode().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            drop(Batch::decode(Bytes::from(bytes)));
+        }
+    }
+
+    #[test]
+    fn a_run_says_origin_and_identities_once() {
+        let origin = Origin {
+            server: ServerId(1),
+            incarnation: 1,
+        };
+        let ids = || -> Identities {
+            let identity = Identity {
+                scheme: Arc::from("ip"),
+                id: Arc::from("127.0.0.1"),
+            };
+            Arc::from([identity])
+        };
+        let mut builder = BatchBuilder::default();
+        builder.push(origin, 1, SessionId(5), 1, &ids(), ActionRef::CloseSession);
+        let first = builder.len_bytes();
+        builder.push(origin, 2, SessionId(6), 1, &ids(), ActionRef::CloseSession);
+        assert_eq!(builder.len_bytes() - first, ACTION_BYTES_MIN);
+        assert_eq!(builder.count(), 2);
+        assert_eq!(
+            Batch::decode(builder.finish(Reading::default(), Config::default()))
+                .unwrap()
+                .proposals[1]
+                .sequence,
+            2
+        );
+        assert_eq!((builder.len_bytes(), builder.count()), (0, 0));
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        assert_eq!(
+            Batch::decode(Bytes::from_static(&[9])),
+            Err(FormatError::Version { found: 9 })
+        );
+    }
+}

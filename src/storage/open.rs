@@ -1,0 +1,250 @@
+//! The tree on RocksDB.
+//!
+//! `open` is here because tree and log are only worth something together: each holds the random id
+//! of the store, and positions must fit.
+
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::BuildHasher;
+use std::io;
+use std::path::{Path, absolute};
+use std::sync::Arc;
+
+use rocksdb::WriteBatch;
+use tracing::warn;
+
+use super::format::{Format, refuse_foreign, require_made, use_up_permission};
+use super::log::SegmentLog;
+use super::places::{Layout, OURS};
+use super::snapshots::checkpoints::RocksSnapshots;
+use super::stats::bytes_below;
+use super::tree::db::Database;
+use super::tree::keys::{Family, meta};
+use super::tree::options::Split;
+use super::tree::rocks_tree::{RocksTree, read_meta};
+use super::tree::write_behind::WriteBehind;
+use super::varint::Cursor;
+use super::{Config, Log, LogEnds, StorageError, StorageStats};
+use crate::state::LogPosition;
+use crate::storage::files::{io_error, sync_dir};
+
+/// The three doors, and what they count.
+#[derive(Debug)]
+pub(super) struct RocksStores {
+    pub(super) log: Arc<SegmentLog>,
+    pub(super) tree: Arc<RocksTree>,
+    pub(super) snapshots: Arc<RocksSnapshots>,
+    layout: Layout,
+}
+
+impl RocksStores {
+    /// Opens or creates the stores.
+    ///
+    /// # Errors
+    /// See [`super::open`].
+    pub(super) fn open(config: &Config) -> Result<Self, StorageError> {
+        for dir in [&config.data_dir, &config.log_dir] {
+            refuse_foreign(dir)?;
+        }
+        let layout = Layout::of(config);
+        let there = layout.look(config)?;
+        if !config.create_db && !there.tree {
+            use_up_permission(&config.log_dir)?;
+        }
+        create_dirs(config, &layout)?;
+        let split = Split::of(config);
+        let tree_options = super::tree::options::tree(split);
+        let tree = Database::open(&layout.tree, &tree_options.db, tree_options.families)?;
+        let id = identify(&tree)?;
+        let tree_meta = read_meta(&tree)?;
+        let has_begun = tree_meta.applied.is_some() || log_was_begun(&tree)?;
+        if has_begun && !there.log {
+            return Err(layout.lost_log(tree_meta.applied));
+        }
+        let log = SegmentLog::open(&layout.log, &layout.tree, id, config)?;
+        note_log_begun(&tree)?;
+        check_positions(config, &layout, tree_meta.applied, &log)?;
+        let tree = Arc::new(tree);
+        let write_behind = Arc::new(WriteBehind::new(Arc::clone(&tree)));
+        let snapshots = RocksSnapshots::open(
+            Arc::clone(&tree),
+            Arc::clone(&write_behind),
+            layout.snapshots.clone(),
+        )?;
+        Ok(Self {
+            log: Arc::new(log),
+            tree: Arc::new(RocksTree::new(
+                tree,
+                write_behind,
+                tree_options.blocks,
+                split,
+            )),
+            snapshots: Arc::new(snapshots),
+            layout,
+        })
+    }
+
+    /// Counters and sizes; walks the directories.
+    pub(super) fn stats(&self) -> StorageStats {
+        let stats = StorageStats {
+            // One walk over both, since they share files by hard links.
+            data_dir_bytes: self.layout.tree.parent().map_or(0, bytes_below),
+            log_dir_bytes: bytes_below(&self.layout.log),
+            ..StorageStats::default()
+        };
+        self.log.stats(self.tree.stats(stats))
+    }
+}
+
+fn create_dirs(config: &Config, layout: &Layout) -> Result<(), StorageError> {
+    for root in [&config.data_dir, &config.log_dir] {
+        if !config.create_dirs {
+            require_made(root)?;
+        }
+    }
+    for dir in [&layout.tree, &layout.snapshots, &layout.log] {
+        // A relative path, too, has parents in which its name is new.
+        let whole = absolute(dir).map_err(|source| io_error("find", dir, source))?;
+        let made = whole.ancestors().take_while(|it| !it.is_dir()).count();
+        fs::create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
+        // Up to dataDir also if nothing was made: an earlier start may have been killed here.
+        for parent in whole.ancestors().skip(1).take(made.max(3)) {
+            sync_parent(parent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the names in a directory durable, unless it belongs to somebody else: then we have made
+/// none in there.
+fn sync_parent(dir: &Path) -> Result<(), StorageError> {
+    match sync_dir(dir) {
+        Err(StorageError::Io { source, .. }) if is_others(&source) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// What the system says of a directory that may not be read, or of one that cannot be synced, as in
+/// a file system that is not on a disk.
+fn is_others(source: &io::Error) -> bool {
+    matches!(
+        source.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Whether the log of this tree has been begun. Before anything is applied, nothing else tells a
+/// creation that was cut short from a log that has vanished.
+fn log_was_begun(db: &Database) -> Result<bool, StorageError> {
+    Ok(db.value(Family::Meta.name(), meta::LOG_BEGUN)?.is_some())
+}
+
+/// From now on a tree without its log is damage.
+fn note_log_begun(db: &Database) -> Result<(), StorageError> {
+    if log_was_begun(db)? {
+        return Ok(());
+    }
+    let family = Family::Meta.name();
+    let mut batch = WriteBatch::default();
+    batch.put_cf(db.family(family)?, meta::LOG_BEGUN, [1]);
+    db.write(batch, &super::tree::options::unlogged())
+        .map_err(|source| db.failed("note that the log has begun", source))?;
+    db.flush(&[family], true)
+}
+
+/// Reads the format version and the store's id, or writes them, a random one, into a new database.
+fn identify(db: &Database) -> Result<u64, StorageError> {
+    let family = Family::Meta.name();
+    let number = |key, what: &'static str| -> Result<Option<u64>, StorageError> {
+        let Some(value) = db.value(family, key)? else {
+            return Ok(None);
+        };
+        let number = Cursor::new(&value).array(what).map(u64::from_be_bytes);
+        number.map(Some).map_err(|why| db.corrupt(what, why))
+    };
+    match (
+        number(meta::FORMAT, "format version")?,
+        number(meta::STORE, "store id")?,
+    ) {
+        (Some(format), Some(found)) => {
+            Format::from_disk(u32::try_from(format).unwrap_or(u32::MAX), db.path())?;
+            Ok(found)
+        }
+        (Some(format), None) => {
+            // A newer version may have moved the id.
+            Format::from_disk(u32::try_from(format).unwrap_or(u32::MAX), db.path())?;
+            Err(unidentified(db))
+        }
+        (None, Some(_)) => Err(unidentified(db)),
+        (None, None) if db.raw().latest_sequence_number() > 0 => Err(unidentified(db)),
+        (None, None) => {
+            let id = RandomState::new().hash_one(OURS);
+            let mut batch = WriteBatch::default();
+            let handle = db.family(family)?;
+            let format = u64::from(Format::NEWEST.number());
+            batch.put_cf(handle, meta::FORMAT, format.to_be_bytes());
+            batch.put_cf(handle, meta::STORE, id.to_be_bytes());
+            db.write(batch, &super::tree::options::unlogged())
+                .map_err(|source| db.failed("write the format version", source))?;
+            // Durable before anything else is written: the tree has no write-ahead log.
+            db.flush(&[family], true)?;
+            Ok(id)
+        }
+    }
+}
+
+fn unidentified(db: &Database) -> StorageError {
+    StorageError::Corrupt {
+        what: "format version",
+        path: db.path().to_owned(),
+        why: "it is missing, but the database is not empty".to_owned(),
+    }
+}
+
+/// The log must reach at least to what the tree holds, and begin there at the latest.
+///
+/// Without syncs a power failure may leave a log that is shorter than the flushed tree: then what
+/// the tree holds was applied, and going on from there loses nothing more.
+fn check_positions(
+    config: &Config,
+    layout: &Layout,
+    applied: Option<LogPosition>,
+    log: &SegmentLog,
+) -> Result<(), StorageError> {
+    let LogEnds { purged, last } = log.ends();
+    if let Some(purged) = purged
+        && applied.is_none_or(|at| at.index < purged.index)
+    {
+        return Err(StorageError::Lost {
+            path: layout.tree.clone(),
+            why: format!(
+                "the log begins behind {purged}, but the tree ends at {}",
+                shown(applied)
+            ),
+        });
+    }
+    let Some(applied) = applied else {
+        return Ok(());
+    };
+    if last.is_some_and(|last| last.index >= applied.index) {
+        return Ok(());
+    }
+    if !config.force_sync && last.is_some() {
+        warn!(log = %shown(last), tree = %applied, "the log has lost its end: it was not synced");
+        return Ok(());
+    }
+    Err(StorageError::Lost {
+        path: layout.log.clone(),
+        why: format!(
+            "the tree holds {applied}, but the log ends at {}",
+            shown(last)
+        ),
+    })
+}
+
+fn shown(position: Option<LogPosition>) -> String {
+    position.map_or_else(|| "nothing".to_owned(), |at| at.to_string())
+}

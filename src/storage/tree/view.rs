@@ -1,0 +1,179 @@
+//! The tree at one moment: a RocksDB snapshot, completed by what was not persisted then.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use rocksdb::{IteratorMode, Snapshot};
+use self_cell::self_cell;
+
+use super::cache::Known;
+use super::db::Database;
+use super::encode;
+use super::keys::{self, Below, Family};
+use super::options;
+use super::rocks_tree::store_error;
+use super::unwritten::Changes;
+use crate::state::{StoreError, View, Znode};
+use crate::storage::StorageError;
+
+self_cell!(
+    /// A snapshot together with the database that it belongs to.
+    struct Frozen {
+        owner: Arc<Database>,
+        #[not_covariant]
+        dependent: Snapshot,
+    }
+);
+
+/// See the file's own words.
+pub(in crate::storage) struct TreeView {
+    frozen: Frozen,
+    unwritten: Arc<Changes>,
+}
+
+impl fmt::Debug for TreeView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TreeView").finish_non_exhaustive()
+    }
+}
+
+/// Is told path and znode; false to stop.
+type Visit<'a> = &'a mut dyn FnMut(&str, &Znode) -> bool;
+
+impl TreeView {
+    /// The database as it is now; `unwritten` must have been taken before.
+    pub(in crate::storage) fn new(db: Arc<Database>, unwritten: Arc<Changes>) -> Self {
+        Self {
+            frozen: Frozen::new(db, |db| db.raw().snapshot()),
+            unwritten,
+        }
+    }
+
+    fn node(&self, path: &str) -> Result<Option<Znode>, StorageError> {
+        if let Some(fresh) = self.unwritten.nodes.get(path) {
+            return Ok(fresh.value.as_deref().cloned());
+        }
+        self.frozen.with_dependent(|db, snapshot| {
+            let family = db.family(Family::Nodes.name())?;
+            let value = snapshot.get_cf(family, keys::node(path));
+            let value = value.map_err(|source| db.failed("read a znode", source))?;
+            let node = value.map(|value| encode::read_znode(&value)).transpose();
+            node.map_err(|why| db.corrupt("znode", why))
+        })
+    }
+
+    /// Visits one range; `Some(found any)`, or `None` if `visit` stopped.
+    fn range(&self, below: &Below, visit: Visit<'_>) -> Result<Option<bool>, StorageError> {
+        let unwritten = self.unwritten.nodes.iter();
+        let mut fresh: BTreeMap<&str, &Known> = unwritten
+            .filter(|(path, _)| below.holds(path))
+            .map(|(path, fresh)| (&**path, &fresh.value))
+            .collect();
+        self.frozen.with_dependent(|db, snapshot| {
+            let family = db.family(Family::Nodes.name())?;
+            let range = options::scan(below.start(), below.end());
+            let mut found = false;
+            for item in snapshot.iterator_cf_opt(family, range, IteratorMode::Start) {
+                let (key, value) = item.map_err(|source| db.failed("scan", source))?;
+                let path = keys::node_path(&key).ok_or_else(|| bad_path(db))?;
+                while let Some((&earlier, _)) = fresh.first_key_value()
+                    && earlier < path
+                {
+                    if let Some((path, Some(node))) = fresh.pop_first()
+                        && !visit(path, node)
+                    {
+                        return Ok(None);
+                    }
+                }
+                found = true;
+                let go_on = match fresh.remove(path) {
+                    Some(Some(node)) => visit(path, node),
+                    Some(None) => true,
+                    None => {
+                        let node = encode::read_znode(&value);
+                        visit(path, &node.map_err(|why| db.corrupt("znode", why))?)
+                    }
+                };
+                if !go_on {
+                    return Ok(None);
+                }
+            }
+            for (path, node) in fresh {
+                let Some(node) = node else { continue };
+                found = true;
+                if !visit(path, node) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(found))
+        })
+    }
+
+    fn walk_all(&self, root: &str, visit: Visit<'_>) -> Result<(), StorageError> {
+        let Some(node) = self.node(root)? else {
+            return Ok(());
+        };
+        if !visit(root, &node) {
+            return Ok(());
+        }
+        let mut next = Some(Below::children(root));
+        while let Some(below) = next {
+            // Every znode has a parent: below an empty depth there is nothing.
+            if self.range(&below, visit)? != Some(true) {
+                break;
+            }
+            next = below.deeper();
+        }
+        Ok(())
+    }
+
+    fn reap_all(&self, visit: Visit<'_>) -> Result<(), StorageError> {
+        let mut paths: BTreeMap<Box<str>, ()> = BTreeMap::new();
+        self.frozen.with_dependent(|db, snapshot| {
+            let family = db.family(Family::Reap.name())?;
+            let options = options::scan_all();
+            for item in snapshot.iterator_cf_opt(family, options, IteratorMode::Start) {
+                let (key, _) = item.map_err(|source| db.failed("scan", source))?;
+                let path = std::str::from_utf8(&key).map_err(|_| bad_path(db))?;
+                paths.insert(path.into(), ());
+            }
+            Ok(())
+        })?;
+        for (path, came) in &self.unwritten.reap {
+            if *came {
+                paths.insert((**path).into(), ());
+            } else {
+                paths.remove(&**path);
+            }
+        }
+        for path in paths.keys() {
+            if let Some(node) = self.node(path)?
+                && !visit(path, &node)
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bad_path(db: &Database) -> StorageError {
+    StorageError::Corrupt {
+        what: "key",
+        path: db.path().to_owned(),
+        why: "a path that is no UTF-8".to_owned(),
+    }
+}
+
+impl View for TreeView {
+    fn walk(&self, root: &str, visit: Visit<'_>) -> Result<(), StoreError> {
+        self.walk_all(root, visit)
+            .map_err(|source| store_error("walk the tree", source))
+    }
+
+    fn reapable(&self, visit: Visit<'_>) -> Result<(), StoreError> {
+        self.reap_all(visit)
+            .map_err(|source| store_error("list what may be reaped", source))
+    }
+}
