@@ -141,7 +141,51 @@ fn files_are_not_too_long() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The names of files in back quotes that `text` gives, such as `outbox.rs` or `src/io/mod.rs`.
+/// What a comment may cite, the page it means, and what a line of that page begins with.
+const CITED: [(&str, &str, &str); 3] = [
+    ("DESIGN ", "docs/design.md", "#"),
+    ("protocol.md ", "docs/protocol.md", "#"),
+    ("STYLE I", "docs/style.md", "- I"),
+];
+
+/// The numbers that `text` gives behind `word`, such as 4.3.
+fn numbers_behind<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+    text.match_indices(word).filter_map(move |(at, _)| {
+        let rest = text.get(at + word.len()..)?;
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let number = rest.get(..end.unwrap_or(rest.len()))?.trim_end_matches('.');
+        (!number.is_empty()).then_some(number)
+    })
+}
+
+/// Sections and invariants that comments cite are in the pages.
+#[test]
+fn every_section_that_is_cited_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut wrong = Vec::new();
+    for (word, page, begins) in CITED {
+        let text = fs::read_to_string(root.join(page)).expect("a page");
+        let lines = text.lines().filter(|line| line.starts_with(begins));
+        let there: Vec<&str> = lines
+            .map(|line| line.trim_start_matches(['#', '-', ' ', 'I']))
+            .filter_map(|line| line.split([' ', ':']).next())
+            .map(|number| number.trim_end_matches('.'))
+            .collect();
+        for source in sources().iter().filter(|source| source.room != "tidy") {
+            let comments = source.text.lines();
+            for number in comments
+                .filter(|line| line.trim_start().starts_with("//"))
+                .flat_map(|line| numbers_behind(line, word))
+                .filter(|number| !there.contains(number))
+            {
+                wrong.push(format!("{}: {word}{number}", source.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The names of files in back quotes that `text` gives, such as `tidy.rs` or `src/io/mod.rs`.
 fn named_files(text: &str) -> impl Iterator<Item = &str> {
     let quoted = text.split('`').skip(1).step_by(2);
     quoted.filter(|name| name.ends_with(".rs") && !name.contains(char::is_whitespace))

@@ -58,7 +58,7 @@ impl Registry {
     /// Binds a session to a connection; the one that had it before is closed at once.
     ///
     /// `fence` runs before the old connection is told, so that what it still wants to propose can
-    /// be refused from then on (protocol.md 10.9).
+    /// be refused from then on (protocol.md 10, point 9).
     pub fn bind(
         &self,
         session: SessionId,

@@ -74,7 +74,7 @@ impl Config {
         Ok(())
     }
 
-    /// The settings of reference/openraft.md 0.2 and 9.
+    /// The settings of consensus.md 0.2 and 9.
     pub(super) fn raft(&self) -> Result<openraft::Config, openraft::ConfigError> {
         let (heartbeat_ms, election_ms_min, election_ms_max) = self.timers_ms();
         openraft::Config {
@@ -83,9 +83,9 @@ impl Config {
             election_timeout_min: election_ms_min,
             election_timeout_max: election_ms_max,
             // The default lets a leader that lost its unsynced tail lead the same term again:
-            // replicas then diverge (openraft.md 6.1).
+            // replicas then diverge (consensus.md 6.1).
             enable_leader_restore: Some(false),
-            // A cut-off server must not depose the leader when it comes back (openraft.md 4.7).
+            // A cut-off server must not depose the leader when it comes back (consensus.md 4.7).
             enable_pre_vote: Some(true),
             // A leader that reaches too few must fall silent, or nobody replaces it (4.8).
             quorum_loss_probe_interval: Some(2 * election_ms_max),

@@ -23,7 +23,7 @@ use crate::system;
 /// Threads for work of the lone voter's tasks that blocks: a checkpoint, and what the log is asked.
 const BLOCKING_THREADS: usize = 2;
 
-/// See the head of the file. Dropping it ends the tasks of a lone voter at once.
+/// Where the tasks of the ensemble run. Dropping it ends those of a lone voter at once.
 pub(super) struct Home {
     handle: Handle,
     /// Told to the thread, if there is one.

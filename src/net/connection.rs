@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
-use super::limits::Place;
+use super::limits::Permit;
 use crate::admin::Inspector;
 use crate::auth::Schemes;
 use crate::clock::Clock;
@@ -101,7 +101,7 @@ pub(super) struct Task {
     at_end: bool,
     /// The session's time does not count, since this connection does not listen to its client.
     is_deaf: bool,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Task {
@@ -111,7 +111,7 @@ impl Task {
         config: &Config,
         (reader, writer): (Box<dyn SocketReader>, Box<dyn SocketWriter>),
         peer: SocketAddr,
-        place: Place,
+        permit: Permit,
     ) -> Self {
         let requests = Arc::clone(&front.requests);
         let identities = Schemes::of_connection(peer.ip()).into();
@@ -130,7 +130,7 @@ impl Task {
             waits: None,
             at_end: false,
             is_deaf: false,
-            _place: place,
+            _permit: permit,
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::config::Config;
 use crate::telemetry::Seldom;
 
-/// The connections that have a place.
+/// The connections that have a permit each.
 #[derive(Debug)]
 pub(super) struct Limits {
     /// 0: no limit.
@@ -71,7 +71,7 @@ impl Limits {
     /// A place for one more from `ip`; `None` if that is over a limit of the operator's.
     ///
     /// zk: NIOServerCnxnFactory.acceptConnections.
-    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Permit> {
         let mut places = self.places.lock();
         let here = places.per_ip.get(&ip).copied().unwrap_or(0);
         let over_ip = self.per_ip_max > 0 && here >= self.per_ip_max;
@@ -82,7 +82,7 @@ impl Limits {
         places.per_ip.insert(ip, here + 1);
         places.in_all += 1;
         let limits = Arc::clone(self);
-        Some(Place { limits, ip })
+        Some(Permit { limits, ip })
     }
 
     fn leave(&self, ip: IpAddr) {
@@ -101,12 +101,12 @@ impl Limits {
 
 /// A connection's place within the limits; free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Permit {
     limits: Arc<Limits>,
     ip: IpAddr,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.limits.leave(self.ip);
     }

@@ -120,7 +120,7 @@ impl Requests {
     }
 
     /// Binds a session to a connection. What the connection that had it before has not proposed
-    /// yet will never be proposed (protocol.md 10.9). Returns the sequence of the session's newest
+    /// yet will never be proposed (protocol.md 10, point 9). Returns the sequence of the session's newest
     /// proposal in flight, if there is one: the connection is told when it has been delivered.
     fn bind(&self, session: SessionId, connection: &Arc<Connection>) -> Option<u64> {
         self.shared.registry.bind(session, connection, |before| {

@@ -21,9 +21,9 @@ use crate::connection::{Connection, ConnectionId};
 use crate::session::Granted;
 use crate::state::SessionId;
 
-/// See the head of the file. Oldest first.
+/// The proposals of this process that have not been applied, oldest first, with what waits behind each.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct InFlight {
     writes: VecDeque<Pending>,
     reads: usize,
 }
@@ -59,7 +59,7 @@ pub(super) enum Awaits {
     },
 }
 
-impl Queue {
+impl InFlight {
     /// Remembers a proposal: the newest, with the highest sequence.
     pub(super) fn push(&mut self, pending: Pending) {
         self.writes.push_back(pending);

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::pending::Queue;
+use super::pending::InFlight;
 use crate::connection::{Connection, ConnectionId, Registry, ServerStats};
 use crate::session::SessionClocks;
 use crate::state::{Origin, StoreError};
@@ -28,7 +28,7 @@ pub struct Shared {
     /// Set when the storage fails under a read: the process must end.
     pub failure: watch::Sender<Option<Arc<StoreError>>>,
     /// Proposals of this process that have not been applied, and what waits behind them.
-    pub(super) pending: Mutex<Queue>,
+    pub(super) pending: Mutex<InFlight>,
     /// Sequence of the newest proposal of this process whose answer is in an outbox, or would be if
     /// its connection were still there.
     pub(super) delivered: AtomicU64,

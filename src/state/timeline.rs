@@ -60,7 +60,7 @@ pub struct Setting {
     pub ahead_ms: i64,
 }
 
-/// See the head of the file.
+/// What the state knows of time: the last stamp, and how wall and steady clocks lay to each other.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Timeline {
     /// The last stamp, milliseconds since 1970.

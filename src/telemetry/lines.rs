@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How long a thread that dies waits for the lock: it may be its own.
 const LOCK_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// See the head of the file. Clones share what waits.
+/// Lines on their way to standard output, and how many were lost. Clones share what waits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lines {
     shared: Arc<Shared>,

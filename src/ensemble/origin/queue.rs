@@ -70,7 +70,7 @@ pub(in crate::ensemble) struct Send {
     pub(in crate::ensemble) round: u64,
 }
 
-/// See the head of the file.
+/// The proposals of this origin, from submission until the replicated cursor has passed them.
 #[derive(Debug)]
 pub(in crate::ensemble) struct Queue {
     origin: Origin,

@@ -1,6 +1,6 @@
 //! openraft's log store over [`Log`].
 //!
-//! The contracts are in reference/openraft.md 2: what `append` took is readable when it returns
+//! The contracts are in consensus.md 2: what `append` took is readable when it returns
 //! and durable when the callback runs, callbacks come in order (the log's writer sees to it), a
 //! vote is durable before `save_vote` returns and ordered among the appends.
 
@@ -31,7 +31,7 @@ const READ_BYTES_MAX: usize = 2 << 20;
 /// thread writes.
 const WRITTEN_HERE_BYTES_MAX: usize = 16 << 10;
 
-/// See the head of the file. Clones read the same log.
+/// openraft's log storage over our log. Clones read the same log.
 #[derive(Clone, Debug)]
 pub(in crate::ensemble) struct LogStore {
     log: Arc<dyn Log>,

@@ -26,7 +26,7 @@ use crate::ensemble::progress::Progress;
 type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, u64, ()>;
 type Snapshot = openraft::storage::Snapshot<CommittedLeaderId, u64, (), Checkpoint>;
 
-/// See the head of the file.
+/// openraft's state machine: applies entries to the replica, in order.
 pub(in crate::ensemble) struct Machine {
     origin: Origin,
     replica: Arc<Replica>,

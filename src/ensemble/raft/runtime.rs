@@ -15,7 +15,7 @@ use openraft_rt_tokio::TokioRuntime;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
-/// See the head of the file.
+/// tokio's runtime for openraft, with a watch channel of our own.
 #[derive(Debug)]
 pub(in crate::ensemble) struct Runtime(TokioRuntime);
 

@@ -22,7 +22,7 @@ pub(super) struct Place {
     pub(super) disk: Arc<dyn Disk>,
 }
 
-/// See the file's own words.
+/// All that the log changes on the disk: a test's double sees and fails each of it.
 pub(super) trait Disk: Debug + Send + Sync {
     /// Makes an empty file, or empties one, to be read and written.
     ///

@@ -72,7 +72,7 @@ impl LogEnds {
     }
 }
 
-/// A durable log, the vote and the committed position. reference/openraft.md section 2.
+/// A durable log, the vote and the committed position. consensus.md section 2.
 ///
 /// One writer thread drains one queue of appends and votes: one sync per group, no timer.
 pub trait Log: fmt::Debug + Send + Sync {

@@ -20,7 +20,7 @@ pub(super) struct Point {
     pub(super) offset: u64,
 }
 
-/// See the file's own words.
+/// Entries with indices in a row, and where each lies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Stretch {
     pub(super) first: u64,

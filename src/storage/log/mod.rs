@@ -50,13 +50,13 @@ use self::frame::Frames;
 use self::index::Index;
 use self::recovery::Recovered;
 use self::tail::Tail;
-use self::writer::{Job, Queue, Write, Writer};
+use self::writer::{Job, Jobs, Write, Writer};
 use super::stats::LogCounters;
 use super::{Config, StorageError, StorageStats};
 use crate::state::LogPosition;
 use crate::storage::files::io_error;
 
-/// See the file's own words.
+/// The Raft log in segments: the one that servers have.
 pub(super) struct SegmentLog {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -67,7 +67,7 @@ struct Shared {
     dir: PathBuf,
     writer: Mutex<Writer>,
     state: RwLock<State>,
-    queue: Mutex<Queue>,
+    queue: Mutex<Jobs>,
     wake: Condvar,
     /// Set once; from then on everything fails.
     failed: OnceLock<Failed>,

@@ -59,7 +59,7 @@ impl Sizes {
     }
 }
 
-/// See the file's own words.
+/// Segments made ready ahead, by a thread of their own.
 #[derive(Debug)]
 pub(super) struct Spares {
     shared: Arc<Shared>,

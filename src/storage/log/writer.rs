@@ -54,7 +54,7 @@ pub(super) struct Job {
 
 /// What waits for the writer.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(super) struct Jobs {
     /// In the order in which they take effect.
     pub jobs: VecDeque<Job>,
     /// Number of the last job queued.
@@ -82,7 +82,7 @@ impl Write {
     }
 }
 
-impl Queue {
+impl Jobs {
     /// Notes the committed position, to be written with what comes next, but not before what has
     /// been queued.
     pub(super) fn commit(&mut self, committed: Option<Bytes>) {
@@ -107,7 +107,7 @@ impl Queue {
     }
 }
 
-/// See the file's own words.
+/// What writes the log: frames, syncs, segments, one job after the other.
 #[derive(Debug)]
 pub(super) struct Writer {
     /// All segments in use, the newest last; that one is written to.

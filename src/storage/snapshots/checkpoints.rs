@@ -26,7 +26,7 @@ use crate::storage::tree::rocks_tree::read_meta;
 use crate::storage::tree::write_behind::WriteBehind;
 use crate::storage::{Checkpoint, Snapshots, StorageError};
 
-/// See the file's own words.
+/// Takes checkpoints of the tree by hard links, and keeps the newest.
 #[derive(Debug)]
 pub(in crate::storage) struct RocksSnapshots {
     db: Arc<Database>,

@@ -1,4 +1,4 @@
-//! The contract of `Log` (reference/openraft.md section 2).
+//! The contract of `Log` (consensus.md section 2).
 
 use std::sync::mpsc;
 

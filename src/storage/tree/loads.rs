@@ -30,7 +30,7 @@ use super::cache::Listing;
 /// Children that came (true) or went while a listing was under way, by name.
 type Notes = HashMap<Box<str>, bool>;
 
-/// See the file's own words.
+/// Listings that are being loaded, which are told what changes meanwhile.
 #[derive(Debug, Default)]
 pub(in crate::storage) struct Loads {
     active: AtomicUsize,

@@ -19,7 +19,7 @@ use hashbrown::HashTable;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::storage) struct Mark(pub u32);
 
-/// See the file's own words.
+/// What names a parent's children may have, in a few bytes for each.
 #[derive(Debug, Default)]
 pub(in crate::storage) struct Marks {
     table: HashTable<Mark>,

@@ -28,7 +28,7 @@ use crate::state::{
 };
 use crate::storage::{StorageError, StorageStats};
 
-/// See the file's own words.
+/// The tree that servers have: `state::Store` over RocksDB, with the cache in front.
 #[derive(Debug)]
 pub(in crate::storage) struct RocksTree {
     db: Arc<Database>,

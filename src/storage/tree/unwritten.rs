@@ -33,7 +33,7 @@ pub(in crate::storage) struct Fresh {
     is_updated: bool,
 }
 
-/// See the file's own words.
+/// What has been installed and is not in the database yet; memory answers for it.
 #[derive(Debug, Default)]
 pub(in crate::storage) struct Unwritten {
     kept: RwLock<Kept>,

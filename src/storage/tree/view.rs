@@ -26,7 +26,7 @@ self_cell!(
     }
 );
 
-/// See the file's own words.
+/// The tree at one moment.
 pub(in crate::storage) struct TreeView {
     frozen: Frozen,
     unwritten: Arc<Changes>,

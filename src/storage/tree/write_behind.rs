@@ -41,7 +41,7 @@ const RECORD_BYTES: usize = 80;
 /// failed, or the disk is stuck.
 const ENTRY_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// See the file's own words.
+/// Gathers the changes of entries and writes some entries' at once, in order.
 pub(in crate::storage) struct WriteBehind {
     db: Arc<Database>,
     /// What is visible but not in the database, also of an entry that is not complete yet.

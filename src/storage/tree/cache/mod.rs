@@ -54,7 +54,7 @@ pub(in crate::storage) struct Listing {
 #[derive(Debug, Default)]
 struct Names(RwLock<Listing>);
 
-/// See the file's own words.
+/// Decoded znodes, bounded in bytes, with what is pinned beside the bound.
 #[derive(Debug)]
 pub(in crate::storage) struct Cache {
     shards: Box<[RwLock<Shard>]>,

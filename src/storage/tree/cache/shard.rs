@@ -13,7 +13,7 @@ const SPARED_MAX: usize = 64;
 /// So many entries leave together: as many as a processor can look at side by side.
 const TAKEN_TOGETHER: usize = 16;
 
-/// See the file's own words.
+/// A part of the cache under one lock, with its own hand.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     /// Full hash and place. Two paths may have the same hash.
