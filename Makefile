@@ -127,7 +127,7 @@ bench-sweeps: build  ## Record what the pictures show (at most 70 minutes; BENCH
 bench-plots: deps  ## Draw docs/*.svg from what bench-sweeps recorded
 	@$(CARGO) run --release --locked --quiet -p bench -- plots --from "$(CACHE)/bench" --to docs
 
-bench-table: deps  ## The README's table, in Markdown, from what bench recorded
+bench-table: deps  ## The table of docs/performance.md, in Markdown, from what bench recorded
 	@$(CARGO) run --release --locked --quiet -p bench -- table --from "$(CACHE)/bench/results.json"
 
 differences:  ## Every deliberate difference from ZooKeeper, as the code marks it

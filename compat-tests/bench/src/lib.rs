@@ -11,7 +11,7 @@
 //! - [`fleet`], [`drive`], [`wire`], [`histogram`]: the client;
 //! - [`measure`], [`table`]: figures, and the table with the targets;
 //! - [`floor`]: our server beside one that does only what it must;
-//! - [`readme`]: the same in the rows of the README;
+//! - [`readme`]: the same in the rows of docs/performance.md;
 //! - [`sweep`]: figures over a range, recorded; [`plots`]: the pictures of them.
 #![allow(
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
 //! `bench`: runs scenarios and sweeps on both servers, records and prints what it saw; draws the
-//! pictures and prints the README's table from what was recorded. See the library's docs.
+//! pictures and prints the table of docs/performance.md from what was recorded. See the library's docs.
 #![allow(
     clippy::indexing_slicing,
     clippy::disallowed_types,
@@ -60,7 +60,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the README's table, in Markdown, from recorded figures.
+    /// Print the table of docs/performance.md, in Markdown, from recorded figures.
     Table {
         /// The file that --out named.
         #[arg(long)]

@@ -1,4 +1,4 @@
-//! The README's table: a line per line of targets, several figures to a line.
+//! The table of docs/performance.md: a line per line of targets, several figures to a line.
 //!
 //! Ratios only: the genuine server's figure over ours (for a rate ours over theirs), the median of the
 //! alternations, then the least and the greatest. Below, what a write costs on disk.
