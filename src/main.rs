@@ -63,10 +63,14 @@ fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
     }
     limits.log();
     let code = exit_code(runtime.block_on(serve(settings, harmless)));
-    // Whatever still waits for a disk that hangs does not keep the process.
-    runtime.shutdown_background();
     telemetry::flush();
-    code
+    leave(code)
+}
+
+/// Ends the process at once: nothing that still waits for a disk keeps it, such as RocksDB's threads,
+/// which an ordinary exit joins; and nothing is taken apart under a thread that still uses it.
+fn leave(code: u8) -> ! {
+    signal_hook::low_level::exit(i32::from(code))
 }
 
 /// The server's own runtime, with all the threads that it needs; signals that do not end the process
@@ -84,20 +88,20 @@ fn prepare() -> anyhow::Result<(Runtime, Harmless)> {
     Ok((runtime, harmless))
 }
 
-fn exit_code(served: anyhow::Result<()>) -> ExitCode {
+fn exit_code(served: anyhow::Result<()>) -> u8 {
     match served {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             tracing::error!("{error:#}");
             let of_storage = matches!(
                 error.downcast_ref::<ServerError>(),
                 Some(ServerError::Storage(_))
             );
-            ExitCode::from(if of_storage {
+            if of_storage {
                 EXIT_DATA_DIR
             } else {
                 EXIT_UNEXPECTED
-            })
+            }
         }
     }
 }
@@ -164,7 +168,9 @@ async fn serve(settings: Settings, harmless: Harmless) -> anyhow::Result<()> {
         _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
         () = harmless.heed(&server) => {}
         error = server.failed() => {
-            // No orderly stop: what is in memory may not be what is on disk.
+            // No orderly stop: what is in memory may not be what is on disk. Nor is it taken apart,
+            // which might wait for that disk.
+            std::mem::forget(server);
             return Err(anyhow::Error::new(error).context("the server cannot go on"));
         }
     }

@@ -3,10 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +46,10 @@ pub enum ServerError {
     #[error("ask for the client port's address")]
     Address(#[source] io::Error),
 }
+
+/// How long a stop waits for the stores to be closed. What they have not written by then is in the
+/// log.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A running server.
 #[derive(Debug)]
@@ -242,7 +247,8 @@ impl Server {
         }
     }
 
-    /// Stops in reverse order of the start: clients, chores, ensemble and stores.
+    /// Stops in reverse order of the start: clients, chores, ensemble and stores. A disk that hangs is
+    /// not waited for: then the process must end, which nothing here keeps it from.
     pub async fn stop(self) {
         self.stop_clients.cancel();
         for listener in [self.listener, self.scraped].into_iter().flatten() {
@@ -253,5 +259,9 @@ impl Server {
         self.stop_chores.cancel();
         self.chores.wait().await;
         self.front.requests.ensemble.stop().await;
+        let close = tokio::task::spawn_blocking(move || drop(self.front));
+        if timeout(CLOSE_TIME_MAX, close).await.is_err() {
+            tracing::warn!("the tree was not closed: the disk does not answer");
+        }
     }
 }

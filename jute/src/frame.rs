@@ -35,6 +35,17 @@ impl FrameCodec {
         self.max = max_bytes;
     }
 
+    /// True if `bytes` begin with a whole frame, or with a length that is refused: no more bytes are
+    /// needed to decode what they begin with.
+    #[must_use]
+    pub fn holds_frame(&self, bytes: &[u8]) -> bool {
+        let Some((head, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
+            return false;
+        };
+        let length = usize::try_from(i32::from_be_bytes(*head));
+        !length.is_ok_and(|length| length <= self.max && rest.len() < length)
+    }
+
     /// The limit, in bytes of payload.
     #[must_use]
     pub fn max(&self) -> usize {

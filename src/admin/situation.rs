@@ -129,11 +129,11 @@ fn put_ensemble(inner: &Inner, out: &mut String) {
     put(
         out,
         format_args!(
-            "proposals: {} bytes wait, {} batches of {} bytes under way, the oldest for {:?}",
+            "proposals: {} bytes wait, {} batches of {} bytes under way, where nothing has got on for {:?}",
             queue.waiting_bytes,
             queue.flight_batches,
             queue.flight_bytes,
-            ensemble.oldest_in_flight()
+            ensemble.stuck_for()
         ),
     );
 }

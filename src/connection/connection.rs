@@ -78,14 +78,6 @@ impl Connection {
         }
     }
 
-    /// Its client is not listened to from now on, or is again; the time of its session does not count
-    /// meanwhile.
-    pub fn set_deaf(&self, clocks: &SessionClocks, is_deaf: bool) {
-        if let Some(touch) = &*self.touch.lock() {
-            clocks.set_deaf(touch, is_deaf);
-        }
-    }
-
     /// Who it says it is.
     pub fn identities(&self) -> Identities {
         Arc::clone(&self.identities.lock())

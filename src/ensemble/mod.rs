@@ -64,9 +64,9 @@ use progress::Progress;
 use raft::types::Raft;
 
 /// How long a stop waits for what is under way to be applied.
-const DRAIN_MS_MAX: u64 = 5_000;
+const DRAIN_MS_MAX: u64 = 3_000;
 /// How long it waits for the core and the log to end.
-const END_MS_MAX: u64 = 3_000;
+const END_MS_MAX: u64 = 2_000;
 
 /// A proposal as its connection makes it; origin and sequence are added by [`Ensemble::submit`].
 #[derive(Clone, Copy, Debug)]
@@ -172,9 +172,10 @@ impl Ensemble {
         self.queue.passed(submitted, &self.progress).await
     }
 
-    /// How long the oldest batch under way has been: long if the disk is slow. Zero if there is none.
-    pub fn oldest_in_flight(&self) -> Duration {
-        self.queue.oldest_in_flight()
+    /// For how long nothing of what is under way has got on: long if the disk hangs. Zero if nothing is
+    /// under way.
+    pub fn stuck_for(&self) -> Duration {
+        self.queue.stuck_for()
     }
 
     /// What the runtime is at where the tasks of this room live (`placement.rs`).

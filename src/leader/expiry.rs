@@ -13,8 +13,8 @@ use crate::metrics;
 use crate::requests::Shared;
 use crate::state::{ActionRef, Identities};
 
-/// A batch that has been on its way for so long has clients wait for the disk, not the disk for
-/// clients.
+/// If so long nothing of what is on its way gets on, clients wait for the disk and not the disk for
+/// clients. A slow disk that is busy gets on all the time.
 const STALL: Duration = Duration::from_secs(1);
 
 /// Sweeps once per tick until `stop`. Sessions begin again with their whole timeout whenever this
@@ -45,7 +45,7 @@ pub async fn expire_sessions(
         if !leads {
             continue;
         }
-        let stalled = ensemble.oldest_in_flight() >= STALL;
+        let stalled = ensemble.stuck_for() >= STALL;
         for session in clocks.expire(stalled) {
             tracing::debug!(%session, "session expires");
             metrics::session_expired();

@@ -34,7 +34,11 @@ use crate::connection::{Connection, End, Outbox};
 use crate::io::{SocketReader, SocketWriter};
 use crate::metrics;
 use crate::requests::{Client, Requests, Settle, Step, settle};
+use crate::session::SessionClock;
 
+/// How long a client that is not read from may take none of its replies before its session's time
+/// counts again. A receiver's window opens by a sixteenth of its buffer: 400 KB, at 20 KB/s.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection that ends may take to get rid of what is in its outbox.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The length of a frame, or a command word.
@@ -99,8 +103,10 @@ pub(super) struct Task {
     waits: Option<Waits>,
     /// The client sends no more; what has come is still served.
     at_end: bool,
-    /// The session's time does not count, since this connection does not listen to its client.
-    is_deaf: bool,
+    /// There while the client neither is read from nor takes replies.
+    patience: Option<Pin<Box<Sleep>>>,
+    /// The clock of the session whose time does not count, since its client is not listened to.
+    deaf: Option<Arc<SessionClock>>,
     _permit: Permit,
 }
 
@@ -129,7 +135,8 @@ impl Task {
             settling: None,
             waits: None,
             at_end: false,
-            is_deaf: false,
+            patience: None,
+            deaf: None,
             _permit: permit,
         }
     }
@@ -294,7 +301,7 @@ impl Task {
             self.unclog();
             return Poll::Ready(Ok(Woken::Up));
         }
-        let reads = self.client.takes_bytes();
+        let reads = self.client.takes_bytes(is_clogged);
         if reads && let Poll::Ready(received) = self.reader.poll_receive(cx, self.client.inbox()) {
             self.received(received?);
             return Poll::Ready(Ok(Woken::Up));
@@ -304,7 +311,8 @@ impl Task {
         if listens && !self.connection().outbox.listen() {
             return Poll::Ready(Ok(Woken::Up));
         }
-        self.turn_deaf(!reads && !self.at_end && !is_clogged);
+        let is_deaf = !reads && !self.at_end && self.has_patience(cx, is_clogged);
+        self.turn_deaf(is_deaf);
         if let Some(deadline) = self.deadline.as_mut()
             && deadline.as_mut().poll(cx).is_ready()
         {
@@ -319,21 +327,41 @@ impl Task {
     /// The socket has become writable. Who takes bytes is there, also if nothing is read from it for
     /// all that it has asked already: its session is alive.
     fn unclog(&mut self) {
-        let is_read = self.client.takes_bytes();
+        let is_read = self.client.takes_bytes(true);
         let connection = self.client.connection();
         connection.outbox.unclog();
-        if connection.outbox.flush() && !is_read {
-            connection.heard(&self.front.requests.shared.clocks, Instant::now());
+        if connection.outbox.flush() {
+            self.patience = None;
+            if !is_read {
+                connection.heard(&self.front.requests.shared.clocks, Instant::now());
+            }
         }
+    }
+
+    /// A client that is not read from, since it takes no replies either: for so long it is taken for
+    /// a slow one, of which the network may show nothing for a while.
+    fn has_patience(&mut self, cx: &mut Context<'_>, is_clogged: bool) -> bool {
+        if !is_clogged {
+            self.patience = None;
+            return true;
+        }
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        !patience.is_elapsed() && patience.as_mut().poll(cx).is_pending()
     }
 
     /// From now on the client is not listened to for reasons of this server's, or is again: the time
     /// of its session does not count meanwhile (STYLE I10).
     fn turn_deaf(&mut self, is_deaf: bool) {
-        if self.is_deaf != is_deaf {
-            self.is_deaf = is_deaf;
-            let clocks = &self.front.requests.shared.clocks;
-            self.client.connection().set_deaf(clocks, is_deaf);
+        let clocks = &self.front.requests.shared.clocks;
+        if is_deaf && self.deaf.is_none() {
+            self.deaf = self.client.connection().touch();
+            if let Some(clock) = &self.deaf {
+                clocks.begin_deaf(clock);
+            }
+        } else if !is_deaf && let Some(clock) = self.deaf.take() {
+            clocks.end_deaf(&clock);
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,9 @@ use crate::{metrics, system};
 /// Waiting connections that the system may hold. zk: clientPortListenBacklog, default 50 in Java;
 /// a reconnect storm is better served by a longer queue.
 const BACKLOG: u32 = 1024;
+/// Bytes that the system takes beyond what the network takes. So a client that reads slowly is seen to
+/// read: by default the system says so after a third of its buffer, which may be megabytes.
+const NOT_SENT_BYTES_MAX: u32 = 128 * 1024;
 /// Pause after an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -50,9 +54,10 @@ impl Listener {
     pub fn open(addr: SocketAddr, config: Config) -> Result<Self, ListenError> {
         let backlog = config.listen_backlog.unwrap_or(BACKLOG);
         let socket = tcp::listen(addr, backlog, |socket| {
-            // Accepted connections inherit both.
+            // Accepted connections inherit all of it.
             socket.set_keepalive(config.keepalive)?;
-            socket.set_nodelay(true)
+            socket.set_nodelay(true)?;
+            SockRef::from(socket).set_tcp_notsent_lowat(NOT_SENT_BYTES_MAX)
         });
         let socket = socket.map_err(|source| ListenError { addr, source })?;
         let limits = Arc::new(Limits::new(&config, system::connections_max()));

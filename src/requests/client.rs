@@ -44,6 +44,8 @@ const RUN_REQUESTS_MAX: usize = 64;
 const RUN_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that may wait in the inbox while the head cannot be served.
 const INBOX_BYTES_MAX: usize = 128 * 1024;
+/// The same while the client takes no replies: its pings stand behind what it has asked.
+const CLOGGED_BYTES_MAX: usize = 1024 * 1024;
 /// An inbox with so many bytes keeps its buffer instead of moving them to one of its own.
 const MOVED_BYTES_MAX: usize = 16 * 1024;
 
@@ -163,9 +165,9 @@ impl Client {
         &self.connection
     }
 
-    /// True until a ConnectRequest has been accepted.
+    /// True until its ConnectRequest has come whole: from then on it waits for this server.
     pub fn is_handshaking(&self) -> bool {
-        self.phase == Phase::Handshake
+        self.phase == Phase::Handshake && self.head.is_none()
     }
 
     /// Whether a frame has come whole that keeps a session alive: any but auth and sasl.
@@ -303,10 +305,16 @@ impl Client {
 
     /// False while no bytes may be taken in: enough has come that cannot be served yet, or the
     /// server has so much to do that this client, which waits for some of it, is not read from.
+    /// `is_clogged`: its socket takes no replies; then more is read, for the sake of its pings.
     ///
     /// zk: ZooKeeperServer.shouldThrottle, globalOutstandingLimit.
-    pub fn takes_bytes(&self) -> bool {
-        let has_room = self.inbox.len() < INBOX_BYTES_MAX || self.is_starved();
+    pub fn takes_bytes(&self, is_clogged: bool) -> bool {
+        let bytes_max = if is_clogged {
+            CLOGGED_BYTES_MAX
+        } else {
+            INBOX_BYTES_MAX
+        };
+        let has_room = self.inbox.len() < bytes_max || self.is_starved();
         let is_held_back = || self.has_write_in_flight() && self.requests.is_overloaded();
         has_room && !self.at_end && !is_held_back()
     }
@@ -342,10 +350,10 @@ impl Client {
         }
     }
 
-    /// True if nothing but more bytes lets it go on: the inbox holds at most a part of one frame,
-    /// whose length has been found within the limit.
+    /// True if nothing but more bytes lets it go on: the inbox holds no more than a part of one frame,
+    /// whose length is within the limit.
     pub(super) fn is_starved(&self) -> bool {
-        self.head.is_none() && !self.is_opening()
+        self.head.is_none() && !self.is_opening() && !self.codec.holds_frame(&self.inbox)
     }
 
     /// True while its session is being opened: what it sends behind its ConnectRequest waits.

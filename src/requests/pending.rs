@@ -93,6 +93,8 @@ impl InFlight {
     ) -> Option<u64> {
         let mut newest_first = self.writes.iter_mut().rev();
         let newest = newest_first.find(|pending| pending.session == session)?;
+        // Of those that came between, each was ended by the next.
+        newest.followers.retain(|earlier| !earlier.is_fenced());
         newest.followers.push(Arc::clone(connection));
         Some(newest.sequence)
     }

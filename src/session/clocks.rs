@@ -11,15 +11,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::state::SessionId;
-
-/// So many ticks after the last sweep time is taken for lost.
-const GAP_TICKS_MAX: u64 = 3;
 
 /// The clock of one session.
 #[derive(Debug)]
@@ -27,8 +24,8 @@ pub struct SessionClock {
     heard_ms: AtomicU64,
     timeout_ms: AtomicI32,
     closing: AtomicBool,
-    /// Its connection is not read from.
-    deaf: AtomicBool,
+    /// So many of its connections are not read from: the newest, and one that is about to end.
+    deaf: AtomicUsize,
 }
 
 impl SessionClock {
@@ -98,7 +95,7 @@ impl SessionClocks {
                 heard_ms: AtomicU64::new(now_ms),
                 timeout_ms: AtomicI32::new(timeout_ms),
                 closing: AtomicBool::new(false),
-                deaf: AtomicBool::new(false),
+                deaf: AtomicUsize::new(0),
             }),
         );
     }
@@ -123,10 +120,15 @@ impl SessionClocks {
         touch.heard_ms.store(self.ms(at), Ordering::Relaxed);
     }
 
-    /// The session's connection is not read from any more, or is again.
-    pub fn set_deaf(&self, touch: &SessionClock, is_deaf: bool) {
-        touch.deaf.store(is_deaf, Ordering::Relaxed);
+    /// A connection of the session is not read from any more.
+    pub fn begin_deaf(&self, touch: &SessionClock) {
+        touch.deaf.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is read from again, or has ended. As often as [`Self::begin_deaf`].
+    pub fn end_deaf(&self, touch: &SessionClock) {
         self.touch(touch);
+        touch.deaf.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A handshake granted another timeout, which counts from now on.
@@ -168,7 +170,9 @@ impl SessionClocks {
             self.frozen_ms.fetch_add(gap_ms, Ordering::Relaxed);
             return Vec::new();
         }
-        if gap_ms > GAP_TICKS_MAX.saturating_mul(self.tick_ms) {
+        // A tick may be somewhat late. What is later than that was no time in which to be heard: what
+        // clients have sent meanwhile is still to be read.
+        if gap_ms > self.tick_ms + self.tick_ms / 2 {
             let lost_ms = gap_ms - self.tick_ms;
             self.frozen_ms.fetch_add(lost_ms, Ordering::Relaxed);
         }
@@ -180,7 +184,9 @@ impl SessionClocks {
         let sessions = self.sessions.read();
         let mut due = Vec::new();
         for (id, touch) in sessions.iter() {
-            if touch.deaf.load(Ordering::Relaxed) {
+            // Whoever was heard before the clock was put back cannot be ahead of it.
+            let is_ahead = touch.heard_ms() > now_ms;
+            if is_ahead || touch.deaf.load(Ordering::Relaxed) > 0 {
                 touch.heard_ms.store(now_ms, Ordering::Relaxed);
             } else if !touch.closing() && self.deadline_ms(touch) <= now_ms {
                 touch.closing.store(true, Ordering::Release);
@@ -303,10 +309,36 @@ mod tests {
         let clocks = SessionClocks::new(1000);
         let id = session(&clocks, 0, 4000);
         let touch = clocks.of(id).expect("started");
-        clocks.set_deaf(&touch, true);
+        clocks.begin_deaf(&touch);
         touch.heard_ms.store(0, Ordering::Relaxed);
         assert_eq!(sweeps(&clocks, 1000, 60_000, false), []);
-        touch.deaf.store(false, Ordering::Relaxed);
+        touch.deaf.store(0, Ordering::Relaxed);
         assert_eq!(sweeps(&clocks, 60_000, 70_000, false), [64_000]);
+    }
+
+    /// I10: the sweep runs before what came during a pause has been read.
+    #[test]
+    fn a_pause_shorter_than_the_timeout_costs_a_tick() {
+        for pause_ms in [1600, 2500, 2900, 3100] {
+            let clocks = SessionClocks::new(1000);
+            session(&clocks, 2000, 2000);
+            assert_eq!(sweeps(&clocks, 1000, 3000, false), []);
+            let after_ms = 2000 + pause_ms;
+            assert_eq!(clocks.sweep(after_ms, false), [], "{pause_ms}");
+            let until_ms = after_ms + 10_000;
+            assert_eq!(sweeps(&clocks, after_ms + 1000, until_ms, false).len(), 1);
+        }
+    }
+
+    /// Touched by the clock as it was before the pause was taken out of it.
+    #[test]
+    fn a_touch_right_after_a_pause_lasts_no_longer_than_others() {
+        let clocks = SessionClocks::new(1000);
+        let id = session(&clocks, 0, 4000);
+        let touch = clocks.of(id).expect("started");
+        assert_eq!(clocks.sweep(1000, false), []);
+        touch.heard_ms.store(100_000, Ordering::Relaxed);
+        assert_eq!(clocks.sweep(100_000, false), []);
+        assert_eq!(sweeps(&clocks, 101_000, 120_000, false), [105_000]);
     }
 }

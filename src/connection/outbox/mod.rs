@@ -302,6 +302,7 @@ impl Inner {
 
     fn end_now(&mut self) {
         self.end = End::Now;
+        self.changed = true;
         self.front = BytesMut::new();
         self.back = BytesMut::new();
     }

@@ -98,8 +98,6 @@ struct Cut {
     bytes: Bytes,
     /// Sequence of its last proposal.
     last: u64,
-    /// When it was closed.
-    since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +119,8 @@ struct Inner {
     round_term: u64,
     leads: Option<u64>,
     applied_term: u64,
+    /// When an entry was applied, or the first batch was sent after none.
+    got_on: Option<Instant>,
     full: bool,
     closed: bool,
     batches: u64,
@@ -240,6 +240,9 @@ impl Queue {
             };
             inner.waiting_bytes -= cut.bytes.len();
             inner.flight_bytes += cut.bytes.len();
+            if inner.flight.is_empty() {
+                inner.got_on = Some(Instant::now());
+            }
             inner.flight.push_back(cut);
             inner.unsent = 1;
         }
@@ -261,11 +264,11 @@ impl Queue {
         Next::Send(Send { bytes, term, round })
     }
 
-    /// See [`crate::ensemble::Ensemble::oldest_in_flight`].
-    pub(in crate::ensemble) fn oldest_in_flight(&self) -> Duration {
+    /// See [`crate::ensemble::Ensemble::stuck_for`].
+    pub(in crate::ensemble) fn stuck_for(&self) -> Duration {
         let inner = self.inner.lock();
-        let oldest = inner.flight.front().map(|cut| cut.since.elapsed());
-        oldest.unwrap_or_default()
+        let since = inner.got_on.filter(|_| !inner.flight.is_empty());
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Sequence of the last proposal submitted.
@@ -318,6 +321,7 @@ impl Queue {
     /// An entry has been applied here; `cursor` is the last sequence of this origin that has been.
     pub(in crate::ensemble) fn applied(&self, position: LogPosition, cursor: Option<u64>) {
         let mut inner = self.inner.lock();
+        inner.got_on = Some(Instant::now());
         let is_new_term = position.term > inner.applied_term;
         if is_new_term {
             inner.applied_term = position.term;
@@ -426,7 +430,6 @@ impl Inner {
         self.ready.push_back(Cut {
             bytes,
             last: self.last,
-            since: Instant::now(),
         });
     }
 }

@@ -171,16 +171,31 @@ fn a_cursor_that_passes_what_is_about_to_be_sent_again_spares_it() {
 }
 
 #[test]
-fn it_says_how_long_the_oldest_waits() {
+fn it_says_for_how_long_nothing_gets_on() {
+    const PAUSE: Duration = Duration::from_millis(2);
     let queue = queue();
     queue.lead(Some(5));
     queue.applied(AT(5, 1), None);
-    assert_eq!(queue.oldest_in_flight(), Duration::ZERO);
+    let wait = || {
+        let stuck = queue.stuck_for();
+        while queue.stuck_for() < stuck + PAUSE {
+            std::thread::yield_now();
+        }
+    };
+    assert_eq!(queue.stuck_for(), Duration::ZERO, "nothing is under way");
     submit(&queue, 1);
     assert_eq!(send_all(&queue).len(), 1);
-    while queue.oldest_in_flight() < Duration::from_millis(2) {
-        std::thread::yield_now();
-    }
+    wait();
+    submit(&queue, 2);
+    assert_eq!(send_all(&queue).len(), 1);
+    wait();
+    assert!(queue.stuck_for() >= 2 * PAUSE);
+    let before = queue.stuck_for();
     queue.applied(AT(5, 2), Some(1));
-    assert_eq!(queue.oldest_in_flight(), Duration::ZERO);
+    assert!(
+        queue.stuck_for() < before,
+        "the second one is under way, but one got on"
+    );
+    queue.applied(AT(5, 3), Some(2));
+    assert_eq!(queue.stuck_for(), Duration::ZERO);
 }

@@ -4,6 +4,7 @@
     reason = "what these tests do not send is a mistake in them"
 )]
 
+mod bounds;
 mod forgetful;
 mod model;
 mod order;
@@ -12,6 +13,7 @@ mod warm;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::{Bytes, BytesMut};
 use jute::{ConnectRequest, FrameCodec, OpCode, Reply, Request, RequestHeader};
@@ -68,12 +70,15 @@ async fn requests_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Requ
 /// Longest reply here.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 
-/// A socket that takes everything.
+/// A socket that takes everything, unless it is full.
 #[derive(Clone, Default)]
-struct Mailbox(Arc<Mutex<BytesMut>>);
+struct Mailbox(Arc<Mutex<BytesMut>>, Arc<AtomicBool>);
 
 impl SocketWriter for Mailbox {
     fn try_send(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.1.load(Relaxed) {
+            return Err(std::io::ErrorKind::WouldBlock.into());
+        }
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }

@@ -1,0 +1,69 @@
+//! What a client may have taken in that is not served.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use jute::{GetData, Request, SetData};
+
+use super::super::Step;
+use super::{Peer, put_request, requests};
+
+/// Longer than the inbox may be.
+const MUCH: usize = 300 * 1024;
+
+fn get(path: &str) -> Request {
+    Request::GetData(GetData {
+        path: Some(path.into()),
+        watch: false,
+    })
+}
+
+/// I8: it is not read from without end, whatever keeps what has come from being served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_no_replies_is_not_read_from_for_ever() {
+    let requests = requests(0).await;
+    let mut peer = Peer::connect(&requests).await;
+    let set = Request::SetData(SetData {
+        path: Some("/".into()),
+        data: Some(Bytes::from(vec![7; MUCH])),
+        version: -1,
+    });
+    put_request(peer.client.inbox(), 1, &set);
+    peer.run_until(1).await;
+    peer.mailbox.1.store(true, Relaxed);
+    put_request(peer.client.inbox(), 2, &get("/"));
+    put_request(peer.client.inbox(), 3, &get("/"));
+    while !matches!(peer.client.advance(), Step::Clogged) {
+        peer.client.connection().outbox.flush();
+    }
+    let mut taken = 0;
+    while peer.client.takes_bytes(true) && taken < 10 * MUCH {
+        let before = peer.client.inbox().len();
+        put_request(peer.client.inbox(), 4, &get("/none"));
+        taken += peer.client.inbox().len() - before;
+        assert!(matches!(peer.client.advance(), Step::Clogged));
+    }
+    assert!(taken < 5 * MUCH, "{taken}");
+    assert!(!peer.client.takes_bytes(false));
+}
+
+/// A part of a frame is read on: nothing else lets it be served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_longer_than_the_bound_is_read_to_its_end() {
+    let requests = requests(0).await;
+    let mut peer = Peer::connect(&requests).await;
+    let set = Request::SetData(SetData {
+        path: Some("/".into()),
+        data: Some(Bytes::from(vec![7; MUCH])),
+        version: -1,
+    });
+    let mut bytes = bytes::BytesMut::new();
+    put_request(&mut bytes, 1, &set);
+    while !bytes.is_empty() {
+        assert!(peer.client.takes_bytes(false), "{} bytes left", bytes.len());
+        let piece = bytes.split_to(bytes.len().min(10_000));
+        peer.client.inbox().extend_from_slice(&piece);
+        assert!(matches!(peer.client.advance(), Step::Idle));
+    }
+    peer.run_until(1).await;
+}
