@@ -46,7 +46,7 @@ pub fn run(kind: Kind) -> Result<bool> {
     if let Some(why) = Tracer::why_not() {
         bail!("a disk cannot be held up: {why}");
     }
-    let cases: [(&str, Case); 6] = [
+    let cases: [(&str, Case); 8] = [
         ("a session that comes back sees its write", comes_back),
         ("sync waits for what was submitted before it", sync_waits),
         ("no session is lost by a stalled disk", spares_sessions),
@@ -55,6 +55,8 @@ pub fn run(kind: Kind) -> Result<bool> {
             ends_the_dead,
         ),
         ("a slow reader that pings keeps its session", slow_reader),
+        ("a busy slow disk spares nobody", busy),
+        ("a pause of the process", pause),
         ("SIGTERM while the disk stalls", terminates),
     ];
     thread::scope(|scope| {
@@ -308,6 +310,66 @@ fn ends_the_dead(kind: Kind) -> Result<()> {
     while is_there(&mut other, "/dead")? {
         ensure!(Instant::now() < deadline, "a session that is dead lives on");
         sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// A disk that is slow and gets on is no stall: whoever is dead expires beside a client that writes
+/// as much as it can.
+fn busy(kind: Kind) -> Result<()> {
+    let server = start(kind)?;
+    let mut dead = Pipe::open(server.address(), SHORT_MS)?;
+    dead.create("/dead", b"", 1)?;
+    drop(dead);
+    let mut writer = Pipe::open(server.address(), SESSION_MS)?;
+    writer.create("/busy", b"", 0)?;
+    let slow = Tracer::inject(&server, "fdatasync,fsync,msync", "delay_enter=100000")?;
+    let body = set("/busy", &[7; 100_000], -1);
+    let deadline = Instant::now() + Duration::from_millis(SHORT_MS as u64) * 5;
+    loop {
+        // Always some megabytes under way.
+        for _ in 0..40 {
+            writer.connection.send(&request(1, 5, &body));
+        }
+        writer
+            .connection
+            .send(&request(2, EXISTS, &read("/dead", false)));
+        if answer_to(&mut writer, 2)? == -101 {
+            drop(slow);
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "a session that is dead lives on");
+    }
+}
+
+/// The whole process stands still, for less than a session timeout and for more; then what clients
+/// sent meanwhile is still to be read. The genuine server expires whom it finds overdue first, and is
+/// not judged.
+fn pause(kind: Kind) -> Result<()> {
+    let server = start(kind)?;
+    let pid = server.pid().context("it does not run")?;
+    let pid = Pid::from_raw(pid as i32).context("a pid")?;
+    for pause_ms in [5_000, 7_000] {
+        let mut pings = Pipe::open(server.address(), SHORT_MS)?;
+        pings.create("/ephemeral", b"", 1)?;
+        kill_process(pid, Signal::STOP).context("SIGSTOP")?;
+        for _ in 0..pause_ms / 500 {
+            pings.connection.send(&request(PING_XID, PING, &[]));
+            sleep(Duration::from_millis(500));
+        }
+        kill_process(pid, Signal::CONT).context("SIGCONT")?;
+        let is_alive = |pipe: &mut Pipe| {
+            let exists = request(9, EXISTS, &read("/ephemeral", false));
+            pipe.connection.send(&exists);
+            Ok::<_, anyhow::Error>(answer_to(pipe, 9)? == 0)
+        };
+        // A tick later every sweep that the pause delayed is over.
+        sleep(Duration::from_millis(2_100));
+        let alive = is_alive(&mut pings);
+        if kind == Kind::Oxkeeper {
+            ensure!(alive.context("after a pause")?, "its ephemeral is gone");
+            pings.close()?;
+        }
     }
     Ok(())
 }
