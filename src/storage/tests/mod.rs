@@ -3,6 +3,7 @@
 mod crash;
 mod kill;
 mod log_suite;
+mod races;
 mod refusals;
 mod store_suite;
 

@@ -383,10 +383,10 @@ fn restores_what_was_persisted(disk: &dyn Disk) {
 }
 
 /// Small numbers that repeat from the same seed.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

@@ -2,7 +2,7 @@
 //!
 //! An entry says that a znode is so, or that there is none; a parent's entry may also hold the
 //! names of all its children, or their marks, which say what names are free, or both. Marks begin
-//! with the first child of a parent that is known to have none. An entry that is used gets a second
+//! when a parent that is known to have no children gets its first. An entry that is used gets a second
 //! round before the hand of the clock takes it; one that a txn makes takes a place that the hand has
 //! just passed, and is not used yet. When many in a row have been used the hand takes one all the
 //! same, unless it knows its children: it must not go a whole round at once. Weights are estimates
@@ -20,6 +20,19 @@
 //! The disk is read after the entry was made, so whatever is installed meanwhile finds it and is
 //! newer than what the disk says: an old value never replaces a new one. An entry larger than a
 //! quarter of the cache is let go of with its last pin, its children's names first.
+//!
+//! **Steps.** A txn comes in steps, each under the lock of one shard: first `install` for each of its
+//! znodes, then `install_name` for each that came or went. Readers outside the state lock come in
+//! between. What they see then may be half a txn, but what they leave here must not be:
+//!
+//! - An entry that a txn is to change gets its last value later, whatever it was filled with.
+//! - Names and marks begin only where there are no children before the txn, or behind it, or at some
+//!   moment within a multi. In each case all names that the txn adds or takes away, told in
+//!   order to an empty set, leave what there is behind it. A parent that gets its new count first is
+//!   not taken for childless between a name and the count, when that name has been missed.
+//! - That a znode does not exist is taken from its parent's entry only by who holds the state lock,
+//!   or has looked into `Unwritten` after pinning: a txn that was not there any more is here as a
+//!   whole, and one that is there was found.
 //!
 //! A pin *with names* also keeps the names of all children, once they are known: also when the last
 //! child goes, or the znode itself, and others come.
@@ -187,7 +200,7 @@ impl Cache {
         }
     }
 
-    /// Takes in what a txn has made of `path`.
+    /// Takes in what a txn has made of `path`; before [`Self::install_name`] for any of its znodes.
     pub(in crate::storage) fn install(&self, path: &Arc<str>, node: &Known) {
         let hash = self.hash(path);
         let mut shard = self.shard(hash).write();
@@ -230,6 +243,15 @@ impl Cache {
             if let Some(shard) = self.shards.get(next) {
                 shard.write().sweep(self);
             }
+        }
+    }
+
+    /// Forgets all that is not pinned.
+    #[cfg(test)]
+    pub(in crate::storage) fn evict_all(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.write();
+            shard.evict_all(self);
         }
     }
 

@@ -78,8 +78,17 @@ impl Slot {
         }
     }
 
-    /// Replaces what is known of the znode.
+    /// Replaces what is known of the znode. The names of children that came or went with it are told
+    /// afterwards: with a first child marks begin here, since now there are none yet.
     pub(super) fn set(&mut self, node: Known) {
+        let has_children = node.as_ref().is_some_and(|node| node.children > 0);
+        // Also what filters cannot forget begins anew.
+        if has_children
+            && self.is_childless()
+            && self.marks.as_ref().is_none_or(|marks| marks.has_filters())
+        {
+            self.marks = Some(Box::default());
+        }
         // Known to be gone: the next round of the hand may take it.
         self.used = AtomicBool::new(node.is_some());
         if node.is_none() {
@@ -105,23 +114,17 @@ impl Slot {
         }
     }
 
-    /// While names are pinned they begin where there are none, and are kept from then on. Here and
-    /// not with the first child: within a multi the znode may come with its last count before them.
+    /// While names are pinned they begin where there are none, and are kept from then on. A childless
+    /// entry may be one that a txn is about to give children: it is told all of their names. Or one
+    /// whose last children have just gone: that it is told their names again does not matter.
     fn keep_names(&mut self) {
         if self.name_pins > 0 && self.names.is_none() && self.is_childless() {
             self.names = Some(Arc::default());
         }
     }
 
-    /// A child came or went.
+    /// A child came or went. The znode is known to be as the txn leaves it, if it is known.
     pub(super) fn note_name(&mut self, name: &str, mark: Mark, added: bool, bytes_max: usize) {
-        if added && self.is_childless() {
-            // Also what filters cannot forget begins anew.
-            let is_new = self.marks.as_ref().is_none_or(|marks| marks.has_filters());
-            if is_new {
-                self.marks = Some(Box::default());
-            }
-        }
         if let Some(marks) = &mut self.marks {
             if added {
                 marks.add(mark, bytes_max / 32);
@@ -275,6 +278,20 @@ impl Shard {
             self.evict(&taken);
             cache.bytes.fetch_sub(bytes, Relaxed);
             cache.entries.fetch_sub(taken.len(), Relaxed);
+        }
+    }
+
+    /// Forgets all that is not pinned.
+    #[cfg(test)]
+    pub(super) fn evict_all(&mut self, cache: &Cache) {
+        for at in 0..self.slots.len() {
+            if let Some(Some(slot)) = self.slots.get(at)
+                && slot.pins == 0
+            {
+                cache.bytes.fetch_sub(slot.weight, Relaxed);
+                cache.entries.fetch_sub(1, Relaxed);
+                self.evict(&[at]);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Bounds, generations and the knowledge of absences.
+//! Bounds, pins and the knowledge of absences.
 
 use super::*;
 
@@ -149,6 +149,7 @@ fn a_parent_tells_what_does_not_exist() {
     assert_eq!(cache.get("/p/x"), None);
     cache.install(&parent, &znode(0, 0));
     assert_eq!(cache.get("/p/x"), Some(None));
+    cache.evict_all();
     cache.install(&parent, &znode(2, 0));
     assert_eq!(cache.get("/p/x"), None);
     drop(pin_names(&cache, &parent, names(2)));
@@ -167,14 +168,14 @@ fn marks_begin_with_the_first_child() {
     for index in 0..100 {
         let name = format!("child-{index}");
         assert_eq!(cache.get(&format!("/p/{name}")), Some(None));
-        cache.install_name(&parent, &name, true);
         cache.install(&parent, &znode(index + 1, 0));
+        cache.install_name(&parent, &name, true);
         assert_eq!(cache.get(&format!("/p/{name}")), None);
     }
     assert!(!cache.lists(&parent));
     assert!((500..2000).contains(&(cache.bytes() - before)));
-    cache.install_name(&parent, "child-7", false);
     cache.install(&parent, &znode(99, 5));
+    cache.install_name(&parent, "child-7", false);
     assert_eq!(cache.get("/p/child-7"), Some(None));
     assert_eq!(cache.get("/p/child-8"), None);
     assert!(is_summed(&cache));
@@ -189,17 +190,17 @@ fn marks_never_begin_beside_unknown_children() {
     let cache = cache(MAX);
     let parent: Arc<str> = "/p".into();
     cache.install(&parent, &znode(1, 0));
-    cache.install_name(&parent, "b", true);
     cache.install(&parent, &znode(2, 0));
+    cache.install_name(&parent, "b", true);
     assert_eq!((cache.get("/p/a"), cache.get("/p/b")), (None, None));
-    // Within a multi the parent comes with its last count before its other children change.
+    // The parent comes with its last count before its children change.
     cache.install(&parent, &znode(0, 0));
     cache.install_name(&parent, "c", true);
     cache.install_name(&parent, "a", false);
     cache.install_name(&parent, "b", false);
     cache.install_name(&parent, "c", false);
-    cache.install_name(&parent, "d", true);
     cache.install(&parent, &znode(1, 0));
+    cache.install_name(&parent, "d", true);
     assert_eq!((cache.get("/p/c"), cache.get("/p/d")), (Some(None), None));
 }
 
@@ -210,8 +211,8 @@ fn marks_of_too_many_children_are_given_up() {
     cache.install(&parent, &znode(0, 0));
     let free = |name: &str| cache.get(&format!("/p/{name}"));
     for index in 0..100_000 {
-        cache.install_name(&parent, &format!("child-{index}"), true);
         cache.install(&parent, &znode(index + 1, 0));
+        cache.install_name(&parent, &format!("child-{index}"), true);
         if index == 5_000 {
             let known = (0..100).filter(|index| free(&format!("another-{index}")) == Some(None));
             assert!(known.count() > 80);
@@ -321,8 +322,8 @@ fn a_large_listing_is_let_go_of_with_its_last_pin() {
     let cache = cache(MAX);
     let parent: Arc<str> = "/p".into();
     cache.install(&parent, &znode(0, 10));
-    cache.install_name(&parent, "child-00000000", true);
     cache.install(&parent, &znode(1, 10));
+    cache.install_name(&parent, "child-00000000", true);
     let held = [
         pin_names(&cache, &parent, names(20_000)),
         pin_names(&cache, &parent, Listing::default()),
@@ -360,12 +361,12 @@ fn pinned_names_are_kept_through_deletion() {
         assert_eq!(cache.names_bytes(&parent), Some(bytes));
     };
     is(&["a"]);
-    cache.install_name(&parent, "a", false);
     cache.install(&parent, &znode(0, 0));
+    cache.install_name(&parent, "a", false);
     is(&[]);
     cache.install(&parent, &None);
     is(&[]);
-    // A multi makes it again with two children: its last count may come before their names.
+    // A multi makes it again with two children: its last count comes before their names.
     cache.install(&parent, &znode(0, 0));
     cache.install(&parent, &znode(2, 0));
     cache.install_name(&parent, "c", true);

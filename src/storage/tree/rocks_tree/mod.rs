@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   peek, pin       cache ─▶ unwritten                     under the state lock, never the disk
-//!   load, warm      pin ─▶ cache ─▶ unwritten ─▶ disk      unless installed meanwhile
-//!   install         unwritten, then cache
+//!   load, warm      pin ─▶ unwritten ─▶ cache ─▶ disk      unless installed meanwhile
+//!   install         unwritten, then cache: znodes, then names of children
 //!   stage           write_behind, cache makes room
 //!   persist         enough gathered? ─▶ one batch with the applied position ─▶ memtables
 //! ```
@@ -19,7 +19,7 @@ use super::cache::{self, Cache, Known, LENGTH_BYTES, Listing, Pinned};
 use super::db::Database;
 use super::encode;
 use super::keys::{self, Below, Family};
-use super::loads::Loads;
+use super::loads::{Loads, Noting};
 use super::options::{self, Split};
 use super::view::TreeView;
 use super::write_behind::WriteBehind;
@@ -83,17 +83,25 @@ impl RocksTree {
             return Ok(known);
         }
         // In this order: what is installed from here on finds the entry, what was before is found.
-        let node = match self.known(path) {
+        let node = match self.known_meanwhile(path) {
             Some(known) => known,
             None => self.read(path)?.map(Arc::new),
         };
         Ok(pinned.fill(node))
     }
 
-    /// A znode if memory knows it, or that there is none.
+    /// A znode if memory knows it, or that there is none. State lock held.
     fn known(&self, path: &str) -> Option<Known> {
         let known = self.cache.get(path);
         known.or_else(|| self.write_behind.unwritten.get(path))
+    }
+
+    /// As [`Self::known`], but without the state lock, while a txn may be half installed: its child
+    /// may have been before its parent knows. `Unwritten` has known of both before, and what it has
+    /// forgotten by now was installed as a whole.
+    fn known_meanwhile(&self, path: &str) -> Option<Known> {
+        let known = self.write_behind.unwritten.get(path);
+        known.or_else(|| self.cache.get(path))
     }
 
     fn read(&self, path: &str) -> Result<Option<Znode>, StorageError> {
@@ -202,7 +210,7 @@ impl RocksTree {
     /// As [`Self::bring`], but nothing stays.
     fn bytes_of(&self, part: &Missing, bytes_max: usize) -> Result<Option<usize>, StorageError> {
         let (Missing::Znode(path) | Missing::Children(path)) = part;
-        let node = match self.known(path) {
+        let node = match self.known_meanwhile(path) {
             Some(known) => known,
             None => self.read(path)?.map(Arc::new),
         };
@@ -233,6 +241,19 @@ impl RocksTree {
             pinned.fill(known);
         }
         !names || self.cache.lists(path)
+    }
+
+    /// Takes a step of a txn, which `Unwritten` knows of by now.
+    fn take(&self, step: &Step<'_>, noting: Option<&mut Noting<'_>>) {
+        match *step {
+            Step::Znode(path, after) => self.cache.install(path, after),
+            Step::Name(parent, name, added) => {
+                if let Some(noting) = noting {
+                    noting.note(parent, name, added);
+                }
+                self.cache.install_name(parent, name, added);
+            }
+        }
     }
 
     fn read_all(&self) -> Result<Restored, StorageError> {
@@ -281,6 +302,40 @@ impl RocksTree {
             Ok(true)
         })
     }
+}
+
+/// A step by which a txn reaches the cache.
+enum Step<'a> {
+    /// A znode as it is now.
+    Znode(&'a Arc<str>, &'a Known),
+    /// A parent's child of this name came (true) or went.
+    Name(&'a str, &'a str, bool),
+}
+
+/// All znodes first, then the names. A parent whose entry knows of no children yet, or of none at
+/// all, has got its new count before it is told a name: so whoever fills or pins it from then on does
+/// not take it for childless, unless it will be, and what began before is told every name.
+fn steps(changes: &[Change]) -> impl Iterator<Item = Step<'_>> {
+    let znodes = || {
+        changes.iter().filter_map(|change| {
+            let Change::Znode {
+                path,
+                after,
+                listed,
+            } = change
+            else {
+                return None;
+            };
+            Some((path, after, *listed))
+        })
+    };
+    let names = znodes().filter(|&(_, _, listed)| listed);
+    let names = names.filter_map(|(path, after, _)| {
+        let (parent, name) = keys::split(path)?;
+        Some(Step::Name(parent, name, after.is_some()))
+    });
+    let znodes = znodes().map(|(path, after, _)| Step::Znode(path, after));
+    znodes.chain(names)
 }
 
 /// Names in memory may take so many times the bytes that they have in a reply, or the reply counts
@@ -362,23 +417,8 @@ impl Store for RocksTree {
         // First, so that a listing that begins now sees it there.
         self.write_behind.unwritten.install(txn);
         let mut noting = self.loads.noting();
-        for change in &txn.changes {
-            let Change::Znode {
-                path,
-                after,
-                listed,
-            } = change
-            else {
-                continue;
-            };
-            if *listed && let Some((parent, name)) = keys::split(path) {
-                let added = after.is_some();
-                if let Some(noting) = &mut noting {
-                    noting.note(parent, name, added);
-                }
-                self.cache.install_name(parent, name, added);
-            }
-            self.cache.install(path, after);
+        for step in steps(&txn.changes) {
+            self.take(&step, noting.as_mut());
         }
     }
 
@@ -427,3 +467,6 @@ fn off_worker<T>(read: impl FnOnce() -> T) -> T {
         Ok(_) | Err(_) => read(),
     }
 }
+
+#[cfg(test)]
+mod tests;
