@@ -5,6 +5,8 @@
 //! Lists that ZooKeeper prints in the order of a hash table are sorted. `envi` may have more lines than
 //! the golden, never fewer; `mntr` one.
 
+mod counts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
@@ -56,6 +58,8 @@ pub fn run(kind: Kind) -> Result<bool> {
     answers.extend(ipv6_words(kind)?);
     let dir = settings::package_dir().join("scripts/words");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let counted = fs::read_to_string(dir.join(format!("{}.golden", counts::NAME)));
+    answers.extend(counts::count(kind, counted.ok().filter(|_| !update))?);
     for (name, text) in answers {
         let path = dir.join(format!("{name}.golden"));
         if update {

@@ -312,9 +312,11 @@ fn session_part(connection: &Connection, figures: &ConnectionFigures) -> Option<
     let touch = connection.touch();
     // A reply goes out so long after its request was heard. Kept as two numbers that the requests
     // have written anyway.
-    let last_response_ms = match (&touch, figures.last_op) {
-        (Some(touch), Some(_)) => touch.heard_ms().saturating_add(figures.last_latency_ms),
-        (_, _) => 0,
+    let last_response_ms = match &touch {
+        Some(touch) if figures.answered > 0 => {
+            touch.heard_ms().saturating_add(figures.last_latency_ms)
+        }
+        Some(_) | None => 0,
     };
     Some(SessionPart {
         id,

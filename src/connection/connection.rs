@@ -130,7 +130,9 @@ impl Connection {
 pub struct ConnectionStats {
     established_ms: AtomicI64,
     received: AtomicU64,
-    sent: AtomicU64,
+    /// Frames sent that answer no request: events, and what is in nobody's latency.
+    sent_besides: AtomicU64,
+    answered: AtomicU64,
     last_op: AtomicI32,
     last_cxid: AtomicI64,
     last_zxid: AtomicI64,
@@ -147,13 +149,15 @@ pub struct ConnectionFigures {
     pub established_ms: i64,
     /// Frames received.
     pub received: u64,
-    /// Replies made (events not counted, as in ZooKeeper).
+    /// Frames sent to it: replies, events, the answer to its handshake.
     pub sent: u64,
-    /// Last request answered; `None` before the first.
-    pub last_op: Option<OpCode>,
-    /// Its xid.
+    /// Requests answered, which are those that latencies and the last request are about.
+    pub answered: u64,
+    /// What its last request was.
+    pub last_op: LastOp,
+    /// Its xid; 0 before the first, -1 after `crst`.
     pub last_cxid: i64,
-    /// Zxid of the last reply; -1 before the first.
+    /// Zxid of the last reply; 0 before the first, -1 after `crst`.
     pub last_zxid: i64,
     /// Latency of the last request, milliseconds.
     pub last_latency_ms: u64,
@@ -165,17 +169,30 @@ pub struct ConnectionFigures {
     pub avg_latency_ms: u64,
 }
 
-const NO_OP: i32 = i32::MIN;
+/// The last request that a connection had answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LastOp {
+    /// There was none yet: its session has been renewed, and nothing asked.
+    Never,
+    /// None since `crst`, or a write that was refused.
+    None,
+    /// This one.
+    Was(OpCode),
+}
+
+const NEVER: i32 = i32::MIN;
+const NO_OP: i32 = i32::MIN + 1;
 
 impl Default for ConnectionStats {
     fn default() -> Self {
         Self {
             established_ms: AtomicI64::new(0),
             received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            last_op: AtomicI32::new(NO_OP),
-            last_cxid: AtomicI64::new(-1),
-            last_zxid: AtomicI64::new(-1),
+            sent_besides: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            last_op: AtomicI32::new(NEVER),
+            last_cxid: AtomicI64::new(0),
+            last_zxid: AtomicI64::new(0),
             last_latency_ms: AtomicU64::new(0),
             min_latency_ms: AtomicU64::new(u64::MAX),
             max_latency_ms: AtomicU64::new(0),
@@ -195,14 +212,18 @@ impl ConnectionStats {
         self.received.fetch_add(frames, Ordering::Relaxed);
     }
 
-    /// A request has been answered.
+    /// Frames have been sent that answer no request, or one that is not counted as one.
+    pub fn sent_besides(&self, frames: u64) {
+        self.sent_besides.fetch_add(frames, Ordering::Relaxed);
+    }
+
+    /// A request has been answered; `None` for a write that was refused.
     ///
     /// zk: ServerCnxn.updateStatsForResponse: the xids of pings and the like are not the client's
-    /// last; ZooKeeperServer.processPacket: auth and sasl never come to the counters.
-    pub fn replied(&self, op: OpCode, xid: i32, zxid: Zxid, took: Duration) {
-        if !matches!(op, OpCode::AUTH | OpCode::SASL) {
-            self.last_op.store(op.0, Ordering::Relaxed);
-        }
+    /// last; FinalRequestProcessor.processRequest: what was refused before it has no name there.
+    pub fn replied(&self, op: Option<OpCode>, xid: i32, zxid: Zxid, took: Duration) {
+        let op = op.map_or(NO_OP, |op| op.0);
+        self.last_op.store(op, Ordering::Relaxed);
         if xid >= 0 {
             self.last_cxid.store(i64::from(xid), Ordering::Relaxed);
         }
@@ -210,7 +231,7 @@ impl ConnectionStats {
         self.took(took);
     }
 
-    /// Its session has been opened or renewed.
+    /// Its session has been opened. (One that is renewed is a frame, and no request.)
     pub fn opened(&self, zxid: Zxid, took: Duration) {
         self.last_op
             .store(OpCode::CREATE_SESSION.0, Ordering::Relaxed);
@@ -221,7 +242,7 @@ impl ConnectionStats {
 
     fn took(&self, took: Duration) {
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.answered.fetch_add(1, Ordering::Relaxed);
         self.last_latency_ms.store(ms, Ordering::Relaxed);
         self.min_latency_ms.fetch_min(ms, Ordering::Relaxed);
         self.max_latency_ms.fetch_max(ms, Ordering::Relaxed);
@@ -232,7 +253,8 @@ impl ConnectionStats {
     pub fn reset(&self) {
         let fresh = Self::default();
         self.received.store(0, Ordering::Relaxed);
-        self.sent.store(0, Ordering::Relaxed);
+        self.sent_besides.store(0, Ordering::Relaxed);
+        self.answered.store(0, Ordering::Relaxed);
         self.last_op.store(NO_OP, Ordering::Relaxed);
         self.last_cxid.store(-1, Ordering::Relaxed);
         self.last_zxid.store(-1, Ordering::Relaxed);
@@ -245,15 +267,17 @@ impl ConnectionStats {
 
     /// All numbers as they are now.
     pub fn figures(&self) -> ConnectionFigures {
-        let sent = self.sent.load(Ordering::Relaxed);
+        let answered = self.answered.load(Ordering::Relaxed);
         let sum = self.sum_latency_ms.load(Ordering::Relaxed);
         ConnectionFigures {
             established_ms: self.established_ms.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
-            sent,
+            answered,
+            sent: answered + self.sent_besides.load(Ordering::Relaxed),
             last_op: match self.last_op.load(Ordering::Relaxed) {
-                NO_OP => None,
-                op => Some(OpCode(op)),
+                NEVER => LastOp::Never,
+                NO_OP => LastOp::None,
+                op => LastOp::Was(OpCode(op)),
             },
             last_cxid: self.last_cxid.load(Ordering::Relaxed),
             last_zxid: self.last_zxid.load(Ordering::Relaxed),
@@ -263,7 +287,7 @@ impl ConnectionStats {
                 least => least,
             },
             max_latency_ms: self.max_latency_ms.load(Ordering::Relaxed),
-            avg_latency_ms: sum.checked_div(sent).unwrap_or(0),
+            avg_latency_ms: sum.checked_div(answered).unwrap_or(0),
         }
     }
 }

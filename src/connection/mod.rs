@@ -15,7 +15,7 @@ mod outbox;
 mod registry;
 mod stats;
 
-pub use connection::{Connection, ConnectionFigures, ConnectionId, ConnectionStats};
+pub use connection::{Connection, ConnectionFigures, ConnectionId, ConnectionStats, LastOp};
 pub use outbox::{End, Found, Outbox};
 pub use registry::Registry;
 pub use stats::{ServerFigures, ServerStats};

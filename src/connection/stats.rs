@@ -9,7 +9,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct ServerStats {
     received: AtomicU64,
-    sent: AtomicU64,
+    /// Frames sent besides answers to requests, which are as many as have a latency.
+    sent_besides: AtomicU64,
     latency_count: AtomicU64,
     latency_sum_ms: AtomicU64,
     latency_min_ms: AtomicU64,
@@ -24,7 +25,7 @@ pub struct ServerStats {
 pub struct ServerFigures {
     /// Frames received, four-letter words included.
     pub received: u64,
-    /// Replies sent.
+    /// Frames sent: replies, events, answers to handshakes; of those to four-letter words the pieces.
     pub sent: u64,
     /// Smallest latency in milliseconds, 0 if nothing was measured.
     pub latency_min_ms: u64,
@@ -32,7 +33,8 @@ pub struct ServerFigures {
     pub latency_avg_ms: f64,
     /// Largest latency in milliseconds.
     pub latency_max_ms: u64,
-    /// Size of the last, smallest and largest reply in bytes; -1 before the first.
+    /// Size of the last, smallest and largest reply or event in bytes, without the four of its
+    /// length; -1 before the first.
     pub reply_bytes: [i64; 3],
 }
 
@@ -40,7 +42,7 @@ impl Default for ServerStats {
     fn default() -> Self {
         Self {
             received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
+            sent_besides: AtomicU64::new(0),
             latency_count: AtomicU64::new(0),
             latency_sum_ms: AtomicU64::new(0),
             latency_min_ms: AtomicU64::new(u64::MAX),
@@ -58,12 +60,12 @@ impl ServerStats {
         self.received.fetch_add(frames, Ordering::Relaxed);
     }
 
-    /// Replies have been made.
-    pub fn sent(&self, replies: u64) {
-        self.sent.fetch_add(replies, Ordering::Relaxed);
+    /// Frames have been sent that answer no request, or one that is not counted as one.
+    pub fn sent_besides(&self, frames: u64) {
+        self.sent_besides.fetch_add(frames, Ordering::Relaxed);
     }
 
-    /// `requests` requests took so long from their arrival to their replies.
+    /// `requests` requests took so long from their arrival to their replies, a frame each.
     pub fn answered(&self, requests: u64, took: Duration) {
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.latency_count.fetch_add(requests, Ordering::Relaxed);
@@ -73,11 +75,16 @@ impl ServerStats {
         self.latency_max_ms.fetch_max(ms, Ordering::Relaxed);
     }
 
-    /// A reply of so many bytes has been made.
-    pub fn replied(&self, bytes: usize) {
+    /// A reply or an event of so many bytes has been made, the four of its length not counted.
+    ///
+    /// zk: ServerCnxn.serialize, BufferStats.setLastBufferSize. Looked at before it is written:
+    /// every reply comes here.
+    pub fn sized(&self, bytes: usize) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.reply_last_bytes.store(bytes, Ordering::Relaxed);
-        self.reply_max_bytes.fetch_max(bytes, Ordering::Relaxed);
+        if bytes > self.reply_max_bytes.load(Ordering::Relaxed) {
+            self.reply_max_bytes.fetch_max(bytes, Ordering::Relaxed);
+        }
         let least = self.reply_min_bytes.load(Ordering::Relaxed);
         if least < 0 || bytes < least {
             self.reply_min_bytes.store(bytes, Ordering::Relaxed);
@@ -87,7 +94,7 @@ impl ServerStats {
     /// `srst`: begins all over.
     pub fn reset(&self) {
         self.received.store(0, Ordering::Relaxed);
-        self.sent.store(0, Ordering::Relaxed);
+        self.sent_besides.store(0, Ordering::Relaxed);
         self.latency_count.store(0, Ordering::Relaxed);
         self.latency_sum_ms.store(0, Ordering::Relaxed);
         self.latency_min_ms.store(u64::MAX, Ordering::Relaxed);
@@ -104,6 +111,7 @@ impl ServerStats {
     )]
     pub fn figures(&self) -> ServerFigures {
         let count = self.latency_count.load(Ordering::Relaxed);
+        let besides = self.sent_besides.load(Ordering::Relaxed);
         let sum = self.latency_sum_ms.load(Ordering::Relaxed);
         let latency_min_ms = match self.latency_min_ms.load(Ordering::Relaxed) {
             u64::MAX => 0,
@@ -111,7 +119,7 @@ impl ServerStats {
         };
         ServerFigures {
             received: self.received.load(Ordering::Relaxed),
-            sent: self.sent.load(Ordering::Relaxed),
+            sent: count + besides,
             latency_min_ms,
             latency_avg_ms: if count == 0 {
                 0.0

@@ -197,6 +197,7 @@ handles! {
     reads_issued_from_session_queue: histogram,
     replies_too_large_total: counter,
     response_bytes: counter,
+    sent_bytes_total: counter,
     sessionless_connections_expired: counter,
     snapshottime: histogram,
     stale_sessions_expired: counter,
@@ -313,9 +314,22 @@ pub fn received(bytes: usize) {
     HANDLES.bytes_received_count.increment(bytes as u64);
 }
 
-/// Bytes were sent to clients.
+/// A client's socket took so many bytes.
 pub fn sent(bytes: usize) {
+    HANDLES.sent_bytes_total.increment(bytes as u64);
+}
+
+/// A request that is no ping was answered by a reply of so many bytes, those of its length not counted.
+///
+/// zk: FinalRequestProcessor.processRequest.
+pub fn responded(bytes: usize) {
     HANDLES.response_bytes.increment(bytes as u64);
+}
+
+/// A client was told what it had missed, by an event of so many bytes, those of its length not
+/// counted. No trigger: it is no sample of how many watchers one has.
+pub fn caught_up(bytes: usize) {
+    HANDLES.watch_bytes.increment(bytes as u64);
 }
 
 /// A client's credentials were refused.
@@ -347,13 +361,19 @@ pub struct Fired {
 }
 
 impl Fired {
-    /// One watcher was told by an event of this wire type, in so many bytes.
+    /// One watcher was told by an event of this wire type, in so many bytes, those of its length not
+    /// counted.
     pub fn note(&mut self, wire_type: i32, bytes: usize) {
         let index = usize::try_from(wire_type).unwrap_or(0).wrapping_sub(1);
         if let Some(count) = self.counts.get_mut(index) {
             *count += 1;
         }
         self.bytes += bytes;
+    }
+
+    /// How many watchers were told.
+    pub fn watchers(&self) -> u64 {
+        self.counts.iter().copied().map(u64::from).sum()
     }
 
     /// The trigger is over. zk: WatchManager.triggerWatch: kinds that told nobody are no sample.

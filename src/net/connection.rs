@@ -46,6 +46,11 @@ const FIRST_BYTES: usize = 4;
 /// The argument of a command word that takes one.
 const ARGUMENT_BYTES: usize = 8;
 
+/// An answer to a command word counts as a packet for each piece of so many bytes.
+///
+/// zk: NIOServerCnxn.SendBufferWriter behind a BufferedWriter: what that holds is sent at once.
+const PIECE_BYTES: usize = 8192;
+
 /// What connections are served with.
 #[derive(Debug)]
 pub struct Front {
@@ -165,10 +170,13 @@ impl Task {
                         ready!(self.poll_end(cx));
                         return Poll::Ready(Ok(()));
                     };
-                    self.front.requests.shared.stats.sent(1);
+                    let text = text?;
+                    let pieces = text.len().div_ceil(PIECE_BYTES);
+                    let stats = &self.front.requests.shared.stats;
+                    stats.sent_besides(u64::try_from(pieces).unwrap_or(u64::MAX));
                     self.connection()
                         .outbox
-                        .append(&mut BytesMut::from(text?.as_bytes()));
+                        .append(&mut BytesMut::from(text.as_bytes()));
                     self.leave();
                 }
                 Phase::Leaving(_) => return self.poll_last_words(cx),

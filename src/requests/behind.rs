@@ -24,6 +24,7 @@ use bytes::BytesMut;
 use jute::{ErrorCode, MultiReadOp, OpCode, ReplyHeader, Request, Text, reply};
 use tokio::time::Instant;
 
+use super::counts::Answer;
 use super::deliver::Deliver;
 use super::replies::{self, TooLong};
 use super::watches;
@@ -203,30 +204,39 @@ impl Deliver {
         };
         let zxid = state.last_zxid();
         for read in reads {
-            let Some(code) = self.answer_read(state, connection, asker, read) else {
+            let Some((code, frame_bytes)) = self.answer_read(state, connection, asker, read) else {
                 return;
             };
             watches::register(&self.shared, connection, &read.request, code);
             let took = now.duration_since(read.since);
-            connection.stats.replied(read.op, read.xid, zxid, took);
-            self.shared.stats.sent(1);
-            self.shared.stats.answered(1, took);
+            let answer = Answer {
+                op: Some(read.op),
+                xid: read.xid,
+                zxid,
+                took,
+                frame_bytes,
+            };
+            self.shared.count_answer(connection, &answer);
             metrics::read_answered(took);
         }
         metrics::reads_answered_behind_write(reads.len());
     }
 
-    /// The code of the reply; `None` if the connection ends.
+    /// The code of the reply and the bytes of its frame; `None` if the connection ends.
     fn answer_read(
         &self,
         state: &State,
         connection: &Connection,
         asker: Asker<'_>,
         read: &Waiting,
-    ) -> Option<ErrorCode> {
-        let put = |out: &mut BytesMut| put_read(out, state, asker, read.xid, &read.request);
+    ) -> Option<(ErrorCode, usize)> {
+        let put = |out: &mut BytesMut| {
+            let before = out.len();
+            let code = put_read(out, state, asker, read.xid, &read.request)?;
+            Ok((code, out.len() - before))
+        };
         match connection.outbox.push(put)? {
-            Ok(code) => return Some(code),
+            Ok(answered) => return Some(answered),
             Err(ReadStop::TooLarge) => {
                 replies::note_too_large(connection, read.op, asker.bytes_max);
             }

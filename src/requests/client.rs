@@ -58,6 +58,8 @@ pub struct Client {
     pub(super) inbox: BytesMut,
     /// Replies made under the guard that is held.
     pub(super) run: BytesMut,
+    /// Where the reply that is being made begins in `run`.
+    pub(super) reply_from: usize,
     pub(super) codec: FrameCodec,
     /// Boxed: few requests wait here, and idle connections are many.
     head: Option<Box<Head>>,
@@ -145,6 +147,7 @@ impl Client {
             connection,
             inbox: BytesMut::new(),
             run: BytesMut::new(),
+            reply_from: 0,
             codec: FrameCodec::new(first_frame_max),
             head: None,
             phase: Phase::Handshake,
@@ -437,6 +440,7 @@ impl Client {
     }
 
     fn serve(&mut self, state: &State, head: Head) -> Served {
+        self.reply_from = self.run.len();
         if self.phase == Phase::Handshake {
             return self.greet(state, head);
         }
@@ -462,7 +466,7 @@ impl Client {
             Class::Auth => self.authenticate(&head),
             Class::Sasl => self.sasl(&head),
             Class::Write | Class::Close | Class::Unknown => {
-                self.put_header(&head, Zxid(-1), ErrorCode::UNIMPLEMENTED);
+                self.put_aside(&head, Zxid(-1), ErrorCode::UNIMPLEMENTED);
                 Served::End
             }
         }

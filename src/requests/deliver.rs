@@ -12,11 +12,12 @@ use jute::{ErrorCode, ReplyHeader, perms, reply};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::counts::{Answer, Events};
 use super::pending::{Awaits, Pending};
 use super::replies::{self, TooLong};
 use super::shared::Shared;
 use crate::connection::{Connection, ConnectionId, End};
-use crate::metrics::{self, Fired};
+use crate::metrics;
 use crate::session::put_connect_response;
 use crate::state::{Change, Event, Outcome, SessionId, Sink, State, Txn, permits};
 use crate::watch::{Notice, WatchTable, WatcherId};
@@ -61,7 +62,7 @@ impl Deliver {
     fn trigger(&self, watches: &mut WatchTable, txn: &Txn, event: &Event) {
         let registry = self.shared.registry.reading();
         let mut frame = EventFrame::default();
-        let mut fired = Fired::default();
+        let mut events = Events::default();
         watches.trigger(event, &mut |notice: Notice<'_>| {
             let WatcherId(number) = notice.watcher;
             let Some(connection) = registry.of_id(ConnectionId(number)) else {
@@ -77,13 +78,16 @@ impl Deliver {
                 self.shared.tell(connection);
                 return;
             }
-            fired.note(notice.kind.wire_type(), frame.bytes.len());
-            connection
+            let kind = notice.kind.wire_type();
+            let pushed = connection
                 .outbox
                 .push(|out| out.extend_from_slice(&frame.bytes));
+            if pushed.is_some() {
+                events.note(&self.shared, connection, kind, &frame.bytes);
+            }
             self.shared.tell(connection);
         });
-        fired.record();
+        events.record(&self.shared);
     }
 
     /// zk: WatchManager.triggerWatch with ServerWatcher.process: no READ, no event (9.6).
@@ -144,15 +148,19 @@ impl Deliver {
                 let put = connection.outbox.push(|out| {
                     let before = out.len();
                     let put = replies::put_outcome(out, header, &txn.outcome);
-                    self.shared.stats.replied(out.len() - before);
-                    put
+                    put.map(|()| out.len() - before)
                 });
                 if let Some(Err(TooLong)) = put {
                     connection.outbox.end(End::Now);
                 }
-                connection.stats.replied(*op, *xid, txn.zxid, took);
-                self.shared.stats.sent(1);
-                self.shared.stats.answered(1, took);
+                let answer = Answer {
+                    op: (!matches!(txn.outcome, Outcome::Refused(_))).then_some(*op),
+                    xid: *xid,
+                    zxid: txn.zxid,
+                    took,
+                    frame_bytes: put.and_then(Result::ok).unwrap_or(0),
+                };
+                self.shared.count_answer(connection, &answer);
             }
             Awaits::Session {
                 granted,
@@ -168,7 +176,6 @@ impl Deliver {
                         put_connect_response(out, Some(granted), *read_only_asked);
                     });
                     connection.stats.opened(txn.zxid, took);
-                    self.shared.stats.sent(1);
                     self.shared.stats.answered(1, took);
                 } else {
                     connection.outbox.end(End::Now);

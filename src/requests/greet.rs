@@ -38,6 +38,7 @@ impl Client {
             Greeting::Behind => Served::End,
             Greeting::Invalid => {
                 put_connect_response(&mut self.run, None, read_only_asked);
+                requests.shared.count_besides(&self.connection);
                 Served::End
             }
             Greeting::Renew(granted) => {
@@ -48,10 +49,7 @@ impl Client {
                 self.connection.bind(granted.session, touch);
                 self.inherited = requests.bind(granted.session, &self.connection);
                 put_connect_response(&mut self.run, Some(&granted), read_only_asked);
-                self.requests.shared.stats.sent(1);
-                self.connection
-                    .stats
-                    .opened(state.last_zxid(), self.arrived.elapsed());
+                requests.shared.count_besides(&self.connection);
                 self.begin_serving();
                 Served::Done
             }

@@ -19,6 +19,7 @@ mod behind;
 mod classify;
 mod client;
 mod config;
+mod counts;
 mod deliver;
 mod greet;
 mod pending;

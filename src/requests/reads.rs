@@ -5,7 +5,9 @@
 use jute::{ErrorCode, OpCode, ReplyHeader, Request, reply};
 
 use super::behind::put_read;
+use super::classify::{Class, classify};
 use super::client::{Client, Head, Progress, Served};
+use super::counts::Answer;
 use super::replies::{self, TooLong};
 use super::step::Step;
 use super::warm::Warm;
@@ -179,13 +181,13 @@ impl Client {
         match authenticated {
             Ok(identities) => {
                 self.connection.set_identities(identities);
-                self.put_header(head, Zxid(0), ErrorCode::OK);
+                self.put_aside(head, Zxid(0), ErrorCode::OK);
                 Served::Done
             }
             Err(refused) => {
                 tracing::debug!(peer = %self.connection.peer, %refused, "authentication refused");
                 metrics::auth_failed();
-                self.put_header(head, Zxid(0), ErrorCode::AUTH_FAILED);
+                self.put_aside(head, Zxid(0), ErrorCode::AUTH_FAILED);
                 Served::End
             }
         }
@@ -207,7 +209,13 @@ impl Client {
         };
         let mark = reply::begin(&mut self.run, header);
         jute::put_buffer(&mut self.run, None);
-        self.finish(head, mark, Zxid(0))
+        match replies::finish(&mut self.run, mark) {
+            Ok(()) => {
+                self.note_aside();
+                Served::Done
+            }
+            Err(TooLong) => Served::End,
+        }
     }
 
     pub(super) fn is_admitted(&self) -> bool {
@@ -218,7 +226,7 @@ impl Client {
 
     /// zk: AuthenticationHelper.enforceAuthentication: -124, zxid 0, then close.
     pub(super) fn refuse_unadmitted(&mut self, head: &Head) -> Served {
-        self.put_header(head, Zxid(0), ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
+        self.put_aside(head, Zxid(0), ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
         Served::End
     }
 
@@ -253,23 +261,44 @@ impl Client {
         replies::note_too_large(&self.connection, op, self.requests.reply_bytes_max);
     }
 
+    /// A reply that is a header, to a request that counts.
     pub(super) fn put_header(&mut self, head: &Head, zxid: Zxid, err: ErrorCode) {
+        self.put_only_header(head, zxid, err);
+        self.note_reply(head, zxid);
+    }
+
+    /// The same to one that does not, see [`Shared::count_aside`](super::shared::Shared).
+    pub(super) fn put_aside(&mut self, head: &Head, zxid: Zxid, err: ErrorCode) {
+        self.put_only_header(head, zxid, err);
+        self.note_aside();
+    }
+
+    fn put_only_header(&mut self, head: &Head, zxid: Zxid, err: ErrorCode) {
         let header = ReplyHeader {
             xid: head.header.xid,
             zxid: zxid.0,
             err,
         };
         reply::put_header_only(&mut self.run, header);
-        self.note_reply(head, zxid);
     }
 
-    pub(super) fn note_reply(&self, head: &Head, zxid: Zxid) {
-        let took = self.now.duration_since(self.arrived);
-        self.connection
-            .stats
-            .replied(head.header.op, head.header.xid, zxid, took);
-        self.requests.shared.stats.sent(1);
-        self.requests.shared.stats.answered(1, took);
-        metrics::read_answered(took);
+    fn note_aside(&self) {
+        let bytes = self.run.len() - self.reply_from;
+        self.requests.shared.count_aside(&self.connection, bytes);
+    }
+
+    fn note_reply(&self, head: &Head, zxid: Zxid) {
+        let op = head.header.op;
+        let answer = Answer {
+            // A write that is answered here and not by delivery is refused.
+            op: (classify(op) != Class::Write).then_some(op),
+            xid: head.header.xid,
+            zxid,
+            took: self.now.duration_since(self.arrived),
+            frame_bytes: self.run.len() - self.reply_from,
+        };
+        let shared = &self.requests.shared;
+        shared.count_answer(&self.connection, &answer);
+        metrics::read_answered(answer.took);
     }
 }

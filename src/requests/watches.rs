@@ -232,8 +232,13 @@ impl Client {
             Peek::NotInMemory => return Err(Behind::Missing),
         };
         match missed(list, node.as_deref(), relative_zxid) {
-            Some(kind) => put_event(&mut self.run, -1, kind.wire_type(), path)
-                .map_err(|TooLong| Behind::TooLong)?,
+            Some(kind) => {
+                put_event(&mut self.run, -1, kind.wire_type(), path)
+                    .map_err(|TooLong| Behind::TooLong)?;
+                let bytes = self.run.len() - self.reply_from;
+                self.reply_from = self.run.len();
+                self.requests.shared.count_missed(&self.connection, bytes);
+            }
             None => self.add(Some(path), registration),
         }
         Ok(())

@@ -7,6 +7,7 @@ use jute::OpCode;
 use super::super::java::{Date, Peer};
 use super::super::report::{Buckets, ConnectionLine, Dump, Sessions};
 use super::line;
+use crate::connection::LastOp;
 use crate::state::SessionId;
 
 /// `cons`: a line per connection, and an empty one.
@@ -62,36 +63,37 @@ fn put_details(out: &mut String, connection: &ConnectionLine) {
     debug_assert!(put.is_ok(), "a String takes everything");
 }
 
-/// zk: FinalRequestProcessor.processRequest, its lastOp.
-fn last_op(op: Option<OpCode>) -> &'static str {
+/// zk: FinalRequestProcessor.processRequest, its lastOp; ServerCnxn, whose own is null at first.
+fn last_op(op: LastOp) -> &'static str {
     match op {
-        Some(OpCode::CREATE_SESSION) => "SESS",
-        Some(OpCode::CLOSE_SESSION) => "CLOS",
-        Some(OpCode::PING) => "PING",
-        Some(OpCode::MULTI) => "MULT",
-        Some(OpCode::MULTI_READ) => "MLTR",
-        Some(OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL) => {
-            "CREA"
-        }
-        Some(OpCode::DELETE | OpCode::DELETE_CONTAINER) => "DELE",
-        Some(OpCode::EXISTS) => "EXIS",
-        Some(OpCode::GET_DATA) => "GETD",
-        Some(OpCode::SET_DATA) => "SETD",
-        Some(OpCode::GET_ACL) => "GETA",
-        Some(OpCode::SET_ACL) => "SETA",
-        Some(OpCode::GET_CHILDREN | OpCode::GET_CHILDREN2) => "GETC",
-        Some(OpCode::GET_ALL_CHILDREN_NUMBER) => "GETACN",
-        Some(OpCode::GET_EPHEMERALS) => "GETE",
-        Some(OpCode::SYNC) => "SYNC",
-        Some(OpCode::CHECK) => "CHEC",
-        Some(OpCode::RECONFIG) => "RECO",
-        Some(OpCode::SET_WATCHES) => "SETW",
-        Some(OpCode::SET_WATCHES2) => "STW2",
-        Some(OpCode::CHECK_WATCHES) => "CHKW",
-        Some(OpCode::REMOVE_WATCHES) => "REMW",
-        Some(OpCode::ADD_WATCH) => "ADDW",
-        Some(OpCode::WHO_AM_I) => "HOMI",
-        _ => "NA",
+        LastOp::Never => "null",
+        LastOp::Was(OpCode::CREATE_SESSION) => "SESS",
+        LastOp::Was(OpCode::CLOSE_SESSION) => "CLOS",
+        LastOp::Was(OpCode::PING) => "PING",
+        LastOp::Was(OpCode::MULTI) => "MULT",
+        LastOp::Was(OpCode::MULTI_READ) => "MLTR",
+        LastOp::Was(
+            OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL,
+        ) => "CREA",
+        LastOp::Was(OpCode::DELETE | OpCode::DELETE_CONTAINER) => "DELE",
+        LastOp::Was(OpCode::EXISTS) => "EXIS",
+        LastOp::Was(OpCode::GET_DATA) => "GETD",
+        LastOp::Was(OpCode::SET_DATA) => "SETD",
+        LastOp::Was(OpCode::GET_ACL) => "GETA",
+        LastOp::Was(OpCode::SET_ACL) => "SETA",
+        LastOp::Was(OpCode::GET_CHILDREN | OpCode::GET_CHILDREN2) => "GETC",
+        LastOp::Was(OpCode::GET_ALL_CHILDREN_NUMBER) => "GETACN",
+        LastOp::Was(OpCode::GET_EPHEMERALS) => "GETE",
+        LastOp::Was(OpCode::SYNC) => "SYNC",
+        LastOp::Was(OpCode::CHECK) => "CHEC",
+        LastOp::Was(OpCode::RECONFIG) => "RECO",
+        LastOp::Was(OpCode::SET_WATCHES) => "SETW",
+        LastOp::Was(OpCode::SET_WATCHES2) => "STW2",
+        LastOp::Was(OpCode::CHECK_WATCHES) => "CHKW",
+        LastOp::Was(OpCode::REMOVE_WATCHES) => "REMW",
+        LastOp::Was(OpCode::ADD_WATCH) => "ADDW",
+        LastOp::Was(OpCode::WHO_AM_I) => "HOMI",
+        LastOp::None | LastOp::Was(_) => "NA",
     }
 }
 

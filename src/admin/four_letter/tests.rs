@@ -9,7 +9,7 @@ use jute::OpCode;
 use super::super::config::{Conf, MetricsProvider};
 use super::super::report::{ConnectionLine, Dump, Mode, Overview, SessionPart, Sessions};
 use super::*;
-use crate::connection::{ConnectionFigures, ServerFigures};
+use crate::connection::{ConnectionFigures, LastOp, ServerFigures};
 use crate::state::{SessionId, Zxid};
 use crate::storage::StorageStats;
 use crate::watch::Summary;
@@ -44,7 +44,8 @@ fn figures(received: u64, sent: u64) -> ConnectionFigures {
         established_ms: 1_795_265_009_870,
         received,
         sent,
-        last_op: Some(OpCode::EXISTS),
+        answered: 3,
+        last_op: LastOp::Was(OpCode::EXISTS),
         last_cxid: 3,
         last_zxid: 5,
         last_latency_ms: 13,
@@ -61,7 +62,8 @@ fn connections() -> Vec<ConnectionLine> {
         last_response_ms: 4_930_048,
     };
     let fresh = ConnectionFigures {
-        last_op: None,
+        answered: 0,
+        last_op: LastOp::None,
         last_cxid: -1,
         last_zxid: -1,
         last_latency_ms: 0,
