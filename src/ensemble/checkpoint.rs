@@ -7,16 +7,20 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::config::Config;
 use super::progress::Progress;
 use super::raft::types::{Raft, position};
 use crate::state::LogPosition;
+use crate::storage::Log;
 
 /// How much log there is behind the last checkpoint.
 #[derive(Debug)]
 pub(super) struct Pressure {
     bytes_max: u64,
     entries_max: u64,
-    /// Bytes appended since the start of the process.
+    /// Bytes of log behind the last checkpoint when the process started.
+    bytes_before: u64,
+    /// Those, and what has been appended since.
     bytes: AtomicU64,
     /// The same when the last checkpoint was begun.
     bytes_mark: AtomicU64,
@@ -28,15 +32,17 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    /// `checkpoint`, `last`: last index in the newest checkpoint and in the log.
-    pub(super) fn new(bytes_max: u64, entries_max: u64, checkpoint: u64, last: u64) -> Self {
+    /// For `log`, the newest checkpoint of which ends with entry `checkpoint`. May wait for a write.
+    pub(super) fn new(config: &Config, log: &dyn Log, checkpoint: Option<u64>) -> Self {
+        let bytes_before = log.bytes_behind(checkpoint);
         let pressure = Self {
-            bytes_max: bytes_max.max(1),
-            entries_max: entries_max.max(1),
-            bytes: AtomicU64::new(0),
+            bytes_max: config.checkpoint_log_bytes.max(1),
+            entries_max: config.checkpoint_entries.max(1),
+            bytes_before,
+            bytes: AtomicU64::new(bytes_before),
             bytes_mark: AtomicU64::new(0),
-            index: AtomicU64::new(last),
-            index_mark: AtomicU64::new(checkpoint),
+            index: AtomicU64::new(log.ends().last.map_or(0, |at| at.index)),
+            index_mark: AtomicU64::new(checkpoint.unwrap_or(0)),
             due: Notify::new(),
         };
         pressure.check();
@@ -45,7 +51,8 @@ impl Pressure {
 
     /// The log now ends at `index` and has taken `bytes` since the start of the process.
     pub(super) fn appended(&self, index: u64, bytes: u64) {
-        self.bytes.store(bytes, Relaxed);
+        self.bytes
+            .store(self.bytes_before.saturating_add(bytes), Relaxed);
         self.index.store(index, Relaxed);
         self.check();
     }

@@ -6,6 +6,12 @@ use crate::state::ServerId;
 
 use super::error::StartError;
 
+/// Never 0: openraft issue 2116, an apply that is still queued must not find its entries purged by
+/// a checkpoint that has just been finished. No more are queued than the window lets pass, of which
+/// this is a multiple; and an entry may be as large as a batch and a request together, so many of
+/// them would take more of the disk than all that is to be purged.
+const ENTRIES_KEPT: u64 = 16;
+
 /// Settings of the ensemble.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -50,9 +56,7 @@ impl Config {
             queue_bytes_max: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_entries: 100_000,
-            // Never 0: openraft issue 2116, an apply that is still queued must not find its
-            // entries purged by a checkpoint that has just been finished.
-            entries_kept: 256,
+            entries_kept: ENTRIES_KEPT,
             heartbeat_ms: 100,
             election_ms_min: 300,
             election_ms_max: 600,
@@ -140,6 +144,14 @@ mod tests {
             assert_eq!(raft.snapshot_policy, SnapshotPolicy::Never);
             assert!(raft.max_in_snapshot_log_to_keep > 0);
         }
+    }
+
+    #[test]
+    fn what_a_purge_leaves_is_more_than_the_window_and_less_than_the_log() {
+        let config = Config::new(ServerId(1), vec![ServerId(1)]);
+        assert!(config.entries_kept >= 2 * config.window_batches as u64);
+        let largest = 2 * config.batch_bytes_max as u64;
+        assert!(config.entries_kept * largest <= config.checkpoint_log_bytes / 2);
     }
 
     #[test]

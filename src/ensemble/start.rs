@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::state::{Origin, Replica, ServerId, Sink};
+use crate::state::{LogPosition, Origin, Replica, ServerId, Sink};
 use crate::storage::{Log, Snapshots, StorageError};
 
 use super::Ensemble;
@@ -31,6 +31,8 @@ use super::raft::types::{Fatal, Raft};
 /// The parts of the room before they are home.
 struct Parts {
     config: Config,
+    /// What the tree holds.
+    applied: Option<LogPosition>,
     log: Arc<dyn Log>,
     progress: Arc<Progress>,
     queue: Arc<Queue>,
@@ -56,8 +58,9 @@ pub(super) async fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<Ensemble, StartError> {
     config.validate()?;
-    let origin = origin(&config, &log, &*clock).await?;
-    let progress = Arc::new(Progress::new(replica.read().applied()));
+    let origin = origin(&config, &log, &replica, &*clock).await?;
+    let applied = replica.read().applied();
+    let progress = Arc::new(Progress::new(applied));
     let rules = *replica.read().config();
     let queue = Arc::new(Queue::new(origin, &config, clock, rules));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
@@ -72,6 +75,7 @@ pub(super) async fn start(
     let home = Home::new(&config)?;
     let parts = Parts {
         config: config.clone(),
+        applied,
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
         queue: Arc::clone(&queue),
@@ -109,18 +113,27 @@ impl Parts {
     async fn spawn(self) -> Result<Tasks, StartError> {
         let Self {
             config,
+            applied,
             log,
             progress,
             queue,
             pressure,
             machine,
         } = self;
-        let log_store = LogStore::new(
+        let mut log_store = LogStore::new(
             log,
             Arc::clone(&progress),
             Arc::clone(&pressure),
             Home::is_one_thread(&config),
         );
+        if let Some(applied) = applied {
+            let raised = log_store.raise_vote(applied.term, config.server).await;
+            raised.map_err(|_| {
+                let doing = "raise the vote";
+                let first = progress.failure();
+                StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::CutOff { doing })))
+            })?;
+        }
         let raft_config = Arc::new(config.raft()?);
         let raft = Raft::new(config.server.0, raft_config, NoPeers, log_store, machine)
             .await
@@ -151,13 +164,18 @@ impl Parts {
     }
 }
 
-/// The name under which this process proposes: a new incarnation at each start.
+/// The name under which this process proposes: a new incarnation at each start, also behind those
+/// that only the tree still knows. One that is not new would be taken for a former process, and all
+/// that it proposes for duplicates.
 async fn origin(
     config: &Config,
     log: &Arc<dyn Log>,
+    replica: &Replica,
     clock: &dyn Clock,
 ) -> Result<Origin, StartError> {
-    let at_least = u64::try_from(clock.wall_ms()).unwrap_or(0);
+    let used = replica.read().cursor(config.server).incarnation;
+    let wall = u64::try_from(clock.wall_ms()).unwrap_or(0);
+    let at_least = wall.max(used.saturating_add(1));
     let log = Arc::clone(log);
     let next = tokio::task::spawn_blocking(move || log.next_incarnation(at_least)).await;
     let incarnation = match next {
@@ -181,12 +199,7 @@ fn pressure(
 ) -> Result<Pressure, StartError> {
     let newest = snapshots.newest().map_err(storage_failed)?;
     let checkpoint = newest.and_then(|checkpoint| checkpoint.meta.applied);
-    Ok(Pressure::new(
-        config.checkpoint_log_bytes,
-        config.checkpoint_entries,
-        checkpoint.map_or(0, |at| at.index),
-        log.ends().last.map_or(0, |at| at.index),
-    ))
+    Ok(Pressure::new(config, log, checkpoint.map(|at| at.index)))
 }
 
 /// Writes the first membership into a new log, or checks that of an old one and stands for

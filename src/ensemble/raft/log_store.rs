@@ -15,6 +15,7 @@ use openraft::entry::RaftEntry as _;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 
+use crate::state::ServerId;
 use crate::storage::{Log, LogEntry, StorageError};
 
 use super::records;
@@ -83,6 +84,27 @@ impl LogStore {
             Bound::Unbounded => self.log.ends().last.map_or(0, |last| last.index + 1),
         };
         (start, end)
+    }
+
+    /// Makes the vote one of `term` at least, before openraft reads it: then whoever leads next does
+    /// so under a new term.
+    ///
+    /// Without syncs a power failure takes the vote with the end of the log, but not what was
+    /// applied under it. The same term would be led again, by a process whose steady clock counts
+    /// from elsewhere and whose txns get the numbers of others.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub(in crate::ensemble) async fn raise_vote(
+        &mut self,
+        term: u64,
+        server: ServerId,
+    ) -> io::Result<()> {
+        let vote = self.read_vote().await?;
+        if vote.is_some_and(|vote| vote.leader_id.term >= term) {
+            return Ok(());
+        }
+        self.save_vote(&Vote::new(term, server.0)).await
     }
 
     /// Runs what waits for the disk off the async workers: purge and truncation are rare.

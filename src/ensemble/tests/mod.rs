@@ -1,6 +1,7 @@
 //! The room as a whole, on the stores in memory.
 
 mod life;
+mod lost;
 mod order;
 mod queue;
 mod speed;

@@ -36,7 +36,7 @@ fn adapters(
         Arc::new(SystemClock),
         Config::default(),
     ));
-    let pressure = Arc::new(Pressure::new(u64::MAX, u64::MAX, 0, 0));
+    let pressure = Arc::new(Pressure::new(&alone(), &*log, None));
     let log_store = LogStore::new(log, Arc::clone(&progress), pressure, true);
     let sink = Arc::new(Silence);
     let machine = Machine::new(origin, replica, sink, snapshots, queue, progress);
@@ -102,6 +102,10 @@ impl Log for FromItsFirst {
 
     fn purge(&self, upto: LogPosition) -> Result<(), StorageError> {
         self.log.purge(upto)
+    }
+
+    fn bytes_behind(&self, index: Option<u64>) -> u64 {
+        self.log.bytes_behind(index)
     }
 
     fn ends(&self) -> LogEnds {

@@ -1,5 +1,7 @@
 //! What an ACL list may hold, and whom it permits what.
 
+use std::collections::HashSet;
+
 use jute::{Acl, ErrorCode, Id, Text, perms};
 
 use super::ip;
@@ -109,27 +111,30 @@ pub(in crate::state) fn fix(
 /// zk: PrepRequestProcessor.removeDuplicates, over the generated `equals`, which compares perms,
 /// scheme, id in this order and fails for a null of its own that it comes to.
 fn without_duplicates(list: &[Acl]) -> Result<Vec<&Acl>, ErrorCode> {
+    // What has been kept: each entry's permissions, these with its scheme, and all three.
+    let mut known = HashSet::with_capacity(3 * list.len());
     let mut unique: Vec<&Acl> = Vec::with_capacity(list.len());
     for entry in list {
-        let mut known = false;
-        for earlier in unique.iter().filter(|earlier| earlier.perms == entry.perms) {
-            if entry.id.scheme.is_none() {
+        let (perms, scheme, id) = (entry.perms, text(&entry.id.scheme), text(&entry.id.id));
+        let is_known = match (scheme, id) {
+            (None, _) if known.contains(&(perms, None, None)) => {
                 return Err(ErrorCode::MARSHALLING_ERROR);
             }
-            if entry.id.scheme != earlier.id.scheme {
-                continue;
-            }
-            if entry.id.id.is_none() {
+            (Some(_), None) if known.contains(&(perms, scheme, None)) => {
                 return Err(ErrorCode::MARSHALLING_ERROR);
             }
-            if entry.id.id == earlier.id.id {
-                known = true;
-                break;
-            }
+            (Some(_), Some(_)) => known.contains(&(perms, scheme, id)),
+            (None, _) | (Some(_), None) => false,
+        };
+        if is_known {
+            continue;
         }
-        if !known {
-            unique.push(entry);
+        known.insert((perms, None, None));
+        known.insert((perms, scheme, None));
+        if scheme.is_some() {
+            known.insert((perms, scheme, id));
         }
+        unique.push(entry);
     }
     Ok(unique)
 }
@@ -319,6 +324,53 @@ mod tests {
             fixed(&[null(9, Some("auth"))]),
             Ok(Fixed::List(vec![acl(9, "digest", "u:h")]))
         );
+    }
+
+    /// As it is in ZooKeeper: one entry after the other, each compared with all before it.
+    fn naively(list: &[Acl]) -> Result<Vec<&Acl>, ErrorCode> {
+        let mut unique: Vec<&Acl> = Vec::new();
+        'entries: for entry in list {
+            for earlier in unique.iter().filter(|it| it.perms == entry.perms) {
+                let Id { scheme, id } = &entry.id;
+                if scheme.is_none() || (*scheme == earlier.id.scheme && id.is_none()) {
+                    return Err(ErrorCode::MARSHALLING_ERROR);
+                }
+                if *earlier == entry {
+                    continue 'entries;
+                }
+            }
+            unique.push(entry);
+        }
+        Ok(unique)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn duplicates_go_as_if_compared_one_by_one(
+            list in proptest::collection::vec((0..3, 0..4_usize, 0..4_usize), 0..8)
+        ) {
+            let word = |at: usize| [None, Some(""), Some("a"), Some("b")][at].map(Text::from);
+            let acl = |(perms, scheme, id)| {
+                let id = Id { scheme: word(scheme), id: word(id) };
+                Acl { perms, id }
+            };
+            let list: Vec<Acl> = list.into_iter().map(acl).collect();
+            proptest::prop_assert_eq!(without_duplicates(&list), naively(&list));
+        }
+    }
+
+    /// As many as a request may hold, and more; one by one they would take a minute.
+    #[test]
+    fn a_long_list_takes_no_longer_than_its_entries() {
+        let list: Vec<Acl> = (0..200_000)
+            .map(|user| acl(1, "digest", &format!("u{user}:h")))
+            .collect();
+        let begun = tokio::time::Instant::now();
+        let Ok(Fixed::List(kept)) = fixed(&list) else {
+            panic!("the list is good")
+        };
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+        assert_eq!(kept, list);
     }
 
     #[test]

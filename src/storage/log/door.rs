@@ -130,6 +130,10 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// Payload bytes appended since the process started: what decides when to take a checkpoint.
     fn appended_bytes(&self) -> u64;
 
+    /// About how many durable bytes of log lie behind entry `index` (all, if `None`), whichever
+    /// process appended them: what a start begins to count from. May wait for a write.
+    fn bytes_behind(&self, index: Option<u64>) -> u64;
+
     /// A number that is larger at each start of this server; durable when it returns.
     /// At least `at_least` (the wall clock in milliseconds, so that a wiped disk does not repeat).
     ///

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::segment::Segment;
+use super::segment::{End, PAGE_BYTES, Segment};
 
 /// Bytes of frames from one point to the next.
 const POINT_BYTES: u64 = 64 << 10;
@@ -132,6 +132,28 @@ impl Index {
     /// Sequence of the segment of the first entry.
     pub(super) fn first_segment(&self) -> Option<u64> {
         self.runs.front().map(|run| run.segment.sequence)
+    }
+
+    /// Bytes of the segments from where entry `from` lies, up to 64 KiB before it, to `end` of the
+    /// newest one.
+    pub(super) fn bytes_from(&self, from: u64, end: End) -> u64 {
+        let from = from.max(self.first().unwrap_or(0));
+        let Some((first, begins, _)) = self.find(from) else {
+            return 0;
+        };
+        let end_of = |segment: &Segment| match segment.sequence == end.sequence {
+            true => end.offset,
+            false => segment.bytes,
+        };
+        let mut bytes = end_of(&first).saturating_sub(begins);
+        let mut counted = first.sequence;
+        for Run { segment, .. } in &self.runs {
+            if segment.sequence > counted {
+                counted = segment.sequence;
+                bytes += end_of(segment).saturating_sub(PAGE_BYTES);
+            }
+        }
+        bytes
     }
 
     /// The first index of `from ..= to` that lies nowhere.

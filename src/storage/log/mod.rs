@@ -377,7 +377,7 @@ impl Shared {
             let mut writer = self.writer.lock();
             self.write_next(&mut writer);
             if closing {
-                writer.close();
+                writer.close(self);
                 return;
             }
         }
@@ -552,6 +552,14 @@ impl Log for SegmentLog {
 
     fn appended_bytes(&self) -> u64 {
         self.shared.counters.appended_bytes()
+    }
+
+    fn bytes_behind(&self, index: Option<u64>) -> u64 {
+        let end = self.shared.writer.lock().end();
+        let state = self.shared.state.read();
+        let behind = index.max(state.ends.purged.map(|at| at.index));
+        let from = behind.map_or(0, |index| index.saturating_add(1));
+        state.index.bytes_from(from, end)
     }
 
     fn next_incarnation(&self, at_least: u64) -> Result<u64, StorageError> {

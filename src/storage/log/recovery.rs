@@ -71,8 +71,30 @@ pub(super) struct Read {
     pub(super) index: Index,
     /// Behind the last frame.
     pub(super) offset: u64,
+    /// Of the frames of the newest segment.
+    digest: Digest,
     /// Nothing may be written behind it: valid frames are there that were never synced.
     is_littered: bool,
+}
+
+/// Tells frames from other frames at the same place.
+#[derive(Clone, Debug, Default)]
+struct Digest(crc32fast::Hasher);
+
+impl Digest {
+    fn add(&mut self, frame: &[u8]) {
+        self.0.update(frame);
+    }
+
+    fn sum(&self) -> u32 {
+        self.0.clone().finalize()
+    }
+}
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.sum() == other.sum()
+    }
 }
 
 /// Reads the log at `place`, or begins one.
@@ -91,6 +113,7 @@ pub(super) fn open(place: &Place, config: &Config) -> Result<Recovered, StorageE
     segment::sync_names(place)?;
     if let Some((newest, _)) = found.used.last() {
         write_again(place, newest, durable, read.offset)?;
+        check_again(newest, &read)?;
     }
     let shown = found.end(&read);
 
@@ -186,6 +209,25 @@ fn write_again(
     // Also if there was nothing to write: a killed process may have left frames that the system
     // holds and the disk does not, if syncs were switched off.
     place.disk.sync(&newest.file).map_err(failed("sync"))
+}
+
+/// Makes sure that what has been written again is what was read at first.
+///
+/// The system may forget a page at any time that it calls clean, and then shows what the disk has:
+/// that was read the second time, and written where it lay already.
+fn check_again(newest: &Segment, read: &Read) -> Result<(), StorageError> {
+    let mut digest = Digest::default();
+    let mut frames = Frames::from(newest, PAGE_BYTES)?;
+    while frames.offset() < read.offset
+        && let Some(frame) = frames.next()?
+    {
+        digest.add(&frame);
+    }
+    if frames.offset() == read.offset && digest == read.digest {
+        return Ok(());
+    }
+    let why = "it showed other bytes a moment ago: they were never on the disk. Start again";
+    Err(newest.corrupt(frames.offset(), why))
 }
 
 /// Reads the log at `place` and leaves it as it is.
@@ -285,6 +327,7 @@ impl Found {
             contents: Contents::default(),
             index: Index::default(),
             offset: PAGE_BYTES,
+            digest: Digest::default(),
             is_littered: false,
         };
         let mut before: Option<&Arc<Segment>> = None;
@@ -316,6 +359,7 @@ impl Found {
         loop {
             let at = frames.offset();
             let Some(frame) = frames.next()? else { break };
+            read.digest.add(&frame);
             read.frame(segment, at, &frame)?;
         }
         read.offset = frames.offset();

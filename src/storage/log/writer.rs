@@ -217,9 +217,27 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the thread that fills segments.
-    pub(super) fn close(&mut self) {
+    /// Where the next frame goes.
+    pub(super) fn end(&self) -> End {
+        End {
+            sequence: self.segments.back().map_or(0, |newest| newest.sequence),
+            offset: self.offset,
+        }
+    }
+
+    /// Ends the thread that fills segments. `shared`: whose writes may have failed before.
+    pub(super) fn close(&mut self, shared: &Shared) {
         self.spares.close();
+        if self.force_sync || shared.failed.get().is_some() {
+            return;
+        }
+        // Nobody waits any more, and the tree may be on the disk: its log should be too.
+        if let Err(error) = self.sync_newest() {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the log's end may not be on the disk"
+            );
+        }
     }
 
     fn put(&mut self, shared: &Shared, write: &Write) -> Result<(), StorageError> {

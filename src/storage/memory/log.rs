@@ -253,6 +253,13 @@ impl Log for MemoryLog {
         self.inner.lock().appended_bytes
     }
 
+    fn bytes_behind(&self, index: Option<u64>) -> u64 {
+        let from = index.map_or(0, |index| index.saturating_add(1));
+        let inner = self.inner.lock();
+        let entries = inner.visible.entries.range(from..);
+        entries.map(|(_, entry)| entry.payload.len() as u64).sum()
+    }
+
     fn next_incarnation(&self, at_least: u64) -> Result<u64, StorageError> {
         let stored = self.inner.lock().visible.incarnation;
         let number = stored.saturating_add(1).max(at_least);

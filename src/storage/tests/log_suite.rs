@@ -19,6 +19,7 @@ on_both! {
     incarnations_grow
     close_drains
     remembers_committed
+    knows_how_many_bytes_it_holds
 }
 
 fn all(log: &dyn Log) -> Vec<LogPosition> {
@@ -283,4 +284,38 @@ fn remembers_committed(disk: &dyn Disk) {
         disk.open().log.committed().unwrap(),
         Some(Bytes::from_static(b"two"))
     );
+}
+
+fn knows_how_many_bytes_it_holds(disk: &dyn Disk) {
+    const BYTES: usize = 50_000;
+    /// Beside the payload, and in front of where a read begins.
+    const MORE_MAX: u64 = 200_000;
+    let large = |index| LogEntry {
+        position: at(1, index),
+        payload: Bytes::from(vec![7; BYTES]),
+    };
+    let check = |log: &dyn Log, behind: Option<u64>, entries: u64| {
+        let payload = entries * BYTES as u64;
+        let found = log.bytes_behind(behind);
+        let expected = payload..=payload + MORE_MAX;
+        assert!(expected.contains(&found), "{found} bytes behind {behind:?}");
+    };
+    let doors = disk.open();
+    assert_eq!(doors.log.bytes_behind(None), 0);
+    for index in 0..100 {
+        append(&*doors.log, vec![large(index)]);
+    }
+    check(&*doors.log, None, 100);
+    drop(doors);
+    let doors = disk.open();
+    assert_eq!(doors.log.appended_bytes(), 0);
+    check(&*doors.log, None, 100);
+    check(&*doors.log, Some(59), 40);
+    assert_eq!(doors.log.bytes_behind(Some(99)), 0);
+    assert_eq!(doors.log.bytes_behind(Some(u64::MAX)), 0);
+    apply(&*doors.tree, 60, vec![]);
+    doors.log.purge(at(1, 49)).unwrap();
+    check(&*doors.log, None, 50);
+    drop(doors);
+    check(&*disk.open().log, None, 50);
 }

@@ -1,6 +1,7 @@
 //! Damage at every byte, crashes at every page, files used again.
 
 mod power;
+mod unsynced;
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};

@@ -14,7 +14,7 @@ const SECTOR: usize = 512;
 
 /// The files as the system shows them lie in a directory; here is what the disk has of them.
 #[derive(Debug)]
-struct PowerDisk {
+pub(super) struct PowerDisk {
     inner: Mutex<Inner>,
     /// How many changes have been acknowledged, for [`Cut::acknowledged`].
     acknowledged: AtomicUsize,
@@ -36,6 +36,8 @@ struct Inner {
     sync_fails_after: Option<usize>,
     /// Syncs of names fail.
     names_fail: bool,
+    /// The next sync of names finds the system short of memory: see [`Inner::drop_pages`].
+    drops_pages: bool,
     /// Steps after which the power fails.
     cut_at: BTreeSet<usize>,
     steps: usize,
@@ -129,11 +131,36 @@ impl Inner {
             self.names.insert(entry.unwrap().file_name(), number);
         }
     }
+
+    /// The system forgets what it calls clean of the segments, and from now on shows what the disk
+    /// has.
+    fn drop_pages(&mut self) {
+        for entry in fs::read_dir(&self.dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|ext| ext != "segment") {
+                continue;
+            }
+            let number = self.number(&File::open(&path).unwrap());
+            let Image {
+                shown,
+                durable,
+                dirty,
+            } = &mut self.files[number];
+            durable.resize(shown.len().max(durable.len()), 0);
+            for (sector, bytes) in shown.chunks_mut(SECTOR).enumerate() {
+                if !dirty.contains(&sector) {
+                    let from = sector * SECTOR;
+                    bytes.copy_from_slice(&durable[from..from + bytes.len()]);
+                }
+            }
+            overwrite(&path, 0, shown);
+        }
+    }
 }
 
 impl PowerDisk {
     /// With what lies in `dir`, all of it durable.
-    fn on(dir: &Path) -> Arc<Self> {
+    pub(super) fn on(dir: &Path) -> Arc<Self> {
         let mut inner = Inner {
             dir: dir.to_owned(),
             ..Inner::default()
@@ -150,11 +177,11 @@ impl PowerDisk {
         })
     }
 
-    fn open(self: &Arc<Self>) -> Result<SegmentLog, StorageError> {
+    pub(super) fn open(self: &Arc<Self>) -> Result<SegmentLog, StorageError> {
         self.open_with(&config())
     }
 
-    fn open_with(self: &Arc<Self>, config: &Config) -> Result<SegmentLog, StorageError> {
+    pub(super) fn open_with(self: &Arc<Self>, config: &Config) -> Result<SegmentLog, StorageError> {
         let place = Place {
             dir: self.inner.lock().dir.clone(),
             store: STORE,
@@ -165,7 +192,7 @@ impl PowerDisk {
     }
 
     /// The power fails now, and nothing is kept that was not synced.
-    fn cut(&self) -> TempDir {
+    pub(super) fn cut(&self) -> TempDir {
         let cut = self.inner.lock().cut(&self.acknowledged);
         cut.disk(&mut |_| 0)
     }
@@ -182,8 +209,13 @@ impl PowerDisk {
     }
 
     /// All of them, whoever asks: the thread that makes segments ready syncs too.
-    fn fail_syncs(&self, fail: bool) {
+    pub(super) fn fail_syncs(&self, fail: bool) {
         self.inner.lock().syncs_fail = fail;
+    }
+
+    /// During the next start, between the first look at the log and what follows.
+    pub(super) fn drop_pages_at_start(&self) {
+        self.inner.lock().drops_pages = true;
     }
 
     fn fail_sync_after(&self, count: usize) {
@@ -286,6 +318,9 @@ impl Disk for PowerDisk {
         inner.step(&self.acknowledged);
         if inner.names_fail {
             return Err(io::Error::from_raw_os_error(5));
+        }
+        if std::mem::take(&mut inner.drops_pages) {
+            inner.drop_pages();
         }
         for renamed in std::mem::take(&mut inner.renamed) {
             renamed.apply(&mut inner.names);
@@ -390,27 +425,6 @@ fn a_segment_made_ready_is_used_only_when_its_name_is_durable() {
     let shown = all(&log);
     drop(log);
     assert_eq!(all(&open(disk.cut().path())), shown);
-}
-
-/// Without syncs the end may be lost, but not the purge of what is overwritten: its entries would be
-/// missed for ever.
-#[test]
-fn without_syncs_a_purge_outlives_the_power() {
-    let unsynced = Config {
-        force_sync: false,
-        ..config()
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let disk = PowerDisk::on(dir.path());
-    let log = disk.open_with(&unsynced).unwrap();
-    for index in 0..40 {
-        append(&log, vec![entry(1, index, 30_000)]);
-    }
-    log.purge(at(1, 35)).unwrap();
-    drop(log);
-    let left = disk.cut();
-    let found = PowerDisk::on(left.path()).open_with(&unsynced).unwrap();
-    assert_eq!(found.ends().purged, Some(at(1, 35)));
 }
 
 /// A state of the log, and what may have been added to it when the power failed.

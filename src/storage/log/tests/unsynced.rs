@@ -1,0 +1,77 @@
+//! What is not on the disk: without syncs, and behind one that failed.
+
+use super::power::PowerDisk;
+use super::*;
+
+fn unsynced() -> Config {
+    Config {
+        force_sync: false,
+        ..config()
+    }
+}
+
+/// Without syncs the end may be lost, but not the purge of what is overwritten: its entries would be
+/// missed for ever.
+#[test]
+fn without_syncs_a_purge_outlives_the_power() {
+    let unsynced = unsynced();
+    let dir = tempfile::tempdir().unwrap();
+    let disk = PowerDisk::on(dir.path());
+    let log = disk.open_with(&unsynced).unwrap();
+    for index in 0..40 {
+        append(&log, vec![entry(1, index, 30_000)]);
+    }
+    log.purge(at(1, 35)).unwrap();
+    drop(log);
+    let left = disk.cut();
+    let found = PowerDisk::on(left.path()).open_with(&unsynced).unwrap();
+    assert_eq!(found.ends().purged, Some(at(1, 35)));
+}
+
+/// A stop in good order has time for what was left out before: the tree is flushed then, and must
+/// not be found ahead of its log.
+#[test]
+fn without_syncs_a_closed_log_outlives_the_power() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = PowerDisk::on(dir.path());
+    let log = disk.open_with(&unsynced()).unwrap();
+    for index in 0..40 {
+        append(&log, vec![entry(1, index, 3000)]);
+    }
+    let vote = Bytes::from_static(b"vote");
+    wait(|done| log.save_vote(vote.clone(), done)).unwrap();
+    let shown = all(&log);
+    log.close();
+    let left = disk.cut();
+    let found = PowerDisk::on(left.path()).open_with(&unsynced()).unwrap();
+    assert!(all(&found) == shown, "it ends at {:?}", found.ends().last);
+    assert_eq!(found.vote().unwrap(), Some(vote));
+}
+
+/// Behind a failed sync the system shows what the disk does not have, and may stop to do so at any
+/// time, also while a start is reading: then what it read first must not be served.
+#[test]
+fn a_page_that_is_dropped_while_a_log_is_opened_is_not_served() {
+    for bytes in [10, 3000, 20_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = PowerDisk::on(dir.path());
+        let log = disk.open().unwrap();
+        append(&log, vec![entry(1, 0, 100)]);
+        disk.fail_syncs(true);
+        wait(|done| log.append(vec![entry(1, 1, bytes)], done)).unwrap_err();
+        drop(log);
+        disk.fail_syncs(false);
+        disk.drop_pages_at_start();
+        if let Ok(log) = disk.open() {
+            let shown = all(&log);
+            drop(log);
+            assert_eq!(all(&open(disk.cut().path())), shown, "{bytes} bytes");
+        }
+        // Nothing was harmed by the attempt.
+        let log = disk.open().unwrap();
+        append(&log, vec![entry(1, 1, 50)]);
+        drop(log);
+        let expected = [entry(1, 0, 100), entry(1, 1, 50)];
+        assert_eq!(all(&open(disk.cut().path())), expected, "{bytes} bytes");
+    }
+}
