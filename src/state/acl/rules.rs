@@ -111,6 +111,10 @@ pub(in crate::state) fn fix(
 /// zk: PrepRequestProcessor.removeDuplicates, over the generated `equals`, which compares perms,
 /// scheme, id in this order and fails for a null of its own that it comes to.
 fn without_duplicates(list: &[Acl]) -> Result<Vec<&Acl>, ErrorCode> {
+    if let [only] = list {
+        // As most are.
+        return Ok(vec![only]);
+    }
     // What has been kept: each entry's permissions, these with its scheme, and all three.
     let mut known = HashSet::with_capacity(3 * list.len());
     let mut unique: Vec<&Acl> = Vec::with_capacity(list.len());
