@@ -1,9 +1,9 @@
 //! Limits: those that an operator sets, how many clients may ask for sessions and how much may be
 //! in flight, and what becomes of the rest; and those of the system around the process.
 //!
-//! - [`families`]: addresses of IPv6, and who counts as whom;
-//! - [`output`]: nobody reads what the server has to say;
-//! - [`system`]: descriptors and threads run out.
+//! - `families`: addresses of IPv6, and who counts as whom;
+//! - `output`: nobody reads what the server has to say;
+//! - `system`: descriptors and threads run out.
 
 mod families;
 mod output;

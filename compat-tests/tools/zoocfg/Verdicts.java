@@ -113,7 +113,7 @@ public final class Verdicts {
 
     private String judge(String key, boolean property, String with, String value) throws Exception {
         // A server that takes all memory takes ours, too.
-        boolean greedy = value.equals("2147483647") && key.matches(".*([tT]hreads|[bB]uffer|[sS]ize|[cC]apacity).*");
+        boolean greedy = value.equals("2147483647") && key.matches("(?i).*(threads|buffer|size|capacity).*");
         String verdict = greedy ? ASK_A_PROCESS : judgeHere(key, property, with, value);
         return verdict.equals(ASK_A_PROCESS) ? judgeByProcess(key, property, with, value) : verdict;
     }
