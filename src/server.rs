@@ -51,6 +51,9 @@ pub enum ServerError {
 /// log.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How long it waits for connections to end, each of which has five seconds for its last words.
+const CLIENTS_TIME_MAX: Duration = Duration::from_secs(6);
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -89,6 +92,18 @@ fn open_client_port(
     Ok((Some(listener), Some(bound)))
 }
 
+/// Runs what may wait for the disk for as long as that takes; whoever waits for it may stop to.
+async fn off_worker<T: Send + 'static>(
+    open: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
+) -> Result<T, ServerError> {
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => opened,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is going down, and this with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 /// What the ensemble is told: this server is its only voter.
 fn ensemble_config(settings: &Settings) -> ensemble::Config {
     let me = ServerId(u64::from(settings.session.server_id));
@@ -115,8 +130,13 @@ impl Server {
             MetricsProvider::Default | MetricsProvider::Null => None,
         };
         let opening = Instant::now();
-        let stores = Arc::new(storage::open(&settings.storage)?);
-        let replica = Arc::new(Replica::open(Arc::clone(&stores.tree), settings.state)?);
+        let (storage, rules) = (settings.storage.clone(), settings.state);
+        let (stores, replica) = off_worker(move || {
+            let stores = Arc::new(storage::open(&storage)?);
+            let replica = Replica::open(Arc::clone(&stores.tree), rules)?;
+            Ok((stores, Arc::new(replica)))
+        })
+        .await?;
         metrics::database_opened(opening.elapsed());
         let shared = Arc::new(Shared::new(
             u64::from(settings.session.tick_ms),
@@ -252,12 +272,16 @@ impl Server {
     pub async fn stop(self) {
         self.stop_clients.cancel();
         for listener in [self.listener, self.scraped].into_iter().flatten() {
-            if let Err(error) = listener.await {
-                tracing::warn!(%error, "listener ended badly");
+            match timeout(CLIENTS_TIME_MAX, listener).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "listener ended badly"),
+                Err(_) => tracing::warn!("connections were left behind"),
             }
         }
         self.stop_chores.cancel();
-        self.chores.wait().await;
+        if timeout(CLOSE_TIME_MAX, self.chores.wait()).await.is_err() {
+            tracing::warn!("the leader's chores were left behind");
+        }
         self.front.requests.ensemble.stop().await;
         let close = tokio::task::spawn_blocking(move || drop(self.front));
         if timeout(CLOSE_TIME_MAX, close).await.is_err() {

@@ -44,7 +44,11 @@ pub async fn reap(
             continue;
         };
         let pause = Duration::from_secs(60) / config.container_max_per_minute.max(1);
-        for path in candidates(&replica, lead, read(&*clock), config).await? {
+        let paths = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            paths = candidates(&replica, lead, read(&*clock), config) => paths?,
+        };
+        for path in paths {
             let submitted = ensemble.submit(Submission {
                 session: SessionId::NONE,
                 cxid: 0,

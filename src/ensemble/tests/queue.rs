@@ -199,6 +199,6 @@ fn it_says_for_how_long_nothing_gets_on() {
         stuck <= since.elapsed(),
         "the second one is under way, but one got on"
     );
-    queue.applied(AT(5, 3), Some(2));
+    queue.applied(AT(5, 3), Some(3));
     assert_eq!(queue.stuck_for(), Duration::ZERO);
 }
