@@ -30,7 +30,7 @@ struct Inner {
     names: BTreeMap<OsString, usize>,
     /// What was done to names since, in order.
     renamed: Vec<Renamed>,
-    /// Every sync fails.
+    /// Every sync of a segment fails, and none of one that is made ready.
     syncs_fail: bool,
     /// So many syncs pass until one fails.
     sync_fails_after: Option<usize>,
@@ -109,6 +109,18 @@ impl Inner {
             names: self.names.clone(),
             renamed: self.renamed.clone(),
         }
+    }
+
+    fn is_segment(&self, file: &File) -> bool {
+        let node = file.metadata().unwrap().ino();
+        fs::read_dir(&self.dir).unwrap().flatten().any(|entry| {
+            let is_it = entry.metadata().is_ok_and(|found| found.ino() == node);
+            is_it
+                && entry
+                    .path()
+                    .extension()
+                    .is_some_and(|ending| ending == "segment")
+        })
     }
 
     fn number(&mut self, file: &File) -> usize {
@@ -208,7 +220,7 @@ impl PowerDisk {
         }
     }
 
-    /// All of them, whoever asks: the thread that makes segments ready syncs too.
+    /// Those of segments, whoever asks: the thread that makes others ready syncs too.
     pub(super) fn fail_syncs(&self, fail: bool) {
         self.inner.lock().syncs_fail = fail;
     }
@@ -278,7 +290,7 @@ impl Disk for PowerDisk {
         inner.step(&self.acknowledged);
         let number = inner.number(file);
         let sectors = std::mem::take(&mut inner.files[number].dirty);
-        if inner.syncs_fail {
+        if inner.syncs_fail && inner.is_segment(file) {
             return Err(io::Error::from_raw_os_error(5));
         }
         match &mut inner.sync_fails_after {
