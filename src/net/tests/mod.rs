@@ -47,17 +47,7 @@ impl Peer {
     async fn connect(server: &Server) -> Self {
         let addr = server.client_addr().expect("a client port");
         let mut stream = TcpStream::connect(addr).await.expect("connects");
-        let mut payload = BytesMut::new();
-        let request = ConnectRequest {
-            timeout_ms: 30_000,
-            password: Some(vec![0; 16].into()),
-            protocol_version: 0,
-            last_zxid_seen: 0,
-            session_id: 0,
-            read_only: Some(false),
-        };
-        request.encode(&mut payload);
-        stream.write_all(&framed(&payload)).await.expect("sends");
+        stream.write_all(&hello()).await.expect("sends");
         read_frame(&mut stream).await;
         Self { stream, xid: 0 }
     }
@@ -95,6 +85,21 @@ impl Peer {
             assert_eq!((reply.xid, reply.error), (self.xid, ErrorCode::OK));
         }
     }
+}
+
+/// What asks for a new session.
+fn hello() -> Vec<u8> {
+    let mut payload = BytesMut::new();
+    let request = ConnectRequest {
+        timeout_ms: 30_000,
+        password: Some(vec![0; 16].into()),
+        protocol_version: 0,
+        last_zxid_seen: 0,
+        session_id: 0,
+        read_only: Some(false),
+    };
+    request.encode(&mut payload);
+    framed(&payload)
 }
 
 fn framed(payload: &[u8]) -> Vec<u8> {

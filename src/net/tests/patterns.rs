@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
-use jute::{ConnectRequest, Request, RequestHeader};
+use jute::{Request, RequestHeader};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::super::Config;
 use super::super::connection::Task;
 use super::super::limits::Limits;
-use super::{PATIENCE, Peer, create, framed, get, set, start};
+use super::{PATIENCE, Peer, create, framed, get, hello, set, start};
 use crate::io::{SocketReader, SocketWriter};
 use crate::server::Server;
 
@@ -173,17 +173,7 @@ async fn whatever_the_socket_takes_all_that_has_come_is_answered() {
     }
     for seed in 1..=120 {
         let double = Double::connect(&server, seed * 7919);
-        let mut hello = BytesMut::new();
-        let connect = ConnectRequest {
-            timeout_ms: 30_000,
-            password: Some(vec![0; 16].into()),
-            protocol_version: 0,
-            last_zxid_seen: 0,
-            session_id: 0,
-            read_only: Some(false),
-        };
-        connect.encode(&mut hello);
-        double.send(&framed(&hello));
+        double.send(&hello());
         // Small ones fill the inbox beyond its bound, large ones the outbox.
         let requests = [200, 40, 5_000][usize::try_from(seed % 3).expect("small")];
         let mut bytes = Vec::new();

@@ -18,17 +18,20 @@ fn get(path: &str) -> Request {
     })
 }
 
+fn set_much() -> Request {
+    Request::SetData(SetData {
+        path: Some("/".into()),
+        data: Some(Bytes::from(vec![7; MUCH])),
+        version: -1,
+    })
+}
+
 /// I8: it is not read from without end, whatever keeps what has come from being served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_takes_no_replies_is_not_read_from_for_ever() {
     let requests = requests(0).await;
     let mut peer = Peer::connect(&requests).await;
-    let set = Request::SetData(SetData {
-        path: Some("/".into()),
-        data: Some(Bytes::from(vec![7; MUCH])),
-        version: -1,
-    });
-    put_request(peer.client.inbox(), 1, &set);
+    put_request(peer.client.inbox(), 1, &set_much());
     peer.run_until(1).await;
     peer.mailbox.1.store(true, Relaxed);
     put_request(peer.client.inbox(), 2, &get("/"));
@@ -52,13 +55,8 @@ async fn a_client_that_takes_no_replies_is_not_read_from_for_ever() {
 async fn a_frame_longer_than_the_bound_is_read_to_its_end() {
     let requests = requests(0).await;
     let mut peer = Peer::connect(&requests).await;
-    let set = Request::SetData(SetData {
-        path: Some("/".into()),
-        data: Some(Bytes::from(vec![7; MUCH])),
-        version: -1,
-    });
     let mut bytes = bytes::BytesMut::new();
-    put_request(&mut bytes, 1, &set);
+    put_request(&mut bytes, 1, &set_much());
     while !bytes.is_empty() {
         assert!(peer.client.takes_bytes(false), "{} bytes left", bytes.len());
         let piece = bytes.split_to(bytes.len().min(10_000));
