@@ -56,6 +56,7 @@ pub use config::Config;
 pub use error::{Failure, ProposeError, StartError, SubmitError};
 pub use members::role::Role;
 pub use origin::queue::QueueReport;
+pub use start::origin;
 
 use origin::barrier::Barrier;
 use origin::queue::Queue;
@@ -79,6 +80,25 @@ pub struct Submission<'a> {
     pub identities: &'a Identities,
     /// What is wanted.
     pub action: ActionRef<'a>,
+}
+
+/// What an [`Ensemble`] is started with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who is in it, and its bounds.
+    pub config: Config,
+    /// The name under which this process proposes: what [`origin`] said for this server.
+    pub origin: Origin,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Checkpoints of the tree.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// The state.
+    pub replica: Arc<Replica>,
+    /// Who is told what was applied.
+    pub sink: Arc<dyn Sink>,
+    /// What batches are stamped with.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What metrics and four-letter words say of the ensemble.
@@ -129,15 +149,8 @@ impl Ensemble {
     ///
     /// # Errors
     /// The configuration, the log or the state does not fit together, or a store failed: exit.
-    pub async fn start(
-        config: Config,
-        log: Arc<dyn Log>,
-        snapshots: Arc<dyn Snapshots>,
-        replica: Arc<Replica>,
-        sink: Arc<dyn Sink>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, StartError> {
-        start::start(config, log, snapshots, replica, sink, clock).await
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        start::start(parts).await
     }
 
     /// Under which name this process proposes.

@@ -9,10 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::state::{LogPosition, Origin, Replica, ServerId, Sink};
+use crate::state::{LogPosition, Origin, Replica, ServerId};
 use crate::storage::{Log, Snapshots, StorageError};
 
-use super::Ensemble;
 use super::checkpoint::{self, Pressure};
 use super::config::Config;
 use super::error::{Failure, StartError};
@@ -27,9 +26,10 @@ use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
 use super::raft::network::NoPeers;
 use super::raft::types::{Fatal, Raft};
+use super::{Ensemble, Parts};
 
-/// The parts of the room before they are home.
-struct Parts {
+/// What is run at home.
+struct Unstarted {
     config: Config,
     /// What the tree holds.
     applied: Option<LogPosition>,
@@ -49,16 +49,17 @@ struct Tasks {
 }
 
 /// See [`Ensemble::start`].
-pub(super) async fn start(
-    config: Config,
-    log: Arc<dyn Log>,
-    snapshots: Arc<dyn Snapshots>,
-    replica: Arc<Replica>,
-    sink: Arc<dyn Sink>,
-    clock: Arc<dyn Clock>,
-) -> Result<Ensemble, StartError> {
+pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
+    let Parts {
+        config,
+        origin,
+        log,
+        snapshots,
+        replica,
+        sink,
+        clock,
+    } = parts;
     config.validate()?;
-    let origin = origin(&config, &log, &replica, &*clock).await?;
     let applied = replica.read().applied();
     let progress = Arc::new(Progress::new(applied));
     let rules = *replica.read().config();
@@ -73,7 +74,7 @@ pub(super) async fn start(
         Arc::clone(&progress),
     );
     let home = Home::new(&config)?;
-    let parts = Parts {
+    let unstarted = Unstarted {
         config: config.clone(),
         applied,
         log: Arc::clone(&log),
@@ -87,7 +88,7 @@ pub(super) async fn start(
         roles,
         tasks,
         stopping,
-    } = home.run(parts.spawn()).await?;
+    } = home.run(unstarted.spawn()).await?;
 
     let ensemble = Ensemble {
         origin,
@@ -107,7 +108,7 @@ pub(super) async fn start(
     Ok(ensemble)
 }
 
-impl Parts {
+impl Unstarted {
     /// Starts openraft, which replays the log up to what was known to be committed, and the tasks
     /// around it.
     async fn spawn(self) -> Result<Tasks, StartError> {
@@ -164,16 +165,19 @@ impl Parts {
     }
 }
 
-/// The name under which this process proposes: a new incarnation at each start, also behind those
-/// that only the tree still knows. One that is not new would be taken for a former process, and all
-/// that it proposes for duplicates.
-async fn origin(
-    config: &Config,
+/// The name under which this process is to propose: a new incarnation at each start, also behind
+/// those that only the tree still knows. One that is not new would be taken for a former process,
+/// and all that it proposes for duplicates.
+///
+/// # Errors
+/// The log failed: exit.
+pub async fn origin(
+    server: ServerId,
     log: &Arc<dyn Log>,
     replica: &Replica,
     clock: &dyn Clock,
 ) -> Result<Origin, StartError> {
-    let used = replica.read().cursor(config.server).incarnation;
+    let used = replica.read().cursor(server).incarnation;
     let wall = u64::try_from(clock.wall_ms()).unwrap_or(0);
     let at_least = wall.max(used.saturating_add(1));
     let log = Arc::clone(log);
@@ -186,7 +190,7 @@ async fn origin(
         }
     };
     Ok(Origin {
-        server: config.server,
+        server,
         incarnation,
     })
 }
