@@ -34,7 +34,7 @@ pub use apply::{ApplyError, SLICE_PROPOSALS_MAX};
 pub use config::Config;
 pub use judge::tree::is_due;
 pub use read::{Asker, ReadStop, count_descendants};
-pub use record::batch::{BatchBuilder, FormatError};
+pub use record::batch::{BatchBuilder, FormatError, Unstamped};
 pub use record::identity::{Identities, Identity};
 pub use record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
 pub(crate) use record::path::split_last;

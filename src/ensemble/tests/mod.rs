@@ -3,7 +3,7 @@
 mod life;
 mod lost;
 mod order;
-mod queue;
+mod outgoing;
 mod speed;
 mod suite;
 
