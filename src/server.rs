@@ -20,7 +20,7 @@ use crate::io::{HttpError, HttpListener};
 use crate::net::{Front, ListenError, Listener};
 use crate::requests::{Deliver, Requests, Shared};
 use crate::session::Greeter;
-use crate::state::{Replica, StoreError};
+use crate::state::{LocalConfig, Replica, StoreError};
 use crate::storage::{self, StorageError};
 use crate::{ensemble, leader, metrics};
 
@@ -122,6 +122,13 @@ fn check_members(settings: &Settings) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// What `/zookeeper/config` shows; nothing in a standalone server.
+fn local_config(settings: &Settings, clock: &dyn Clock) -> Option<LocalConfig> {
+    let members = &settings.ensemble;
+    let text = (!members.standalone).then(|| members.config_text())?;
+    Some(LocalConfig::new(&text, members.version, clock.wall_ms()))
+}
+
 /// What the ensemble is told: this server is its only voter.
 fn ensemble_config(settings: &Settings) -> ensemble::Config {
     let members = &settings.ensemble;
@@ -160,6 +167,9 @@ impl Server {
         })
         .await?;
         metrics::database_opened(opening.elapsed());
+        if let Some(local) = local_config(&settings, &*clock) {
+            replica.show_config(local);
+        }
         let shared = Arc::new(Shared::new(
             u64::from(settings.session.tick_ms),
             settings.state.skip_acl,
