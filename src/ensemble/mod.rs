@@ -28,6 +28,12 @@ mod config;
 mod error;
 mod members;
 mod origin;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "only its tests use it while ensembles have one voter"
+)]
+mod peer;
 mod placement;
 mod progress;
 mod raft;

@@ -4,6 +4,9 @@
 
 pub(super) mod log_store;
 pub(super) mod machine;
+#[allow(dead_code, reason = "used by peers, which are not wired yet")]
+pub(super) mod messages;
+#[allow(dead_code, reason = "used by peers, which are not wired yet")]
 pub(super) mod network;
 pub(super) mod records;
 pub(super) mod runtime;
