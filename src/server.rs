@@ -135,7 +135,7 @@ async fn open_stores(settings: &Settings) -> Result<(Arc<Stores>, Arc<Replica>),
     let (storage, rules) = (settings.storage.clone(), settings.state);
     let opened = off_worker(move || {
         let stores = Arc::new(storage::open(&storage)?);
-        let replica = Replica::open(Arc::clone(&stores.tree), rules)?;
+        let replica = Replica::open(stores.tree(), rules)?;
         Ok((stores, Arc::new(replica)))
     });
     let opened = opened.await?;
