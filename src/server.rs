@@ -140,11 +140,7 @@ async fn open_stores(settings: &Settings) -> Result<(Arc<Stores>, Arc<Replica>),
 /// What the ensemble is told: this server is its only voter.
 fn ensemble_config(settings: &Settings) -> ensemble::Config {
     let me = ServerId(u64::from(settings.session.server_id));
-    let mut config = ensemble::Config::new(me, vec![me]);
-    let number = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
-    config.batch_ops_max = number(settings.requests.batch_ops_max);
-    config.batch_bytes_max = settings.requests.batch_bytes_max;
-    config.window_batches = number(settings.requests.entries_in_flight_max);
+    let mut config = ensemble::Config::new(me, vec![me]).with_batches(settings.batches);
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;

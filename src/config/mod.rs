@@ -56,12 +56,14 @@ pub struct Settings {
     pub admin: admin::Config,
     /// Chores.
     pub leader: leader::Config,
-    /// Queues and batches.
+    /// Bounds of what clients ask for.
     pub requests: requests::Config,
     /// Session timeouts.
     pub session: session::Config,
     /// Schemes.
     pub auth: auth::Config,
+    /// How writes become log entries.
+    pub batches: crate::ensemble::Batches,
     /// Members, for the time when there is an ensemble.
     pub ensemble: Membership,
     /// Directories and memory.

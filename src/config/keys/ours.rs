@@ -1,6 +1,6 @@
 //! Settings that ZooKeeper does not have. Written in zoo.cfg or as `-Doxkeeper.K=V`.
 
-use super::super::draft::to_u32;
+use super::super::draft::to_usize;
 use super::super::key::{Key, int, size, strict_flag};
 
 const KIB: u64 = 1 << 10;
@@ -46,7 +46,7 @@ pub(super) static KEYS: &[Key] = &[
         "oxkeeper.batchOpsMax",
         (1, 1 << 16),
         "512",
-        |d, n| d.settings.requests.batch_ops_max = to_u32(n),
+        |d, n| d.settings.batches.ops_max = to_usize(n),
         "most writes in one log entry",
     )
     .ours(),
@@ -54,9 +54,7 @@ pub(super) static KEYS: &[Key] = &[
         "oxkeeper.batchBytesMax",
         (4 * KIB, 64 * KIB * KIB),
         "1M",
-        |d, bytes| {
-            d.settings.requests.batch_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
-        },
+        |d, bytes| d.settings.batches.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX),
         "most bytes of writes in one log entry, unless one write alone is larger",
     )
     .ours(),
@@ -64,7 +62,7 @@ pub(super) static KEYS: &[Key] = &[
         "oxkeeper.entriesInFlightMax",
         (1, 1024),
         "4",
-        |d, n| d.settings.requests.entries_in_flight_max = to_u32(n),
+        |d, n| d.settings.batches.window = to_usize(n),
         "log entries proposed and not yet committed before new writes gather",
     )
     .ours(),
