@@ -8,6 +8,7 @@
 mod classes;
 mod generate;
 mod golden;
+mod local_config;
 mod map_store;
 mod model;
 mod numbers;
