@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use rustix::net::sockopt;
+use rustix::net::{SendFlags, sockopt};
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -93,11 +93,23 @@ impl SocketReader for TcpReader {
     fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.as_ref().poll_write_ready(cx)
     }
+
+    fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(self.0.as_ref()).unwrap_or(0)
+    }
 }
 
 impl SocketWriter for TcpWriter {
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.0.try_write(bytes)?;
+        metrics::sent(sent);
+        Ok(sent)
+    }
+
+    /// Past tokio, which asks the system only after that has said that the socket is writable.
+    fn insist(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = rustix::net::send(self.0.as_ref(), bytes, flags)?;
         metrics::sent(sent);
         Ok(sent)
     }

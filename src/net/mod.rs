@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod limits;
 mod listener;
+mod patience;
 
 #[cfg(test)]
 mod tests;

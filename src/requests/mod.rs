@@ -22,6 +22,7 @@ mod config;
 mod counts;
 mod deliver;
 mod greet;
+mod heard;
 mod pending;
 mod prefetch;
 mod reads;
