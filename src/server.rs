@@ -111,7 +111,7 @@ fn ensemble_config(settings: &Settings) -> ensemble::Config {
     let number = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
     config.batch_ops_max = number(settings.requests.batch_ops_max);
     config.batch_bytes_max = settings.requests.batch_bytes_max;
-    config.window_batches = number(settings.requests.entries_in_flight_max);
+    config.set_window(number(settings.requests.entries_in_flight_max));
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
@@ -287,5 +287,18 @@ impl Server {
         if timeout(CLOSE_TIME_MAX, close).await.is_err() {
             tracing::warn!("the tree was not closed: the disk does not answer");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_leaves_what_the_window_that_was_set_may_need() {
+        let mut settings = Settings::default();
+        settings.requests.entries_in_flight_max = 64;
+        let config = ensemble_config(&settings);
+        assert_eq!((config.window_batches, config.entries_kept), (64, 128));
     }
 }

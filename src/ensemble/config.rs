@@ -6,11 +6,9 @@ use crate::state::ServerId;
 
 use super::error::StartError;
 
-/// Never 0: openraft issue 2116, an apply that is still queued must not find its entries purged by
-/// a checkpoint that has just been finished. No more are queued than the window lets pass, of which
-/// this is a multiple; and an entry may be as large as a batch and a request together, so many of
-/// them would take more of the disk than all that is to be purged.
-const ENTRIES_KEPT: u64 = 16;
+/// What a purge leaves at least. Never 0: openraft issue 2116, an apply that is still queued must not
+/// find its entries purged by a checkpoint that has just been finished.
+const ENTRIES_KEPT_MIN: u64 = 16;
 
 /// Settings of the ensemble.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,7 +21,7 @@ pub struct Config {
     pub batch_ops_max: usize,
     /// Bytes in one batch, at most; a proposal that is larger goes alone.
     pub batch_bytes_max: usize,
-    /// Batches that may be sent and not yet applied.
+    /// Batches that may be sent and not yet applied. See [`Self::set_window`].
     pub window_batches: usize,
     /// Bytes of the same.
     pub window_bytes: usize,
@@ -56,11 +54,20 @@ impl Config {
             queue_bytes_max: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_entries: 100_000,
-            entries_kept: ENTRIES_KEPT,
+            entries_kept: ENTRIES_KEPT_MIN,
             heartbeat_ms: 100,
             election_ms_min: 300,
             election_ms_max: 600,
         }
+    }
+
+    /// Lets so many batches be on their way, and a purge leave twice as many: no more can be queued for
+    /// apply. An entry may be as large as a batch and a request together, so a wide window takes
+    /// that much more of the disk.
+    pub fn set_window(&mut self, batches: usize) {
+        self.window_batches = batches;
+        let twice = u64::try_from(batches).map_or(u64::MAX, |batches| batches.saturating_mul(2));
+        self.entries_kept = twice.max(ENTRIES_KEPT_MIN);
     }
 
     /// Checks what the type does not say.
@@ -152,6 +159,16 @@ mod tests {
         assert!(config.entries_kept >= 2 * config.window_batches as u64);
         let largest = 2 * config.batch_bytes_max as u64;
         assert!(config.entries_kept * largest <= config.checkpoint_log_bytes / 2);
+    }
+
+    #[test]
+    fn what_a_purge_leaves_follows_the_window() {
+        for (window, kept) in [(1, 16), (4, 16), (8, 16), (9, 18), (64, 128)] {
+            let mut config = Config::new(ServerId(1), vec![ServerId(1)]);
+            config.set_window(window);
+            assert_eq!((config.window_batches, config.entries_kept), (window, kept));
+            assert_eq!(config.raft().unwrap().max_in_snapshot_log_to_keep, kept);
+        }
     }
 
     #[test]
