@@ -392,3 +392,16 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_leaves_what_the_window_that_was_set_may_need() {
+        let mut settings = Settings::default();
+        settings.batches.window = 64;
+        let config = ensemble_config(&settings).unwrap();
+        assert_eq!((config.window_batches, config.entries_kept), (64, 128));
+    }
+}

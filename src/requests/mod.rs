@@ -21,6 +21,7 @@ mod config;
 mod counts;
 mod deliver;
 mod greet;
+mod heard;
 mod pending;
 mod prefetch;
 mod reads;
