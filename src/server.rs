@@ -204,6 +204,7 @@ impl Server {
             clock: Arc::clone(&clock),
             client_addr,
             standalone: settings.ensemble.standalone,
+            voters: settings.ensemble.voters().len(),
             started: Instant::now(),
         };
         let mut server = Self {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::view::View;
 use crate::clock::Clock;
 use crate::connection::{Connection, ConnectionFigures, ConnectionId, ServerFigures};
-use crate::ensemble::Role;
 use crate::requests::Requests;
 use crate::state::{SessionId, Zxid};
 use crate::storage::{StorageStats, Stores};
@@ -38,34 +38,16 @@ pub struct Sources {
     pub client_addr: Option<SocketAddr>,
     /// One voter that never was meant to have peers: the only difference is what it is called.
     pub standalone: bool,
+    /// How many servers vote.
+    pub voters: usize,
     /// Since when clients are served.
     pub started: Instant,
-}
-
-/// What this server is, in ZooKeeper's words.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mode {
-    Standalone,
-    Leader,
-    Follower,
-    Observer,
-}
-
-impl Mode {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Mode::Standalone => "standalone",
-            Mode::Leader => "leader",
-            Mode::Follower => "follower",
-            Mode::Observer => "observer",
-        }
-    }
 }
 
 /// The figures of `srvr`.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Overview {
-    pub(super) mode: Mode,
+    pub(super) view: View,
     pub(super) figures: ServerFigures,
     pub(super) connections: usize,
     pub(super) outstanding: usize,
@@ -119,32 +101,20 @@ pub(super) enum Sessions {
 pub(super) type Watches = Vec<(Arc<str>, SessionId)>;
 
 impl Sources {
-    /// What this server is; `None` while it knows no leader and does not serve.
-    pub(super) fn mode(&self) -> Option<Mode> {
-        let known = match self.requests.ensemble.role() {
-            Role::Leader { .. } => Some(Mode::Leader),
-            Role::Follower { leader: Some(_) } => Some(Mode::Follower),
-            Role::Observer { leader: Some(_) } => Some(Mode::Observer),
-            Role::Follower { leader: None }
-            | Role::Observer { leader: None }
-            | Role::Candidate
-            | Role::Stopped => None,
-        };
-        if self.standalone {
-            known.map(|_| Mode::Standalone)
-        } else {
-            known
-        }
+    /// This server's part in the ensemble now.
+    pub(super) fn view(&self) -> View {
+        let role = self.requests.ensemble.role();
+        View::of(role, self.voters, self.standalone, self.started.elapsed())
     }
 
-    pub(super) fn overview(&self, mode: Mode) -> Overview {
+    pub(super) fn overview(&self, view: &View) -> Overview {
         let shared = &self.requests.shared;
         let (zxid, znodes) = {
             let state = self.requests.replica.read();
             (state.last_zxid(), state.meta().znodes)
         };
         Overview {
-            mode,
+            view: view.clone(),
             figures: shared.stats.figures(),
             connections: shared.registry.count(),
             outstanding: shared.outstanding(),
@@ -182,10 +152,11 @@ impl Sources {
         }
     }
 
-    pub(super) fn dump(&self, mode: Mode) -> Dump {
-        let sessions = match mode {
-            Mode::Standalone | Mode::Leader => Sessions::Expiring(self.expiring()),
-            Mode::Follower | Mode::Observer => Sessions::Known(self.known()),
+    pub(super) fn dump(&self, view: &View) -> Dump {
+        let sessions = if view.expires_sessions() {
+            Sessions::Expiring(self.expiring())
+        } else {
+            Sessions::Known(self.known())
         };
         Dump {
             sessions,
