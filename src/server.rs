@@ -132,6 +132,20 @@ async fn off_worker<T: Send + 'static>(
     }
 }
 
+/// The disk, and the state that it holds.
+async fn open_stores(settings: &Settings) -> Result<(Arc<Stores>, Arc<Replica>), ServerError> {
+    let opening = Instant::now();
+    let (storage, rules) = (settings.storage.clone(), settings.state);
+    let opened = off_worker(move || {
+        let stores = Arc::new(storage::open(&storage)?);
+        let replica = Replica::open(Arc::clone(&stores.tree), rules)?;
+        Ok((stores, Arc::new(replica)))
+    });
+    let opened = opened.await?;
+    metrics::database_opened(opening.elapsed());
+    Ok(opened)
+}
+
 /// Refused before anything is opened: no data belongs to an ensemble that does not exist.
 fn check_members(settings: &Settings) -> Result<(), ServerError> {
     let members = settings.ensemble.members.len();
@@ -146,20 +160,6 @@ fn local_config(settings: &Settings, clock: &dyn Clock) -> Option<LocalConfig> {
     let members = &settings.ensemble;
     let text = (!members.standalone).then(|| members.config_text())?;
     Some(LocalConfig::new(&text, members.version, clock.wall_ms()))
-}
-
-/// The disk, and the state that it holds.
-async fn open_stores(settings: &Settings) -> Result<(Arc<Stores>, Arc<Replica>), ServerError> {
-    let opening = Instant::now();
-    let (storage, rules) = (settings.storage.clone(), settings.state);
-    let opened = off_worker(move || {
-        let stores = Arc::new(storage::open(&storage)?);
-        let replica = Replica::open(Arc::clone(&stores.tree), rules)?;
-        Ok((stores, Arc::new(replica)))
-    });
-    let opened = opened.await?;
-    metrics::database_opened(opening.elapsed());
-    Ok(opened)
 }
 
 /// What the ensemble is told: this server is its only voter.
