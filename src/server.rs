@@ -133,7 +133,10 @@ async fn off_worker<T: Send + 'static>(
 }
 
 /// The disk, and the state that it holds.
-async fn open_stores(settings: &Settings) -> Result<(Arc<Stores>, Arc<Replica>), ServerError> {
+async fn open_stores(
+    settings: &Settings,
+    clock: &dyn Clock,
+) -> Result<(Arc<Stores>, Arc<Replica>), ServerError> {
     let opening = Instant::now();
     let (storage, rules) = (settings.storage.clone(), settings.state);
     let opened = off_worker(move || {
@@ -141,9 +144,12 @@ async fn open_stores(settings: &Settings) -> Result<(Arc<Stores>, Arc<Replica>),
         let replica = Replica::open(Arc::clone(&stores.tree), rules)?;
         Ok((stores, Arc::new(replica)))
     });
-    let opened = opened.await?;
+    let (stores, replica) = opened.await?;
     metrics::database_opened(opening.elapsed());
-    Ok(opened)
+    if let Some(local) = local_config(settings, clock) {
+        replica.show_config(local);
+    }
+    Ok((stores, replica))
 }
 
 /// Refused before anything is opened: no data belongs to an ensemble that does not exist.
@@ -186,12 +192,13 @@ impl Server {
     /// As the rooms: nothing is left running.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         check_members(&settings)?;
+        Self::start_rooms(settings, clock).await
+    }
+
+    async fn start_rooms(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         let (listener, client_addr) = open_client_port(&settings)?;
         let scraped = open_metrics_port(&settings)?;
-        let (stores, replica) = open_stores(&settings).await?;
-        if let Some(local) = local_config(&settings, &*clock) {
-            replica.show_config(local);
-        }
+        let (stores, replica) = open_stores(&settings, &*clock).await?;
         let sessions = Arc::new(session_clocks(&settings, &replica));
         let config = ensemble_config(&settings);
         let origin = ensemble::origin(config.server, &stores.log, &replica, &*clock).await?;
@@ -230,8 +237,7 @@ impl Server {
             stores,
             clock: Arc::clone(&clock),
             client_addr,
-            standalone: settings.ensemble.standalone,
-            voters: settings.ensemble.voters().len(),
+            voters: settings.ensemble.quorum_size(),
             started: Instant::now(),
         };
         let inspector = Arc::new(Inspector::new(settings.admin, sources));

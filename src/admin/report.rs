@@ -46,10 +46,9 @@ pub struct Sources {
     pub clock: Arc<dyn Clock>,
     /// Where clients are served.
     pub client_addr: Option<SocketAddr>,
-    /// One voter that never was meant to have peers: the only difference is what it is called.
-    pub standalone: bool,
-    /// How many servers vote.
-    pub voters: usize,
+    /// How many servers vote; `None` for one that never was meant to have peers: the only difference
+    /// is what it is called.
+    pub voters: Option<usize>,
     /// Since when clients are served.
     pub started: Instant,
 }
@@ -114,7 +113,7 @@ impl Sources {
     /// This server's part in the ensemble now.
     pub(super) fn view(&self) -> View {
         let role = self.ensemble.role();
-        View::of(role, self.voters, self.standalone, self.started.elapsed())
+        View::of(role, self.voters, self.started.elapsed())
     }
 
     pub(super) fn overview(&self, view: &View) -> Overview {

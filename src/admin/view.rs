@@ -67,11 +67,11 @@ pub(super) struct ProposalBytes {
 }
 
 impl View {
-    /// Of what the ensemble says. `voters`: how many are configured to vote; `standalone`: one that is
-    /// called so; `up`: for how long this server has served.
-    pub(super) fn of(role: Role, voters: usize, standalone: bool, up: Duration) -> Self {
+    /// Of what the ensemble says. `voters`: how many are configured to vote, `None` for a standalone
+    /// server; `up`: for how long this server has served.
+    pub(super) fn of(role: Role, voters: Option<usize>, up: Duration) -> Self {
         let part = match role {
-            Role::Leader { .. } if standalone => Part::Standalone,
+            Role::Leader { .. } if voters.is_none() => Part::Standalone,
             // A lone voter leads as long as it serves, and nobody learns of it.
             Role::Leader { .. } => Part::Leading(Leading {
                 uptime: up,
@@ -88,10 +88,7 @@ impl View {
             | Role::Candidate
             | Role::Stopped => Part::Looking,
         };
-        Self {
-            part,
-            voters: (!standalone).then_some(voters),
-        }
+        Self { part, voters }
     }
 
     /// Whether it serves clients: else most words have no answer.

@@ -252,21 +252,21 @@ fn while_it_looks_for_a_leader() {
 
 #[test]
 fn the_part_is_what_the_ensemble_reports() {
-    let of = |role, standalone| {
-        let view = View::of(role, 1, standalone, Duration::from_secs(1));
+    let of = |role, voters| {
+        let view = View::of(role, voters, Duration::from_secs(1));
         (view.word(), view.serves(), view.peer_state())
     };
     let leader = Some(ServerId(3));
     let leads = Role::Leader { term: 3 };
-    assert_eq!(of(leads, true), ("standalone", true, None));
+    assert_eq!(of(leads, None), ("standalone", true, None));
     assert_eq!(
-        of(leads, false),
+        of(leads, Some(1)),
         ("leader", true, Some("leading - broadcast"))
     );
     let follows = ("follower", true, Some("following - broadcast"));
-    assert_eq!(of(Role::Follower { leader }, false), follows);
+    assert_eq!(of(Role::Follower { leader }, Some(1)), follows);
     let observes = ("observer", true, Some("observing - broadcast"));
-    assert_eq!(of(Role::Observer { leader }, false), observes);
+    assert_eq!(of(Role::Observer { leader }, Some(1)), observes);
     let looks = ("looking", false, Some("looking - election"));
     for role in [
         Role::Follower { leader: None },
@@ -274,7 +274,7 @@ fn the_part_is_what_the_ensemble_reports() {
         Role::Candidate,
         Role::Stopped,
     ] {
-        assert_eq!(of(role, false), looks, "{role}");
-        assert_eq!(of(role, true).0, "looking", "{role}");
+        assert_eq!(of(role, Some(1)), looks, "{role}");
+        assert_eq!(of(role, None).0, "looking", "{role}");
     }
 }
