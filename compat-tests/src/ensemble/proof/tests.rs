@@ -1,0 +1,1 @@
+//! Planted faults: each judge must find its kind.
