@@ -218,7 +218,7 @@ impl<'a> Table<'a> {
         for (at, changes) in self
             .replayed
             .changes
-            .range(self.zxid + 1..=last.max(self.zxid))
+            .range(self.zxid + 1..=last.max(self.zxid + 1))
         {
             expected.extend(fire(&mut self.watches, *at, changes));
         }
@@ -265,7 +265,7 @@ fn less(these: &[Event], those: &[Event]) -> Vec<Event> {
 /// The events of a txn for one connection, whose standard watches they take with them.
 ///
 /// zk: DataTree.createNode, deleteNode and setData; the order within a txn is not looked at.
-fn fire(watches: &mut Watches, zxid: i64, changes: &[Change]) -> Vec<Event> {
+pub(super) fn fire(watches: &mut Watches, zxid: i64, changes: &[Change]) -> Vec<Event> {
     let mut events = Vec::new();
     for (kind, path) in changes {
         let event = |kind, path: &str| Event {

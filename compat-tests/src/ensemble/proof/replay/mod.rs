@@ -10,7 +10,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::open::Pool;
-use self::tree::Tree;
+pub(super) use self::tree::Tree;
 pub use self::tree::{Change, Node, UNKNOWN};
 use super::facts::{Facts, Place, Txn, call};
 use super::history::{Call, End, History, Kind, Op, Outcome, Stat, parent};

@@ -32,9 +32,9 @@ pub type Change = (Kind, String);
 
 /// The znodes that are there, by path.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tree {
+pub(in super::super) struct Tree {
     /// By path.
-    pub(super) nodes: BTreeMap<String, Node>,
+    pub(in super::super) nodes: BTreeMap<String, Node>,
 }
 
 impl Tree {
@@ -42,7 +42,12 @@ impl Tree {
     ///
     /// # Errors
     /// The code with which it is refused; then nothing has changed.
-    pub(super) fn apply(&mut self, session: i64, op: &Op, zxid: i64) -> Result<Vec<Change>, i32> {
+    pub(in super::super) fn apply(
+        &mut self,
+        session: i64,
+        op: &Op,
+        zxid: i64,
+    ) -> Result<Vec<Change>, i32> {
         match op {
             Op::Multi(parts) => {
                 let mut after = self.clone();
@@ -100,7 +105,7 @@ impl Tree {
     ///
     /// # Errors
     /// As in [`Self::apply`].
-    pub(super) fn create(
+    pub(in super::super) fn create(
         &mut self,
         path: String,
         data: Option<String>,
@@ -142,7 +147,7 @@ impl Tree {
     }
 
     /// Takes a znode out.
-    pub(super) fn remove(&mut self, path: &str, zxid: i64) -> Vec<Change> {
+    pub(in super::super) fn remove(&mut self, path: &str, zxid: i64) -> Vec<Change> {
         self.nodes.remove(path);
         if let Some(above) = self.nodes.get_mut(parent(path)) {
             above.pzxid = zxid;
@@ -151,7 +156,7 @@ impl Tree {
     }
 
     /// Takes out what a session owns.
-    pub(super) fn end_session(&mut self, session: i64, zxid: i64) -> Vec<Change> {
+    pub(in super::super) fn end_session(&mut self, session: i64, zxid: i64) -> Vec<Change> {
         let owned = self.owned(session);
         owned
             .iter()
@@ -160,13 +165,13 @@ impl Tree {
     }
 
     /// The ephemerals of a session.
-    pub(super) fn owned(&self, session: i64) -> Vec<String> {
+    pub(in super::super) fn owned(&self, session: i64) -> Vec<String> {
         let own = |(path, node): (&String, &Node)| (node.owner == session).then(|| path.clone());
         self.nodes.iter().filter_map(own).collect()
     }
 
     /// The names of the children.
-    pub(super) fn children(&self, path: &str) -> impl Iterator<Item = &str> {
+    pub(in super::super) fn children(&self, path: &str) -> impl Iterator<Item = &str> {
         let prefix = format!("{path}/");
         let from = prefix.clone();
         self.nodes

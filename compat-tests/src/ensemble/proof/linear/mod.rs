@@ -296,3 +296,6 @@ impl<'a> Search<'a> {
         after
     }
 }
+
+#[cfg(test)]
+mod tests;
