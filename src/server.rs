@@ -264,7 +264,7 @@ impl Server {
             stores,
             clock: Arc::clone(&clock),
             client_addr,
-            standalone: settings.ensemble.standalone,
+            voters: settings.ensemble.quorum_size(),
             started: Instant::now(),
         };
         let inspector = Arc::new(Inspector::new(settings.admin, sources));
