@@ -143,7 +143,8 @@ impl Server {
             settings.state.skip_acl,
         ));
         for (id, record) in replica.read().sessions() {
-            shared.clocks.start(id, record.timeout_ms);
+            let server = record.owner.origin.server;
+            shared.clocks.attach(id, record.timeout_ms, server);
         }
         let ensemble = Ensemble::start(
             ensemble_config(&settings),
@@ -165,6 +166,8 @@ impl Server {
             frame_bytes_max: settings.net.frame_bytes_max,
             outstanding_max: usize::try_from(settings.requests.outstanding_max).unwrap_or(1000),
             reply_bytes_max: settings.requests.reply_bytes_max,
+            // Nobody is ahead of the only one.
+            catch_up_time: Duration::ZERO,
         });
         let sources = Sources {
             requests: Arc::clone(&requests),
@@ -210,8 +213,11 @@ impl Server {
     fn start_chores(&self, tick_ms: u32, config: leader::Config, clock: &Arc<dyn Clock>) {
         self.chores.spawn(leader::expire_sessions(
             Arc::clone(&self.front.requests.ensemble),
+            Arc::clone(&self.front.requests.replica),
             Arc::clone(&self.front.requests.shared),
             tick_ms,
+            // The only voter hears itself.
+            || true,
             self.stop_chores.clone(),
         ));
         let requests = Arc::clone(&self.front.requests);

@@ -22,6 +22,7 @@ mod config;
 mod counts;
 mod deliver;
 mod greet;
+mod lag;
 mod pending;
 mod prefetch;
 mod reads;
@@ -37,6 +38,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use tokio::time::Instant;
@@ -78,6 +80,9 @@ pub struct Requests {
     pub outstanding_max: usize,
     /// Longest reply to a read, bytes; a client that asks for more is closed.
     pub reply_bytes_max: usize,
+    /// How long a client that has seen more than this server waits until that has caught up; zero if
+    /// there is nobody to catch up with.
+    pub catch_up_time: Duration,
 }
 
 impl Requests {
@@ -110,26 +115,12 @@ impl Requests {
         metrics::proposed();
         pending.push(Pending {
             sequence,
-            session,
             connection: Arc::clone(connection),
             awaits,
             since,
             reads: Vec::new(),
-            followers: Vec::new(),
         });
         Ok(sequence)
-    }
-
-    /// Binds a session to a connection. What the connection that had it before has not proposed
-    /// yet will never be proposed (protocol.md 10, point 9). Returns the sequence of the session's newest
-    /// proposal in flight, if there is one: the connection is told when it has been delivered.
-    fn bind(&self, session: SessionId, connection: &Arc<Connection>) -> Option<u64> {
-        self.shared.registry.bind(session, connection, |before| {
-            let _pending = self.shared.pending.lock();
-            before.fence();
-        });
-        // The one before is fenced: none comes behind the one that is found.
-        self.shared.pending.lock().follow(session, connection)
     }
 
     /// True if more requests wait for their proposals than the operator allows.

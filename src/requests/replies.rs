@@ -17,6 +17,7 @@ pub(super) fn code(outcome: &Outcome) -> ErrorCode {
         | Outcome::Done
         | Outcome::Multi(_)
         | Outcome::SessionOpened
+        | Outcome::SessionAttached
         | Outcome::SessionClosed => ErrorCode::OK,
     }
 }
@@ -39,7 +40,11 @@ pub(super) fn put_outcome(
         }
         Outcome::Stat(stat) => put_stat(out, stat),
         Outcome::Multi(results) => put_results(out, results),
-        Outcome::Refused(_) | Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => {}
+        Outcome::Refused(_)
+        | Outcome::Done
+        | Outcome::SessionOpened
+        | Outcome::SessionAttached
+        | Outcome::SessionClosed => {}
     }
     finish(out, mark)
 }

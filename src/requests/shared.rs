@@ -1,13 +1,13 @@
 //! What the connections' clients and delivery share: who waits for which proposal, who watches.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lag::Lag;
 use super::pending::InFlight;
 use crate::connection::{Connection, ConnectionId, Registry, ServerStats};
 use crate::session::SessionClocks;
@@ -29,9 +29,8 @@ pub struct Shared {
     pub failure: watch::Sender<Option<Arc<StoreError>>>,
     /// Proposals of this process that have not been applied, and what waits behind them.
     pub(super) pending: Mutex<InFlight>,
-    /// Sequence of the newest proposal of this process whose answer is in an outbox, or would be if
-    /// its connection were still there.
-    pub(super) delivered: AtomicU64,
+    /// Clients that have seen more than this server.
+    pub(super) lag: Lag,
     /// What delivery keeps during a slice.
     pub(super) slice: Mutex<Slice>,
     /// This process as an origin of proposals; set once the ensemble runs.
@@ -59,7 +58,7 @@ impl Shared {
             stats: ServerStats::default(),
             failure: watch::Sender::new(None),
             pending: Mutex::default(),
-            delivered: AtomicU64::new(0),
+            lag: Lag::default(),
             slice: Mutex::default(),
             origin: OnceLock::new(),
             skip_acl,

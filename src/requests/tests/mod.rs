@@ -14,6 +14,7 @@ mod warm;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jute::{ConnectRequest, FrameCodec, OpCode, Reply, Request, RequestHeader};
@@ -64,6 +65,7 @@ async fn requests_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Requ
         frame_bytes_max: 1 << 20,
         outstanding_max: 1000,
         reply_bytes_max: REPLY_BYTES_MAX,
+        catch_up_time: Duration::from_millis(500),
     })
 }
 
@@ -171,7 +173,7 @@ impl Peer {
     async fn woken(&self) {
         let outbox = &self.client.connection().outbox;
         let woken = std::future::poll_fn(|cx| outbox.poll_woken(cx));
-        let limit = std::time::Duration::from_secs(60);
+        let limit = Duration::from_secs(60);
         tokio::time::timeout(limit, woken).await.expect("no reply");
     }
 

@@ -9,6 +9,7 @@ mod generate;
 mod golden;
 mod map_store;
 mod model;
+mod moves;
 mod numbers;
 mod on_disk;
 mod properties;
