@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ensemble::{Ensemble, Role, Submission, SubmitError};
 use crate::metrics;
-use crate::requests::Shared;
 use crate::session::{Hearing, SessionClocks};
 use crate::state::{ActionRef, Identities, Replica, SessionId, SessionOwner};
 
@@ -26,7 +25,7 @@ const STALL: Duration = Duration::from_secs(1);
 pub async fn expire_sessions(
     ensemble: Arc<Ensemble>,
     replica: Arc<Replica>,
-    shared: Arc<Shared>,
+    clocks: Arc<SessionClocks>,
     tick_ms: u32,
     hears: impl Fn() -> bool + Send,
     stop: CancellationToken,
@@ -35,14 +34,12 @@ pub async fn expire_sessions(
     // After a stall of the whole process, clients get their chance to be heard before the next
     // sweep instead of several sweeps at once.
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut roles = ensemble.roles();
     let mut led = None;
     loop {
-        let is_tick = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => return,
-            _ = sweep.tick() => true,
-            Ok(()) = roles.changed() => false,
-        };
+            _ = sweep.tick() => {}
+        }
         let role = ensemble.role();
         let leads = if let Role::Leader { term } = role {
             Some(term)
@@ -50,10 +47,10 @@ pub async fn expire_sessions(
             None
         };
         if leads != led {
-            shared.clocks.lead(leads.is_some());
+            clocks.lead(leads.is_some());
         }
         led = leads;
-        let Some(term) = leads.filter(|_| is_tick) else {
+        let Some(term) = leads else {
             continue;
         };
         let hearing = if !hears() {
@@ -63,8 +60,8 @@ pub async fn expire_sessions(
         } else {
             Hearing::Clear
         };
-        for session in shared.clocks.expire(hearing) {
-            let Some(owner) = still_due(&replica, &shared.clocks, session) else {
+        for session in clocks.expire(hearing) {
+            let Some(owner) = still_due(&replica, &clocks, session) else {
                 continue;
             };
             tracing::debug!(%session, %owner, "session expires");

@@ -16,10 +16,12 @@ use super::counts::{Answer, Events};
 use super::pending::{Asked, Awaits, Pending};
 use super::replies::{self, TooLong};
 use super::shared::Shared;
-use crate::connection::{Connection, ConnectionId, End};
+use crate::connection::{Connection, ConnectionId, End, Registry};
 use crate::metrics;
-use crate::session::{Granted, put_connect_response};
-use crate::state::{Change, Event, Outcome, SessionId, SessionOwner, Sink, State, Txn, permits};
+use crate::session::{Granted, SessionClocks, put_connect_response};
+use crate::state::{
+    Change, Event, Origin, Outcome, SessionId, SessionOwner, Sink, State, Txn, permits,
+};
 use crate::watch::{Notice, WatchTable, WatcherId};
 
 /// The state of a WatcherEvent: always SyncConnected. zk: Watcher.Event.KeeperState.
@@ -43,8 +45,24 @@ pub struct Deliver {
 }
 
 impl Deliver {
-    /// Delivers to the connections in `shared`, with the help of the runtime that this is called in.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    /// Delivers to these connections the answers to what this process proposes as `origin`, and to
+    /// all of them their events, with the help of the runtime that this is called in. It also keeps
+    /// the sessions' clocks. `skip_acl`: every ACL check passes.
+    pub fn new(
+        connections: Arc<Registry>,
+        sessions: Arc<SessionClocks>,
+        origin: Origin,
+        skip_acl: bool,
+    ) -> Self {
+        Self::over(Arc::new(Shared::new(
+            connections,
+            sessions,
+            origin,
+            skip_acl,
+        )))
+    }
+
+    pub(super) fn over(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             runtime: Handle::try_current().ok(),
@@ -63,7 +81,7 @@ impl Deliver {
 
     /// One event: its frame is encoded once for each kind and path and copied to all who watch.
     fn trigger(&self, watches: &mut WatchTable, txn: &Txn, event: &Event) {
-        let registry = self.shared.registry.reading();
+        let registry = self.shared.connections.reading();
         let mut frame = EventFrame::default();
         let mut events = Events::default();
         watches.trigger(event, &mut |notice: Notice<'_>| {
@@ -121,7 +139,7 @@ impl Deliver {
 
     /// Takes the pending proposal that this txn answers, if it is one of this process.
     fn take_pending(&self, txn: &Txn) -> Option<Pending> {
-        if self.shared.origin.get() != Some(&txn.origin) {
+        if self.shared.origin != txn.origin {
             return None;
         }
         let mut pending = self.shared.pending.lock();
@@ -206,14 +224,14 @@ impl Deliver {
             }
             return;
         }
-        let touch = self.shared.clocks.of(granted.session);
+        let touch = self.shared.sessions.of(granted.session);
         connection.bind(granted.session, touch);
-        self.shared.registry.bind(granted.session, connection);
+        self.shared.connections.bind(granted.session, connection);
         put(Some(granted));
         match asked {
             Asked::New => {
                 connection.stats.opened(txn.zxid, took);
-                self.shared.stats.answered(1, took);
+                self.shared.connections.stats().answered(1, took);
                 metrics::update_answered(took);
             }
             Asked::Old => self.shared.count_besides(connection),
@@ -226,11 +244,11 @@ impl Deliver {
             if let Change::Session { id, after } = change {
                 match after {
                     Some(record) => {
-                        let (clocks, owner) = (&self.shared.clocks, record.owner);
+                        let (clocks, owner) = (&self.shared.sessions, record.owner);
                         clocks.attach(*id, record.timeout_ms, owner.origin.server);
                         self.send_away(*id, owner);
                     }
-                    None => self.shared.clocks.forget(*id),
+                    None => self.shared.sessions.forget(*id),
                 }
             }
         }
@@ -242,8 +260,8 @@ impl Deliver {
     /// zk: ZooKeeperServer.processConnectRequest, serverCnxnFactory.closeSession. zk-differs: there a
     /// server is not told of a session that has moved to another one, and refuses only writes.
     fn send_away(&self, session: SessionId, owner: SessionOwner) {
-        let is_here = self.shared.origin.get() == Some(&owner.origin);
-        let registry = &self.shared.registry;
+        let is_here = self.shared.origin == owner.origin;
+        let registry = &self.shared.connections;
         let before = registry.unbind(session, |bound| is_here && bound.id.0 == owner.connection);
         if let Some(before) = before {
             let pending = self.shared.pending.lock();
@@ -255,7 +273,7 @@ impl Deliver {
 
     /// A session is gone: its connection closes, behind the reply if its client asked for it.
     fn close_connection(&self, session: SessionId) {
-        if let Some(connection) = self.shared.registry.of_session(session) {
+        if let Some(connection) = self.shared.connections.of_session(session) {
             connection.outbox.end(End::AfterFlush);
         }
     }

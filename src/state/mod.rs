@@ -8,7 +8,7 @@
 //! ```text
 //!   Batch ─▶ judge (upgradable guard: readers go on; may read the disk) ─▶ Vec<Txn>
 //!         ─▶ per txn, write lock: install in memory, Sink::applied (events, reply)
-//!         ─▶ lock released: Sink::slice_done; after the entry's last slice Store::persist
+//!         ─▶ lock released: Sink::slice_done; after the entry's last slice Entry::persist
 //! ```
 //!
 //! This room does not know: connections, watches, Raft, RocksDB, the clock. It is synchronous and
@@ -34,7 +34,7 @@ pub use apply::{ApplyError, SLICE_PROPOSALS_MAX};
 pub use config::Config;
 pub use judge::tree::is_due;
 pub use read::{Asker, ReadStop, count_descendants};
-pub use record::batch::{BatchBuilder, FormatError};
+pub use record::batch::{BatchBuilder, FormatError, Unstamped};
 pub use record::identity::{Identities, Identity};
 pub use record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid};
 pub(crate) use record::path::split_last;
@@ -43,7 +43,8 @@ pub use record::znode::{Extended, Kind, Owner, Znode};
 pub use replica::{Replica, State};
 pub use sink::{Silence, Sink};
 pub use store::{
-    Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, warm_all, warm_some,
+    Entry, Intake, Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, warm_all,
+    warm_some,
 };
 pub use timeline::{Anchor, Reading, STANDSTILL_MS_MAX, Setting, Timeline};
 pub use txn::{Change, Cursor, Event, Meta, OpOutcome, Outcome, SessionRecord, Txn};

@@ -15,7 +15,7 @@ use super::judge::overlay::{Counters, Overlay};
 use super::record::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
 use super::record::path;
 use super::record::znode::Znode;
-use super::store::{Missing, Peek, Pins, Restored, Store, StoreError, View};
+use super::store::{Entry, Missing, Peek, Pins, Restored, Store, StoreError, View};
 use super::txn::{Change, Cursor, Meta, SessionRecord, Txn};
 
 /// The replicated state at one moment. Znodes are in its store; the small rest is here.
@@ -57,8 +57,8 @@ impl State {
     }
 
     /// Makes the changes of a txn visible: the only way in which the state changes.
-    pub(super) fn install(&mut self, txn: &Txn, counters: Counters) {
-        self.store.install(txn);
+    pub(super) fn install(&mut self, entry: &mut Entry<'_>, txn: &Txn, counters: Counters) {
+        entry.install(txn);
         for change in &txn.changes {
             match change {
                 Change::Znode { .. } | Change::Reap { .. } => {}
@@ -244,10 +244,10 @@ impl Replica {
         let mut state = State::new(Arc::clone(&store), config, restored);
         if store.load(path::ROOT)?.is_none() {
             let (txn, counters) = genesis::first_txn();
-            store.begin();
-            state.install(&txn, counters);
-            store.stage(&[txn])?;
-            store.persist(&state.meta)?;
+            let mut entry = store.entry();
+            state.install(&mut entry, &txn, counters);
+            entry.stage(&[txn])?;
+            entry.persist(&state.meta)?;
         }
         Ok(Self {
             state: RwLock::new(state),
@@ -284,6 +284,6 @@ impl Replica {
             }
             state.meta.clone()
         };
-        self.store.persist(&meta)
+        self.store.entry().persist(&meta)
     }
 }
