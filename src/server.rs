@@ -20,7 +20,7 @@ use crate::io::{HttpError, HttpListener};
 use crate::net::{Front, ListenError, Listener};
 use crate::requests::{self, Deliver, Requests};
 use crate::session::{Greeter, SessionClocks};
-use crate::state::{Replica, ServerId, StoreError};
+use crate::state::{LocalConfig, Replica, StoreError};
 use crate::storage::{self, StorageError, Stores};
 use crate::{ensemble, leader, metrics};
 
@@ -36,6 +36,15 @@ pub enum ServerError {
     /// The log or the consensus on top of it.
     #[error("start the ensemble")]
     Ensemble(#[from] StartError),
+    /// Server lines of more than this one.
+    #[error(
+        "ensembles of several servers are not built yet: {members} are configured; keep one server \
+         line, or none"
+    )]
+    SeveralServers {
+        /// How many.
+        members: usize,
+    },
     /// The client port.
     #[error("open the client port")]
     Listen(#[from] ListenError),
@@ -137,10 +146,29 @@ async fn open_stores(settings: &Settings) -> Result<(Arc<Stores>, Arc<Replica>),
     Ok(opened)
 }
 
+/// Refused before anything is opened: no data belongs to an ensemble that does not exist.
+fn check_members(settings: &Settings) -> Result<(), ServerError> {
+    let members = settings.ensemble.members.len();
+    if members > 1 {
+        return Err(ServerError::SeveralServers { members });
+    }
+    Ok(())
+}
+
+/// What `/zookeeper/config` shows; nothing in a standalone server.
+fn local_config(settings: &Settings, clock: &dyn Clock) -> Option<LocalConfig> {
+    let members = &settings.ensemble;
+    let text = (!members.standalone).then(|| members.config_text())?;
+    Some(LocalConfig::new(&text, members.version, clock.wall_ms()))
+}
+
 /// What the ensemble is told: this server is its only voter.
 fn ensemble_config(settings: &Settings) -> ensemble::Config {
-    let me = ServerId(u64::from(settings.session.server_id));
-    let mut config = ensemble::Config::new(me, vec![me]);
+    let members = &settings.ensemble;
+    let mut config = ensemble::Config::new(members.me, members.voters());
+    config.heartbeat_ms = u64::from(members.heartbeat_ms);
+    config.election_ms_min = u64::from(members.election_ms_min);
+    config.election_ms_max = u64::from(members.election_ms_max);
     let number = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
     config.batch_ops_max = number(settings.requests.batch_ops_max);
     config.batch_bytes_max = settings.requests.batch_bytes_max;
@@ -157,9 +185,13 @@ impl Server {
     /// # Errors
     /// As the rooms: nothing is left running.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
+        check_members(&settings)?;
         let (listener, client_addr) = open_client_port(&settings)?;
         let scraped = open_metrics_port(&settings)?;
         let (stores, replica) = open_stores(&settings).await?;
+        if let Some(local) = local_config(&settings, &*clock) {
+            replica.show_config(local);
+        }
         let sessions = Arc::new(session_clocks(&settings, &replica));
         let config = ensemble_config(&settings);
         let origin = ensemble::origin(config.server, &stores.log, &replica, &*clock).await?;
@@ -200,7 +232,7 @@ impl Server {
             stores,
             clock: Arc::clone(&clock),
             client_addr,
-            standalone: true,
+            standalone: settings.ensemble.standalone,
             started: Instant::now(),
         };
         let inspector = Arc::new(Inspector::new(settings.admin, sources));

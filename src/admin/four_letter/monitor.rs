@@ -110,7 +110,7 @@ impl Figures {
             let meta = state.meta();
             (
                 meta.znodes,
-                meta.data_bytes,
+                state.data_bytes_shown(),
                 meta.ephemerals,
                 state.sessions().len(),
             )
