@@ -50,6 +50,12 @@ impl Lag {
         Place { lag: self, key }
     }
 
+    /// Whether anybody waits.
+    #[cfg(test)]
+    pub(super) fn waits(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
     /// This txn has been applied; the state lock is held for writing.
     pub(super) fn reach(&self, zxid: Zxid) {
         if self.count.load(Ordering::Acquire) == 0 {
