@@ -111,6 +111,8 @@ async fn proposals_on_rocksdb() {
             replica: Arc::clone(&replica),
             sink: Arc::clone(&recorder) as Arc<dyn Sink>,
             clock: Arc::new(clock),
+            network: Arc::new(crate::io::TcpNetwork),
+            touched: Arc::new(crate::ensemble::Deaf),
         })
         .await
         .unwrap();

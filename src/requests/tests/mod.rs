@@ -78,6 +78,8 @@ async fn requests_of(
         replica: Arc::clone(&replica),
         sink: Arc::new(deliver.clone()),
         clock: Arc::new(SystemClock),
+        network: Arc::new(crate::io::TcpNetwork),
+        touched: Arc::new(crate::ensemble::Deaf),
     });
     Arc::new(Requests::new(Parts {
         deliver,
