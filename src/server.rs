@@ -57,6 +57,9 @@ pub enum ServerError {
 /// log.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How long a client waits that has seen more than this server, if there are others that may have more.
+const CATCH_UP_TIME: Duration = Duration::from_secs(1);
+
 /// How long it waits for connections to end, each of which has five seconds for its last words.
 const CLIENTS_TIME_MAX: Duration = Duration::from_secs(6);
 
@@ -243,7 +246,7 @@ impl Server {
             sink: Arc::new(deliver.clone()),
             clock: Arc::clone(&clock),
             network: Arc::new(TcpNetwork),
-            touched: Arc::new(ensemble::Deaf),
+            touched: Arc::clone(&sessions) as Arc<dyn ensemble::Touched>,
         });
         let ensemble = Arc::new(started.await?);
         let requests = Arc::new(Requests::new(requests::Parts {
@@ -254,8 +257,7 @@ impl Server {
             schemes: Schemes::new(settings.auth),
             config: settings.requests,
             frame_bytes_max: settings.net.frame_bytes_max,
-            // Nobody is ahead of the only one.
-            catch_up_time: Duration::ZERO,
+            catch_up_time,
         }));
         let sources = Sources {
             connections: Arc::clone(&connections),
@@ -315,8 +317,6 @@ impl Server {
             replica,
             sessions,
             tick_ms,
-            // The only voter hears itself.
-            || true,
             self.stop_chores.clone(),
         ));
     }

@@ -19,21 +19,19 @@ const STALL: Duration = Duration::from_secs(1);
 
 /// Sweeps once per tick until `stop`. Sessions begin again with their whole timeout whenever this
 /// server becomes leader, also in the next term after one of its own.
-///
-/// `hears`: whether a leader reaches a quorum, or has within the last tick. While it does not, its
-/// clients are sent away by all servers and their time does not count.
+/// While it reaches no quorum, all servers send their clients away, and their time does not count.
 pub async fn expire_sessions(
     ensemble: Arc<Ensemble>,
     replica: Arc<Replica>,
     clocks: Arc<SessionClocks>,
     tick_ms: u32,
-    hears: impl Fn() -> bool + Send,
     stop: CancellationToken,
 ) {
     let mut sweep = interval(Duration::from_millis(u64::from(tick_ms.max(1))));
     // After a stall of the whole process, clients get their chance to be heard before the next
     // sweep instead of several sweeps at once.
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut serving = ensemble.serving();
     let mut led = None;
     loop {
         tokio::select! {
@@ -53,7 +51,10 @@ pub async fn expire_sessions(
         let Some(term) = leads else {
             continue;
         };
-        let hearing = if !hears() {
+        // Also if it was only for a part of the tick. The other end lives as long as the ensemble.
+        let has_changed = serving.has_changed().unwrap_or(true);
+        let serves = *serving.borrow_and_update();
+        let hearing = if has_changed || !serves {
             Hearing::CutOff
         } else if ensemble.stuck_for() >= STALL {
             Hearing::Stalled

@@ -27,6 +27,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::touches::Touches;
+use crate::ensemble::Touched;
 use crate::state::{ServerId, SessionId};
 
 /// The clock of one session.
@@ -283,16 +284,26 @@ impl SessionClocks {
         }
     }
 
-    /// The sessions that this server has heard of since it was asked last, `max` at most, with their
-    /// timeouts in milliseconds, for the leader; what is more comes first the next time. To be asked
-    /// twice per tick by a server that does not lead.
+    /// The sessions that this server has heard of since it was asked last, with their timeouts in
+    /// milliseconds, for the leader. To be asked twice per tick by a server that does not lead.
     ///
     /// zk: Learner.ping, LearnerSessionTracker.snapshot.
-    pub fn take_touched(&self, max: usize) -> Vec<(SessionId, u32)> {
-        let taken = self.touches.take(max);
-        let timeout_ms = |clock: &SessionClock| u32::try_from(clock.timeout_ms()).unwrap_or(0);
-        let told = taken.iter().map(|clock| (clock.session, timeout_ms(clock)));
+    pub fn take_touched(&self) -> Vec<(SessionId, i32)> {
+        let touched = self.touches.take();
+        let told = touched
+            .iter()
+            .map(|clock| (clock.session, clock.timeout_ms()));
         told.collect()
+    }
+
+    /// The leader could not be told of these: they are taken again the next time.
+    pub fn give_back(&self, touched: &[(SessionId, i32)]) {
+        let sessions = self.sessions.read();
+        for (session, _) in touched {
+            if let Some(clock) = sessions.get(session) {
+                self.touches.note(clock);
+            }
+        }
     }
 
     /// `server` has heard of these sessions. It is to say so twice per tick, also of none: if it has
@@ -300,11 +311,11 @@ impl SessionClocks {
     /// timeout.
     ///
     /// zk: LearnerHandler.run, PING; LeaderZooKeeperServer.touch.
-    pub fn touched_elsewhere(&self, server: ServerId, touched: &[(SessionId, u32)]) {
+    pub fn touched_elsewhere(&self, server: ServerId, touched: &[(SessionId, i32)]) {
         self.reported(self.elapsed_ms(Instant::now()), server, touched);
     }
 
-    fn reported(&self, elapsed_ms: u64, server: ServerId, touched: &[(SessionId, u32)]) {
+    fn reported(&self, elapsed_ms: u64, server: ServerId, touched: &[(SessionId, i32)]) {
         let now_ms = self.counted_ms(elapsed_ms);
         let before_ms = self.reported_ms.lock().insert(server, elapsed_ms);
         let gap_ms = before_ms.map(|before_ms| elapsed_ms.saturating_sub(before_ms));
@@ -320,8 +331,7 @@ impl SessionClocks {
             clock.heard_ms.store(now_ms, Ordering::Relaxed);
             // Whoever had it before knows less than the log.
             if clock.server.load(Ordering::Relaxed) == server.0 {
-                let timeout_ms = i32::try_from(*timeout_ms).unwrap_or(i32::MAX);
-                clock.timeout_ms.store(timeout_ms, Ordering::Relaxed);
+                clock.timeout_ms.store(*timeout_ms, Ordering::Relaxed);
             }
         }
     }
@@ -341,6 +351,12 @@ impl SessionClocks {
     /// Number of sessions.
     pub fn count(&self) -> usize {
         self.sessions.read().len()
+    }
+}
+
+impl Touched for SessionClocks {
+    fn heard(&self, server: ServerId, sessions: &[(SessionId, i32)]) {
+        self.touched_elsewhere(server, sessions);
     }
 }
 

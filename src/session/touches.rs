@@ -4,7 +4,6 @@
 //! until it is reported: a flag in its clock says that it is, and only who sets it takes the lock.
 //! There are no more on the list than sessions live, and none on a server that leads.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +16,7 @@ use super::clocks::SessionClock;
 pub(super) struct Touches {
     /// False while this server leads.
     collects: AtomicBool,
-    list: Mutex<VecDeque<Arc<SessionClock>>>,
+    list: Mutex<Vec<Arc<SessionClock>>>,
 }
 
 impl Default for Touches {
@@ -38,7 +37,7 @@ impl Touches {
         let mut list = self.list.lock();
         // Asked again under the lock, by which it is set back.
         if self.collects.load(Ordering::Relaxed) && !clock.listed.swap(true, Ordering::Relaxed) {
-            list.push_back(Arc::clone(clock));
+            list.push(Arc::clone(clock));
         }
     }
 
@@ -53,15 +52,14 @@ impl Touches {
         }
     }
 
-    /// Those listed first, `max` at most. One whose connection is not read from stays listed, for it
-    /// is taken for heard of until it is read from again.
-    pub(super) fn take(&self, max: usize) -> Vec<Arc<SessionClock>> {
+    /// All of them. One whose connection is not read from stays listed, for it is taken for heard of
+    /// until it is read from again.
+    pub(super) fn take(&self) -> Vec<Arc<SessionClock>> {
         let mut list = self.list.lock();
-        let count = list.len().min(max);
-        let taken: Vec<_> = list.drain(..count).collect();
+        let taken = std::mem::take(&mut *list);
         for clock in &taken {
             if clock.is_deaf() {
-                list.push_back(Arc::clone(clock));
+                list.push(Arc::clone(clock));
             } else {
                 clock.listed.store(false, Ordering::Relaxed);
             }
