@@ -73,6 +73,7 @@ pub struct Server {
     metrics_addr: Option<SocketAddr>,
     scraped: Option<JoinHandle<()>>,
     chores: TaskTracker,
+    connections: Arc<Registry>,
     front: Arc<Front>,
     inspector: Arc<Inspector>,
     requests: Arc<Requests>,
@@ -212,6 +213,9 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     config.secret_file.clone_from(&members.peer_secret_file);
     config.initialize_file = Some(settings.storage.data_dir.join("initialize"));
     config.request_bytes_max = settings.net.frame_bytes_max;
+    let patience_ms = u64::try_from(members.sync_limit().as_millis()).unwrap_or(u64::MAX);
+    // Long enough for an election, whatever syncLimit says.
+    config.patience_ms = patience_ms.max(4 * config.election_ms_max);
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
@@ -291,12 +295,13 @@ impl Server {
         let front = Front::new(
             Arc::clone(&requests),
             Arc::clone(&inspector),
-            connections,
+            Arc::clone(&connections),
             Arc::clone(&sessions),
             Arc::clone(&clock),
         );
         let server = Self {
             client_addr,
+            connections,
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
@@ -310,6 +315,7 @@ impl Server {
         };
         server.expire_sessions(Arc::clone(&replica), sessions, settings.session.tick_ms);
         server.reap(replica, clock, settings.leader);
+        server.send_away();
         Ok(server.open_doors(listener, scraped))
     }
 
@@ -353,6 +359,24 @@ impl Server {
         });
     }
 
+    /// Closes all clients' connections whenever there has been no leader for too long: they look for a
+    /// server that has one.
+    fn send_away(&self) {
+        let (connections, stop) = (Arc::clone(&self.connections), self.stop_chores.clone());
+        let mut admitting = self.ensemble.admitting();
+        self.chores.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = admitting.changed() => if changed.is_err() { return },
+                }
+                if !*admitting.borrow_and_update() {
+                    connections.end_all();
+                }
+            }
+        });
+    }
+
     /// What serves the connections.
     #[cfg(test)]
     pub(crate) fn front(&self) -> &Arc<Front> {
@@ -391,6 +415,7 @@ impl Server {
     /// Stops in reverse order of the start: clients, chores, ensemble and stores. A disk that hangs is
     /// not waited for: then the process must end, which nothing here keeps it from.
     pub async fn stop(self) {
+        self.ensemble.hand_over().await;
         self.stop_clients.cancel();
         for listener in [self.listener, self.scraped].into_iter().flatten() {
             match timeout(CLIENTS_TIME_MAX, listener).await {
