@@ -9,6 +9,7 @@
 
 mod config;
 mod connection;
+mod front;
 mod limits;
 mod listener;
 
@@ -16,5 +17,5 @@ mod listener;
 mod tests;
 
 pub use config::Config;
-pub use connection::Front;
+pub use front::Front;
 pub use listener::{ListenError, Listener};

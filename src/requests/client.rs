@@ -338,7 +338,7 @@ impl Client {
         self.arrived = Instant::now();
         if self.has_request() {
             self.connection
-                .heard(&self.requests.shared.clocks, self.arrived);
+                .heard(&self.requests.shared.sessions, self.arrived);
         }
     }
 
@@ -412,7 +412,7 @@ impl Client {
             }
         };
         self.connection.stats.received(1);
-        self.requests.shared.stats.received(1);
+        self.requests.shared.connections.stats().received(1);
         if self.phase == Phase::Handshake {
             return Ok(Some(Head {
                 header: RequestHeader {

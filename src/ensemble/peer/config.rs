@@ -10,7 +10,7 @@ use super::secret::Secret;
 
 /// Where a server may be reached. The name is resolved again at each attempt.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(in crate::ensemble) struct PeerAddress {
+pub struct PeerAddress {
     /// A name or an address; IPv6 without brackets.
     pub host: String,
     /// The first port of a `server.N` line.

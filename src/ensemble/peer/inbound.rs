@@ -34,7 +34,7 @@ const REFUSED_MAX: usize = 256;
 /// A listening socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("listen for other servers on {addr}")]
-pub(in crate::ensemble) struct ListenError {
+pub struct ListenError {
     /// The address.
     pub addr: SocketAddr,
     /// The system's words.

@@ -30,7 +30,7 @@ pub(super) type Proof = [u8; PROOF_BYTES];
 
 /// The file of the secret cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::ensemble) enum SecretError {
+pub enum SecretError {
     /// It cannot be read.
     #[error("read the secret in {path}")]
     Read {

@@ -322,7 +322,8 @@ async fn relay(bent: usize) -> (bool, bool) {
     let secrets = (secret.clone(), secret);
     let met = async move {
         let dial = async {
-            let met = handshake::dial(&mut dialer, Some(&secrets.0), hello(1, 2)).await;
+            let met = handshake::dial(&mut dialer, Some(&secrets.0), hello(1, 2));
+            let met = in_time(met).await;
             drop(dialer);
             met
         };
@@ -331,7 +332,8 @@ async fn relay(bent: usize) -> (bool, bool) {
             (here, here.judge(there).map(|_| ()))
         };
         let accept = async {
-            let met = handshake::accept(&mut acceptor, Some(&secrets.1), judge).await;
+            let met = handshake::accept(&mut acceptor, Some(&secrets.1), judge);
+            let met = in_time(met).await;
             drop(acceptor);
             met
         };
@@ -369,7 +371,16 @@ async fn relay(bent: usize) -> (bool, bool) {
         let _gone = to_dialer.shutdown().await;
     };
     let ((dialed, accepted), (), ()) = soon(async { tokio::join!(met, forth, back) }).await;
-    (dialed.is_ok(), accepted.is_ok())
+    (dialed, accepted)
+}
+
+/// Whether a handshake comes to a good end in the time that it is given: with a length that is wrong
+/// each side waits for the other.
+async fn in_time<T, E>(handshake: impl Future<Output = Result<T, E>>) -> bool {
+    let limit = Duration::from_secs(1);
+    tokio::time::timeout(limit, handshake)
+        .await
+        .is_ok_and(|met| met.is_ok())
 }
 
 /// Bytes in each direction: an opening, a length, a proof, a hello; back with two verdicts more.

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::super::hello::ClusterId;
 use super::*;
 
 async fn pair(network: &MemoryNetwork) -> (Peers, Peers, Arc<Member>) {

@@ -8,7 +8,7 @@ mod link;
 mod member;
 mod walking;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
