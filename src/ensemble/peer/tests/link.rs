@@ -62,10 +62,10 @@ async fn a_link_that_is_idle_stays() {
     let network = MemoryNetwork::default();
     let (one, two, member) = pair(&network).await;
     let (sender, mut answers) = one.forward(id(2)).await.expect("connects");
-    tokio::time::sleep(Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     for (peers, other) in [(&one, id(2)), (&two, id(1))] {
         let state = until(peers, other, is_up).await;
-        assert!(state.since.elapsed() >= Duration::from_secs(600));
+        assert!(state.since.elapsed() >= Duration::from_secs(60));
         assert_eq!(state.attempts, peers.states()[0].link.attempts);
     }
     assert!(member.closed.borrow().is_empty());

@@ -1,5 +1,6 @@
 //! Peers against each other: on loopback sockets, and in memory, where time is paused.
 
+mod client;
 mod codec;
 mod hello;
 mod hostile;
