@@ -95,10 +95,10 @@ fn is_down(why: Down) -> impl Fn(&Phase) -> bool {
 }
 
 fn said(state: &LinkState) -> String {
-    match &state.phase {
-        Phase::Down { said, .. } => said.to_string(),
-        other => panic!("{other:?}"),
-    }
+    let Phase::Down { said, .. } = &state.phase else {
+        panic!("{state:?}");
+    };
+    said.to_string()
 }
 
 /// A vote request of `server`.

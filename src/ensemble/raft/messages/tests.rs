@@ -86,7 +86,10 @@ fn golden() {
     );
     let read = take_append_request(append.clone()).expect("a request");
     assert_eq!(append_bytes(read), append);
+}
 
+#[test]
+fn golden_answers() {
     let results: [(AppendResult, &str); 4] = [
         (Ok(None), "0000"),
         (Ok(Some(at(1, 2))), "000100000000000000010000000000000002"),
@@ -118,6 +121,10 @@ fn golden() {
         assert_eq!(format!("{bytes:x}"), hex);
         assert_eq!(take_append_response(bytes), Ok(response));
     }
+}
+
+#[test]
+fn golden_transfers() {
     let transfer = TransferRequest::new(Vote::new_committed(1, 2), 3, None);
     let bytes = written(|out| put_transfer_request(out, &transfer));
     assert_eq!(
@@ -204,10 +211,10 @@ fn a_batch_is_neither_copied_to_be_sent_nor_when_it_came() {
     let came = Bytes::from([&head[..], &batch[..]].concat());
     let within = came.as_ptr_range();
     let mut read = take_append_request(came).expect("a request");
-    match read.entries.remove(0).payload {
-        Payload::Normal(EncodedBatch(batch)) => assert!(within.contains(&batch.as_ptr())),
-        other => panic!("{other}"),
-    }
+    let Payload::Normal(EncodedBatch(batch)) = read.entries.remove(0).payload else {
+        panic!("a batch was sent");
+    };
+    assert!(within.contains(&batch.as_ptr()));
 }
 
 fn refused(change: impl FnOnce(&mut AppendRequest)) -> FormatError {
@@ -218,9 +225,11 @@ fn refused(change: impl FnOnce(&mut AppendRequest)) -> FormatError {
 
 #[test]
 fn what_no_leader_says() {
-    let what = |error| match error {
-        FormatError::Invalid { what } => what,
-        other => panic!("{other}"),
+    let what = |error| {
+        let FormatError::Invalid { what } = error else {
+            panic!("{error}");
+        };
+        what
     };
     let voted = refused(|request| request.vote = Vote::new(6, 2));
     assert_eq!(what(voted), "a leader that nobody voted for");
