@@ -72,7 +72,7 @@ pub struct Settings {
     /// Directories and memory.
     pub storage: storage::Config,
     /// What changes how a request is judged.
-    pub state: state::Config,
+    pub state: state::Rules,
 }
 
 /// What the command line asks to be done.

@@ -306,7 +306,7 @@ impl Reader<'_> {
         put_count(body, Some(self.asker.identities.len()));
         for identity in self.asker.identities {
             let user = match &*identity.scheme {
-                "digest" if !self.state.config().digest_enabled => "",
+                "digest" if !self.state.rules().digest_enabled => "",
                 "digest" => identity.id.split(':').next().unwrap_or_default(),
                 "super" => "",
                 _ => &identity.id,
@@ -337,12 +337,12 @@ impl Reader<'_> {
                 self.state.acl(acl),
                 self.asker.identities,
                 perms,
-                self.state.config().skip_acl,
+                self.state.rules().skip_acl,
             )
     }
 
     fn put_stat(&self, node: &Znode, body: &mut BytesMut) {
-        put_stat(body, &node.stat(self.state.config().extended()));
+        put_stat(body, &node.stat(self.state.rules().extended()));
     }
 
     fn put_data(&self, node: &Znode, body: &mut BytesMut) {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::outgoing::{Command, Event, Parcel};
 use super::proposals::Proposals;
 use crate::ensemble::raft::core::Core;
-use crate::state::Config as Rules;
+use crate::state::Rules;
 use crate::state::Unstamped;
 
 /// Between a refusal by a leader that still leads and the next attempt.

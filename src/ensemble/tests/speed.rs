@@ -98,7 +98,7 @@ async fn proposals_on_rocksdb() {
         })
         .unwrap();
         let replica =
-            Arc::new(Replica::open(Arc::clone(&stores.tree), state::Config::default()).unwrap());
+            Arc::new(Replica::open(Arc::clone(&stores.tree), state::Rules::default()).unwrap());
         let recorder = Recorder::new();
         let clock = crate::clock::SystemClock;
         let config = alone();

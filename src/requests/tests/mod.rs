@@ -43,7 +43,7 @@ async fn requests(forgets_every: u64) -> Arc<Requests> {
 /// The same over this store, which is over this tree.
 async fn requests_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Requests> {
     let store: Arc<dyn Store> = store;
-    let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
+    let replica = Arc::new(Replica::open(store, state::Rules::default()).unwrap());
     let me = ServerId(1);
     let log = Arc::new(MemoryLog::new()) as Arc<dyn Log>;
     let origin = ensemble::origin(me, &log, &replica, &SystemClock).await;

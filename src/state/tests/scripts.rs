@@ -24,7 +24,7 @@ use jute::{MultiResult, OpCode, Request, Response, Stat, Text};
 
 use super::world::{World, client, identity, localhost, raw};
 use crate::state::{
-    Action, Config, Event, Identities, OpOutcome, Outcome, Proposal, ReadStop, SessionId, Txn,
+    Action, Event, Identities, OpOutcome, Outcome, Proposal, ReadStop, Rules, SessionId, Txn,
     count_descendants,
 };
 
@@ -160,7 +160,7 @@ fn result_text(result: &MultiResult) -> String {
 
 struct Script {
     world: World,
-    config: Config,
+    rules: Rules,
     batch: Option<Vec<Proposal>>,
 }
 
@@ -278,7 +278,7 @@ impl Runner for Script {
         match name {
             "config" => {
                 let on = |key| words.key(key) == Some("yes");
-                self.config = Config {
+                self.rules = Rules {
                     skip_acl: on("skip_acl"),
                     enforce_quota: on("enforce_quota"),
                     extended_types: on("extended_types"),
@@ -286,7 +286,7 @@ impl Runner for Script {
                     digest_enabled: words.key("digest_enabled") != Some("no"),
                     emulate_353: on("emulate_353"),
                 };
-                self.world = World::new(self.config);
+                self.world = World::new(self.rules);
             }
             "time" => {
                 let ms = number()? - self.world.time_ms;
@@ -301,7 +301,7 @@ impl Runner for Script {
                 return Ok(texts(&self.world.apply(batch)));
             }
             "restart" => {
-                let fresh = World::new(self.config);
+                let fresh = World::new(self.rules);
                 self.world = std::mem::replace(&mut self.world, fresh).restarted();
             }
             _ => {
@@ -336,11 +336,11 @@ fn golden_scripts() {
     files.sort();
     assert!(!files.is_empty());
     for file in files {
-        let config = Config::default();
-        let world = World::new(config);
+        let rules = Rules::default();
+        let world = World::new(rules);
         let mut script = Script {
             world,
-            config,
+            rules,
             batch: None,
         };
         if let Err(error) = goldenscript::run(&mut script, &file) {
