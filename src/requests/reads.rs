@@ -47,7 +47,7 @@ impl Client {
             Err(ReadStop::Refused(_) | ReadStop::NeedsScan) => {
                 let step = if let Request::GetAllChildrenNumber(wanted) = request {
                     Step::Count {
-                        view: self.requests.replica.store().view(),
+                        view: state.view(),
                         path: wanted.path.as_deref().unwrap_or_default().into(),
                         at: zxid,
                     }
@@ -78,7 +78,7 @@ impl Client {
                 _ => "".into(),
             };
             let step = Step::Count {
-                view: self.requests.replica.store().view(),
+                view: state.view(),
                 path,
                 at: state.last_zxid(),
             };

@@ -466,6 +466,6 @@ fn golden_scripts_on_rocksdb() {
             memory_bytes: 0,
             ..storage::Config::default()
         });
-        World::on(stores.unwrap().tree, rules)
+        World::on(stores.unwrap().tree(), rules)
     });
 }

@@ -14,5 +14,6 @@ mod model;
 mod numbers;
 mod on_disk;
 mod properties;
+mod replace;
 mod scripts;
 mod world;

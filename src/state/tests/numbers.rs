@@ -1,4 +1,4 @@
-//! Numbers that run out: none comes again while it may be in use.
+//! I10: numbers that run out: none comes again while it may be in use.
 
 use std::sync::Arc;
 
