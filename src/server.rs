@@ -156,7 +156,7 @@ async fn open_stores(
 /// Refused before anything is opened.
 fn check_members(settings: &Settings) -> Result<(), ServerError> {
     let mut members = settings.ensemble.members.iter();
-    match members.find(|member| member.role == settings::Role::Observer) {
+    match members.find(|member| member.role == settings::PeerType::Observer) {
         Some(member) => Err(ServerError::Observer {
             observer: member.id,
         }),

@@ -9,8 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::io::Network;
-use crate::state::Config as Rules;
-use crate::state::{LogPosition, Origin, Replica, ServerId};
+use crate::state::{LogPosition, Origin, Replica, Rules, ServerId};
 use crate::storage::{Log, Snapshots, StorageError};
 
 use super::config::Config;
@@ -78,7 +77,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     config.validate()?;
     let applied = replica.read().applied();
     let progress = Arc::new(Progress::new(applied));
-    let rules = *replica.read().config();
+    let rules = *replica.read().rules();
     let outgoing = Outgoing::new(origin, &config, rules);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
