@@ -104,6 +104,8 @@ impl Server {
             replica: Arc::clone(&replica),
             sink: Arc::new(Silence),
             clock: Arc::clone(clocks) as Arc<dyn Clock>,
+            network: Arc::new(crate::io::TcpNetwork),
+            touched: Arc::new(ensemble::Deaf),
         });
         let ensemble = Arc::new(started.await.unwrap());
         let stop = CancellationToken::new();

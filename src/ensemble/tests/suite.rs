@@ -124,6 +124,14 @@ impl Log for FromItsFirst {
         self.log.next_incarnation(at_least)
     }
 
+    fn is_joining(&self) -> Result<bool, StorageError> {
+        self.log.is_joining()
+    }
+
+    fn mark_joining(&self, joining: bool) -> Result<(), StorageError> {
+        self.log.mark_joining(joining)
+    }
+
     fn close(&self) {
         self.log.close();
     }

@@ -58,6 +58,8 @@ async fn requests_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Requ
         replica: Arc::clone(&replica),
         sink: Arc::new(deliver.clone()),
         clock: Arc::new(SystemClock),
+        network: Arc::new(crate::io::TcpNetwork),
+        touched: Arc::new(ensemble::Deaf),
     });
     Arc::new(Requests::new(Parts {
         deliver,
