@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use super::Settings;
-use super::ensemble::MemberKey;
 use super::finding::{Findings, Origin};
+use super::members::{MemberKey, Membership};
 use crate::admin::{Commands, Conf, MetricsProvider};
 use crate::auth::DigestAlgorithm;
 
@@ -24,6 +24,7 @@ pub(crate) enum MetricsClass {
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     pub(crate) settings: Settings,
+    pub(crate) membership: Membership,
     pub(crate) client_port: Option<u16>,
     pub(crate) client_host: Option<String>,
     pub(crate) secure_client_port: Option<u16>,

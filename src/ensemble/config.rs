@@ -1,10 +1,9 @@
-//! Settings of the ensemble, and what openraft is told.
-
-use openraft::SnapshotPolicy;
+//! Settings of the ensemble.
 
 use crate::state::ServerId;
 
 use super::error::StartError;
+use super::placement::Placement;
 
 /// What a purge leaves at least. Never 0: openraft issue 2116, an apply that is still queued must not
 /// find its entries purged by a checkpoint that has just been finished.
@@ -33,6 +32,8 @@ pub struct Config {
     pub checkpoint_entries: u64,
     /// Entries that a purge leaves behind the checkpoint, for followers that lag.
     pub entries_kept: u64,
+    /// Where its tasks run.
+    pub placement: Placement,
     /// A leader is heard of so often, with several voters.
     pub heartbeat_ms: u64,
     /// A silent leader is replaced after at least this, with several voters.
@@ -44,9 +45,14 @@ pub struct Config {
 impl Config {
     /// The defaults for this server among these voters.
     pub fn new(server: ServerId, voters: Vec<ServerId>) -> Self {
+        let placement = match voters.len() {
+            0 | 1 => Placement::Alone,
+            _ => Placement::Several,
+        };
         Self {
             server,
             voters,
+            placement,
             batch_ops_max: 1000,
             batch_bytes_max: 1 << 20,
             window_batches: 4,
@@ -84,74 +90,11 @@ impl Config {
         }
         Ok(())
     }
-
-    /// The settings of consensus.md 0.2 and 9.
-    pub(super) fn raft(&self) -> Result<openraft::Config, openraft::ConfigError> {
-        let (heartbeat_ms, election_ms_min, election_ms_max) = self.timers_ms();
-        openraft::Config {
-            cluster_name: "oxkeeper".to_owned(),
-            heartbeat_interval: heartbeat_ms,
-            election_timeout_min: election_ms_min,
-            election_timeout_max: election_ms_max,
-            // The default lets a leader that lost its unsynced tail lead the same term again:
-            // replicas then diverge (consensus.md 6.1).
-            enable_leader_restore: Some(false),
-            // A cut-off server must not depose the leader when it comes back (consensus.md 4.7).
-            enable_pre_vote: Some(true),
-            // A leader that reaches too few must fall silent, or nobody replaces it (4.8).
-            quorum_loss_probe_interval: Some(2 * election_ms_max),
-            // A server whose disk was wiped may catch up (4.6).
-            allow_log_reversion: Some(true),
-            // Checkpoints go by bytes of log: entries are batches, their number says little.
-            snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: self.entries_kept,
-            purge_batch_size: 1,
-            max_payload_entries: 64,
-            api_batch_linger_ms: 0,
-            // A batch is larger than most requests; small queues keep the memory bounded.
-            api_channel_size: Some(1024),
-            ..openraft::Config::default()
-        }
-        .validate()
-    }
-
-    /// Heartbeat and election times. A lone voter hears of nobody and nobody waits for it: its
-    /// core ticks every 13/64 of the heartbeat only to find nothing to do, so the heartbeat is so
-    /// long that an idle server does not run. It elects itself at start without waiting.
-    fn timers_ms(&self) -> (u64, u64, u64) {
-        match self.voters.len() {
-            0 | 1 => (60_000, 180_000, 360_000),
-            _ => (
-                self.heartbeat_ms,
-                self.election_ms_min,
-                self.election_ms_max,
-            ),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_mandatory_settings_of_openraft_are_set() {
-        for voters in [
-            vec![ServerId(1)],
-            vec![ServerId(1), ServerId(2), ServerId(3)],
-        ] {
-            let raft = Config::new(ServerId(1), voters).raft().unwrap();
-            assert_eq!(raft.enable_leader_restore, Some(false));
-            assert_eq!(raft.enable_pre_vote, Some(true));
-            assert_eq!(raft.allow_log_reversion, Some(true));
-            assert_eq!(
-                raft.quorum_loss_probe_interval,
-                Some(2 * raft.election_timeout_max)
-            );
-            assert_eq!(raft.snapshot_policy, SnapshotPolicy::Never);
-            assert!(raft.max_in_snapshot_log_to_keep > 0);
-        }
-    }
 
     #[test]
     fn what_a_purge_leaves_is_more_than_the_window_and_less_than_the_log() {
@@ -167,14 +110,7 @@ mod tests {
             let mut config = Config::new(ServerId(1), vec![ServerId(1)]);
             config.set_window(window);
             assert_eq!((config.window_batches, config.entries_kept), (window, kept));
-            assert_eq!(config.raft().unwrap().max_in_snapshot_log_to_keep, kept);
         }
-    }
-
-    #[test]
-    fn a_lone_voter_ticks_rarely() {
-        let raft = Config::new(ServerId(1), vec![ServerId(1)]).raft().unwrap();
-        assert!(raft.heartbeat_interval * 13 / 64 >= 10_000);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum StartError {
     },
     /// A setting that openraft refuses.
     #[error("check the timing of the ensemble")]
-    Timing(#[from] openraft::ConfigError),
+    Timing(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The system has no thread for it.
     #[error("start the thread of the ensemble")]
     Thread(#[source] std::io::Error),

@@ -1,13 +1,13 @@
 //! The ensemble: how a proposal gets into the log, and the log into the state (DESIGN 4.2, 4.3, 5).
 //!
 //! ```text
-//!   Ensemble::submit ─▶ Queue: encodes into the open batch, gives it its sequence
+//!   Ensemble::submit ─▶ Outgoing: encodes into the open batch, gives it its sequence
 //!                         │ woken when something waits and the window has room
 //!                         ▼
 //!                      batcher (one task) ─▶ openraft's core ─▶ LogStore ─▶ storage::Log, synced
 //!                         ▲                       │ committed
 //!                         │ cursor passed         ▼
-//!                      Queue::applied ◀─────── Machine ─▶ state::Replica::apply ─▶ Sink
+//!                      Proposals::applied ◀─────── Machine ─▶ state::Replica::apply ─▶ Sink
 //! ```
 //!
 //! Whoever submits learns the outcome from the `Sink`, when this server applies the proposal, and
@@ -23,7 +23,6 @@
 //!
 //! This room does not know: client connections, watches, what a proposal means.
 
-mod checkpoint;
 mod config;
 mod error;
 mod members;
@@ -40,7 +39,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver as _;
 use tokio::runtime::RuntimeMetrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -55,13 +53,14 @@ use crate::storage::{Log, Snapshots};
 pub use config::Config;
 pub use error::{Failure, ProposeError, StartError, SubmitError};
 pub use members::role::Role;
-pub use origin::queue::QueueReport;
+pub use origin::outgoing::QueueReport;
+pub use start::origin;
 
 use origin::barrier::Barrier;
-use origin::queue::Queue;
+use origin::proposals::Proposals;
 use placement::Home;
 use progress::Progress;
-use raft::types::Raft;
+use raft::core::{Core, Figures, View};
 
 /// How long a stop waits for what is under way to be applied.
 const DRAIN_MS_MAX: u64 = 3_000;
@@ -79,6 +78,25 @@ pub struct Submission<'a> {
     pub identities: &'a Identities,
     /// What is wanted.
     pub action: ActionRef<'a>,
+}
+
+/// What an [`Ensemble`] is started with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who is in it, and its bounds.
+    pub config: Config,
+    /// The name under which this process proposes: what [`origin`] said for this server.
+    pub origin: Origin,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Checkpoints of the tree.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// The state.
+    pub replica: Arc<Replica>,
+    /// Who is told what was applied.
+    pub sink: Arc<dyn Sink>,
+    /// What batches are stamped with.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What metrics and four-letter words say of the ensemble.
@@ -110,11 +128,11 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Ensemble {
     origin: Origin,
-    raft: Raft,
+    core: Core,
     log: Arc<dyn Log>,
-    queue: Arc<Queue>,
+    proposals: Arc<Proposals>,
     progress: Arc<Progress>,
-    roles: watch::Receiver<Role>,
+    views: watch::Receiver<View>,
     barrier: Barrier,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -129,15 +147,8 @@ impl Ensemble {
     ///
     /// # Errors
     /// The configuration, the log or the state does not fit together, or a store failed: exit.
-    pub async fn start(
-        config: Config,
-        log: Arc<dyn Log>,
-        snapshots: Arc<dyn Snapshots>,
-        replica: Arc<Replica>,
-        sink: Arc<dyn Sink>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, StartError> {
-        start::start(config, log, snapshots, replica, sink, clock).await
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        start::start(parts).await
     }
 
     /// Under which name this process proposes.
@@ -152,12 +163,12 @@ impl Ensemble {
     /// Full: stop reading the socket, wait for [`Ensemble::room`], submit again. Closed: this
     /// server stops.
     pub fn submit(&self, submission: Submission<'_>) -> Result<u64, SubmitError> {
-        self.queue.submit(submission)
+        self.proposals.submit(submission)
     }
 
     /// Waits until [`Ensemble::submit`] takes proposals again, or is closed.
     pub async fn room(&self) {
-        self.queue.room().await;
+        self.proposals.room().await;
     }
 
     /// Returns when everything that any client of the ensemble was answered before the call, and
@@ -167,15 +178,16 @@ impl Ensemble {
     /// # Errors
     /// No leader confirmed it: wait for one and ask again, or close the connection.
     pub async fn barrier(&self) -> Result<(), ProposeError> {
-        let submitted = self.queue.submitted();
-        self.barrier.pass(&self.raft, &self.progress).await?;
-        self.queue.passed(submitted, &self.progress).await
+        let submitted = self.proposals.submitted();
+        let ask = async || self.core.read_index().await;
+        self.barrier.pass(ask, &self.progress).await?;
+        self.proposals.passed(submitted, &self.progress).await
     }
 
     /// For how long nothing of what is under way has got on: long if the disk hangs. Zero if nothing is
     /// under way.
     pub fn stuck_for(&self) -> Duration {
-        self.queue.stuck_for()
+        self.proposals.stuck_for()
     }
 
     /// What the runtime is at where the tasks of this room live (`placement.rs`).
@@ -185,28 +197,29 @@ impl Ensemble {
 
     /// This server's part in the ensemble now.
     pub fn role(&self) -> Role {
-        *self.roles.borrow()
-    }
-
-    /// The same, to watch it change.
-    pub fn roles(&self) -> watch::Receiver<Role> {
-        self.roles.clone()
+        self.views.borrow().role
     }
 
     /// Numbers for metrics and four-letter words.
     pub fn report(&self) -> Report {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let Figures {
+            term,
+            leader,
+            last_log,
+            committed,
+            checkpoint,
+            purged,
+        } = self.core.figures();
         Report {
             role: self.role(),
-            term: metrics.current_term,
-            leader: metrics.current_leader.map(ServerId),
-            last_log: metrics.last_log_index,
-            committed: metrics.local_committed.as_ref().map(|id| id.index),
+            term,
+            leader,
+            last_log,
+            committed,
             applied: self.progress.applied(),
-            checkpoint: metrics.snapshot.as_ref().map(|id| id.index),
-            purged: metrics.purged.as_ref().map(|id| id.index),
-            queue: self.queue.report(),
+            checkpoint,
+            purged,
+            queue: self.proposals.report(),
         }
     }
 
@@ -221,12 +234,12 @@ impl Ensemble {
     /// closed and nothing is applied any more when this returns, unless the disk hangs: then it
     /// returns all the same, and the process must end.
     pub async fn stop(&self) {
-        self.queue.close();
+        self.proposals.close();
         let drain = Duration::from_millis(DRAIN_MS_MAX);
         tokio::select! {
-            drained = tokio::time::timeout(drain, self.queue.drained()) => {
+            drained = tokio::time::timeout(drain, self.proposals.drained()) => {
                 if drained.is_err() {
-                    tracing::warn!(queue = ?self.queue.report(), "proposals were left behind");
+                    tracing::warn!(queue = ?self.proposals.report(), "proposals were left behind");
                 }
             }
             _ = self.progress.failed() => {}
@@ -242,9 +255,7 @@ impl Ensemble {
     }
 
     async fn end(&self) {
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(%error, "raft core did not end in order");
-        }
+        self.core.shutdown().await;
         self.tasks.close();
         self.tasks.wait().await;
         self.progress.machine_gone().await;
@@ -259,7 +270,7 @@ impl Ensemble {
 impl Drop for Ensemble {
     fn drop(&mut self) {
         self.progress.stopping();
-        self.queue.close();
+        self.proposals.close();
         self.stopping.cancel();
     }
 }

@@ -3,99 +3,108 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::state::{LogPosition, Origin, Replica, ServerId, Sink};
+use crate::state::Config as Rules;
+use crate::state::{LogPosition, Origin, Replica, ServerId};
 use crate::storage::{Log, Snapshots, StorageError};
 
-use super::Ensemble;
-use super::checkpoint::{self, Pressure};
 use super::config::Config;
 use super::error::{Failure, StartError};
-use super::members::role;
-use super::members::role::Role;
 use super::origin::barrier::Barrier;
-use super::origin::batcher;
-use super::origin::queue::Queue;
+use super::origin::outgoing::Outgoing;
+use super::origin::proposals::Proposals;
+use super::origin::sender;
 use super::placement::Home;
 use super::progress::Progress;
+use super::raft::applier::{Applier, Applying, Thread};
+use super::raft::checkpoint::Pressure;
+use super::raft::core::{Core, View};
 use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
 use super::raft::network::NoPeers;
-use super::raft::types::{Fatal, Raft};
+use super::{Ensemble, Parts};
 
-/// The parts of the room before they are home.
-struct Parts {
+/// What is run at home.
+struct Unstarted {
     config: Config,
     /// What the tree holds.
     applied: Option<LogPosition>,
     log: Arc<dyn Log>,
     progress: Arc<Progress>,
-    queue: Arc<Queue>,
+    proposals: Arc<Proposals>,
     pressure: Arc<Pressure>,
     machine: Machine,
+    rules: Rules,
 }
 
 /// The parts that run.
 struct Tasks {
-    raft: Raft,
-    roles: watch::Receiver<Role>,
+    core: Core,
+    views: watch::Receiver<View>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
 
 /// See [`Ensemble::start`].
-pub(super) async fn start(
-    config: Config,
-    log: Arc<dyn Log>,
-    snapshots: Arc<dyn Snapshots>,
-    replica: Arc<Replica>,
-    sink: Arc<dyn Sink>,
-    clock: Arc<dyn Clock>,
-) -> Result<Ensemble, StartError> {
+pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
+    let Parts {
+        config,
+        origin,
+        log,
+        snapshots,
+        replica,
+        sink,
+        clock,
+    } = parts;
     config.validate()?;
-    let origin = origin(&config, &log, &replica, &*clock).await?;
     let applied = replica.read().applied();
     let progress = Arc::new(Progress::new(applied));
     let rules = *replica.read().config();
-    let queue = Arc::new(Queue::new(origin, &config, clock, rules));
+    let outgoing = Outgoing::new(origin, &config, rules);
+    let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
-    let machine = Machine::new(
+    let applier = Applier {
         origin,
-        replica,
+        replica: Arc::clone(&replica),
         sink,
-        snapshots,
-        Arc::clone(&queue),
-        Arc::clone(&progress),
-    );
-    let home = Home::new(&config)?;
-    let parts = Parts {
+        proposals: Arc::clone(&proposals),
+        progress: Arc::clone(&progress),
+    };
+    let applying = if config.placement.is_one_thread() {
+        Applying::Here(applier)
+    } else {
+        Applying::There(Thread::start(applier).map_err(StartError::Thread)?)
+    };
+    let machine = Machine::new(applying, replica, snapshots, Arc::clone(&progress));
+    let home = Home::new()?;
+    let unstarted = Unstarted {
         config: config.clone(),
         applied,
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
-        queue: Arc::clone(&queue),
+        proposals: Arc::clone(&proposals),
         pressure,
         machine,
+        rules,
     };
     let Tasks {
-        raft,
-        roles,
+        core,
+        views,
         tasks,
         stopping,
-    } = home.run(parts.spawn()).await?;
+    } = home.run(unstarted.spawn()).await?;
 
     let ensemble = Ensemble {
         origin,
-        raft,
+        core,
         log,
-        queue,
+        proposals,
         progress,
-        roles,
+        views,
         barrier: Barrier::default(),
         tasks,
         stopping,
@@ -107,7 +116,7 @@ pub(super) async fn start(
     Ok(ensemble)
 }
 
-impl Parts {
+impl Unstarted {
     /// Starts openraft, which replays the log up to what was known to be committed, and the tasks
     /// around it.
     async fn spawn(self) -> Result<Tasks, StartError> {
@@ -116,15 +125,16 @@ impl Parts {
             applied,
             log,
             progress,
-            queue,
+            proposals,
             pressure,
             machine,
+            rules,
         } = self;
         let mut log_store = LogStore::new(
             log,
             Arc::clone(&progress),
             Arc::clone(&pressure),
-            Home::is_one_thread(&config),
+            config.placement.is_one_thread(),
         );
         if let Some(applied) = applied {
             let raised = log_store.raise_vote(applied.term, config.server).await;
@@ -134,46 +144,45 @@ impl Parts {
                 StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::CutOff { doing })))
             })?;
         }
-        let raft_config = Arc::new(config.raft()?);
-        let raft = Raft::new(config.server.0, raft_config, NoPeers, log_store, machine)
-            .await
-            .map_err(|fatal| failed(&progress, fatal))?;
+        let core = Core::start(&config, NoPeers, log_store, machine, progress).await?;
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (role_sender, roles) = watch::channel(Role::Follower { leader: None });
-        tasks.spawn(role::watch(
-            raft.clone(),
-            role_sender,
-            Arc::clone(&queue),
-            Arc::clone(&progress),
+        let (view_sender, views) = watch::channel(View::NONE);
+        let (told, here) = (Arc::clone(&proposals), config.server);
+        tasks.spawn(core.clone().watch(
+            view_sender,
+            move |leader| told.leader(leader, here),
             stopping.clone(),
         ));
-        tasks.spawn(batcher::run(queue, raft.clone(), stopping.clone()));
-        tasks.spawn(checkpoint::run(
-            raft.clone(),
-            pressure,
-            progress,
+        tasks.spawn(sender::run(
+            proposals,
+            core.clone(),
+            rules,
             stopping.clone(),
         ));
+        tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
         Ok(Tasks {
-            raft,
-            roles,
+            core,
+            views,
             tasks,
             stopping,
         })
     }
 }
 
-/// The name under which this process proposes: a new incarnation at each start, also behind those
-/// that only the tree still knows. One that is not new would be taken for a former process, and all
-/// that it proposes for duplicates.
-async fn origin(
-    config: &Config,
+/// The name under which this process is to propose: a new incarnation at each start, also behind
+/// those that only the tree still knows. One that is not new would be taken for a former process,
+/// and all that it proposes for duplicates.
+///
+/// # Errors
+/// The log failed: exit.
+pub async fn origin(
+    server: ServerId,
     log: &Arc<dyn Log>,
     replica: &Replica,
     clock: &dyn Clock,
 ) -> Result<Origin, StartError> {
-    let used = replica.read().cursor(config.server).incarnation;
+    let used = replica.read().cursor(server).incarnation;
     let wall = u64::try_from(clock.wall_ms()).unwrap_or(0);
     let at_least = wall.max(used.saturating_add(1));
     let log = Arc::clone(log);
@@ -186,7 +195,7 @@ async fn origin(
         }
     };
     Ok(Origin {
-        server: config.server,
+        server,
         incarnation,
     })
 }
@@ -205,37 +214,28 @@ fn pressure(
 /// Writes the first membership into a new log, or checks that of an old one and stands for
 /// election at once: a lone voter has nobody to wait for.
 async fn join(config: &Config, ensemble: &Ensemble) -> Result<(), StartError> {
-    let Ensemble { raft, progress, .. } = ensemble;
-    let configured: BTreeSet<u64> = config.voters.iter().map(|voter| voter.0).collect();
-    let is_initialized = raft.is_initialized().await;
-    if !is_initialized.map_err(|fatal| failed(progress, fatal))? {
-        return raft.initialize(configured).await.map_err(|error| {
-            let failure = progress.failure().map(StartError::Failed);
-            failure.unwrap_or(StartError::Initialize(Box::new(error)))
-        });
-    }
-    let stored: BTreeSet<u64> = {
-        let metrics = raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.voter_ids().collect()
+    let core = &ensemble.core;
+    let configured: BTreeSet<ServerId> = config.voters.iter().copied().collect();
+    let Some(stored) = core.voters().await? else {
+        return core.initialize(configured).await;
     };
     if stored != configured {
         return Err(StartError::OtherMembers {
-            stored: stored.into_iter().map(ServerId).collect(),
+            stored: stored.into_iter().collect(),
             configured: config.voters.clone(),
         });
     }
-    let elected = raft.trigger().elect(config.voters.len() > 1).await;
-    elected.map_err(|fatal| failed(progress, fatal))
+    core.elect(config.voters.len() > 1).await
 }
 
 /// Waits for a leader, and until an entry of its term is applied here: then everything that was
 /// ever acknowledged is.
 async fn serve(ensemble: &Ensemble) -> Result<(), StartError> {
     let served = async {
-        let mut roles = ensemble.roles();
-        let role = roles.wait_for(|role| role.leads().is_some()).await;
-        let term = role.ok().and_then(|role| role.leads()).unwrap_or(0);
+        let mut views = ensemble.views.clone();
+        let view = views.wait_for(|view| view.leader.is_some()).await;
+        let leader = view.ok().and_then(|view| view.leader);
+        let term = leader.map_or(0, |(_, term)| term);
         let progress = &ensemble.progress;
         progress
             .until(|at| at.is_some_and(|at| at.term >= term))
@@ -245,12 +245,6 @@ async fn serve(ensemble: &Ensemble) -> Result<(), StartError> {
         failure = ensemble.failed() => Err(StartError::Failed(failure)),
         () = served => Ok(()),
     }
-}
-
-/// The failure behind what openraft says.
-fn failed(progress: &Progress, fatal: Fatal) -> StartError {
-    let first = progress.failure();
-    StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::Core(Box::new(fatal)))))
 }
 
 fn storage_failed(error: StorageError) -> StartError {

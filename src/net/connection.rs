@@ -26,15 +26,14 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
+use super::front::Front;
 use super::limits::Permit;
 use super::patience::{Patience, Signs};
-use crate::admin::Inspector;
 use crate::auth::Schemes;
-use crate::clock::Clock;
 use crate::connection::{Connection, End, Outbox};
 use crate::io::{SocketReader, SocketWriter};
 use crate::metrics;
-use crate::requests::{Client, Requests, Settle, Step, settle};
+use crate::requests::{Client, Settle, Step, settle};
 use crate::session::SessionClock;
 
 /// How long a connection that ends may take to get rid of what is in its outbox.
@@ -48,17 +47,6 @@ const ARGUMENT_BYTES: usize = 8;
 ///
 /// zk: NIOServerCnxn.SendBufferWriter behind a BufferedWriter: what that holds is sent at once.
 const PIECE_BYTES: usize = 8192;
-
-/// What connections are served with.
-#[derive(Debug)]
-pub struct Front {
-    /// Requests.
-    pub requests: Arc<Requests>,
-    /// Four-letter words.
-    pub inspector: Arc<Inspector>,
-    /// Wall clock, for `cons`.
-    pub clock: Arc<dyn Clock>,
-}
 
 /// A step that is being settled, polled beside the socket.
 type Settling = Pin<Box<dyn Future<Output = Settle> + Send>>;
@@ -125,7 +113,7 @@ impl Task {
         let requests = Arc::clone(&front.requests);
         let identities = Schemes::of_connection(peer.ip()).into();
         let outbox = Outbox::new(config.outbox_bytes_max, writer);
-        let connection = requests.shared.registry.enter(peer, identities, outbox);
+        let connection = front.connections.enter(peer, identities, outbox);
         connection.stats.established(front.clock.wall_ms());
         let first_frame_max = Config::HANDSHAKE_FRAME_BYTES_MAX.min(config.frame_bytes_max);
         let deadline = Duration::from_millis(config.handshake_timeout_ms);
@@ -170,7 +158,7 @@ impl Task {
                     };
                     let text = text?;
                     let pieces = text.len().div_ceil(PIECE_BYTES);
-                    let stats = &self.front.requests.shared.stats;
+                    let stats = self.front.connections.stats();
                     stats.sent_besides(u64::try_from(pieces).unwrap_or(u64::MAX));
                     self.connection()
                         .outbox
@@ -224,7 +212,7 @@ impl Task {
         let inspector = Arc::clone(&self.front.inspector);
         let connection = Arc::clone(self.client.connection());
         connection.stats.received(1);
-        self.front.requests.shared.stats.received(1);
+        self.front.connections.stats().received(1);
         self.deadline = None;
         let text = async move { inspector.command(word, argument, &connection).await };
         self.phase = Phase::Answering(AbortOnDropHandle::new(tokio::spawn(text)));
@@ -345,7 +333,7 @@ impl Task {
         connection.outbox.flush();
         self.patience = None;
         if !is_read {
-            connection.heard(&self.front.requests.shared.clocks, Instant::now());
+            connection.heard(&self.front.sessions, Instant::now());
         }
     }
 
@@ -353,7 +341,7 @@ impl Task {
     /// either, shows a sign of life. Ready when it has taken some of them.
     fn poll_signs(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let connection = self.client.connection();
-        let clocks = &self.front.requests.shared.clocks;
+        let clocks = &self.front.sessions;
         let reader = &self.reader;
         let signs = || Signs {
             unread: reader.unread(),
@@ -378,7 +366,7 @@ impl Task {
     /// From now on the client is not listened to for reasons of this server's, or is again: the time
     /// of its session does not count meanwhile (STYLE I10).
     fn turn_deaf(&mut self, is_deaf: bool) {
-        let clocks = &self.front.requests.shared.clocks;
+        let clocks = &self.front.sessions;
         if is_deaf && self.deaf.is_none() {
             self.deaf = self.client.connection().touch();
             if let Some(clock) = &self.deaf {

@@ -9,6 +9,7 @@
 
 mod config;
 mod connection;
+mod front;
 mod limits;
 mod listener;
 mod patience;
@@ -17,5 +18,5 @@ mod patience;
 mod tests;
 
 pub use config::Config;
-pub use connection::Front;
+pub use front::Front;
 pub use listener::{ListenError, Listener};

@@ -323,7 +323,7 @@ impl Client {
         self.arrived = Instant::now();
         if self.heard.look(&self.codec, &self.inbox).is_request {
             self.connection
-                .heard(&self.requests.shared.clocks, self.arrived);
+                .heard(&self.requests.shared.sessions, self.arrived);
         }
     }
 
@@ -400,7 +400,7 @@ impl Client {
         };
         self.heard.taken(LENGTH_BYTES + frame.len());
         self.connection.stats.received(1);
-        self.requests.shared.stats.received(1);
+        self.requests.shared.connections.stats().received(1);
         if self.phase == Phase::Handshake {
             return Ok(Some(Head {
                 header: RequestHeader {

@@ -338,10 +338,12 @@ impl Reader<'_> {
             return Err(ReadStop::Missing(vec![Missing::Znode(path)]));
         };
         let node = node.ok_or(ReadStop::Refused(ErrorCode::NO_NODE))?;
-        if self.permits(node.acl, perms) {
-            return Ok(node);
+        if !self.permits(node.acl, perms) {
+            return Err(ErrorCode::NO_AUTH.into());
         }
-        Err(ErrorCode::NO_AUTH.into())
+        let local = self.state.local_config();
+        let shown = local.and_then(|local| local.over(path, &node));
+        Ok(shown.map_or(node, Arc::new))
     }
 
     fn permits(&self, acl: AclId, perms: i32) -> bool {

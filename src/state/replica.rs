@@ -12,10 +12,11 @@ use super::acl::{AclTable, closed_list, open_list};
 use super::config::Config;
 use super::judge::genesis;
 use super::judge::overlay::{Counters, Overlay};
+use super::local_config::LocalConfig;
 use super::record::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
 use super::record::path;
 use super::record::znode::Znode;
-use super::store::{Missing, Peek, Pins, Restored, Store, StoreError, View};
+use super::store::{Entry, Missing, Peek, Pins, Restored, Store, StoreError, View};
 use super::txn::{Change, Cursor, Meta, SessionRecord, Txn};
 
 /// The replicated state at one moment. Znodes are in its store; the small rest is here.
@@ -28,6 +29,8 @@ pub struct State {
     ephemerals: BTreeMap<SessionId, BTreeSet<Arc<str>>>,
     acls: AclTable,
     quotas: BTreeSet<Arc<str>>,
+    /// Of this server, and no part of what replicas agree on.
+    local_config: Option<LocalConfig>,
 }
 
 impl State {
@@ -44,6 +47,7 @@ impl State {
             ephemerals: BTreeMap::new(),
             acls,
             quotas: restored.quotas.into_iter().collect(),
+            local_config: None,
         };
         for (session, path) in restored.ephemerals {
             state.own(session, path);
@@ -57,8 +61,8 @@ impl State {
     }
 
     /// Makes the changes of a txn visible: the only way in which the state changes.
-    pub(super) fn install(&mut self, txn: &Txn, counters: Counters) {
-        self.store.install(txn);
+    pub(super) fn install(&mut self, entry: &mut Entry<'_>, txn: &Txn, counters: Counters) {
+        entry.install(txn);
         for change in &txn.changes {
             match change {
                 Change::Znode { .. } | Change::Reap { .. } => {}
@@ -108,6 +112,23 @@ impl State {
     /// The settings that judging depends on.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What this server shows in `/zookeeper/config`; `None` in a standalone server.
+    pub(super) fn local_config(&self) -> Option<&LocalConfig> {
+        self.local_config.as_ref()
+    }
+
+    /// Bytes of data in the tree, with what only this server shows.
+    pub fn data_bytes_shown(&self) -> u64 {
+        let local = self.local_config.as_ref().filter(|local| {
+            let Peek::Known(Some(node)) = self.peek_znode(path::CONFIG) else {
+                return false;
+            };
+            local.over(path::CONFIG, &node).is_some()
+        });
+        let local_bytes = local.map_or(0, LocalConfig::text_bytes);
+        self.meta.data_bytes.saturating_add(local_bytes as u64)
     }
 
     /// The last txn.
@@ -244,10 +265,10 @@ impl Replica {
         let mut state = State::new(Arc::clone(&store), config, restored);
         if store.load(path::ROOT)?.is_none() {
             let (txn, counters) = genesis::first_txn();
-            store.begin();
-            state.install(&txn, counters);
-            store.stage(&[txn])?;
-            store.persist(&state.meta)?;
+            let mut entry = store.entry();
+            state.install(&mut entry, &txn, counters);
+            entry.stage(&[txn])?;
+            entry.persist(&state.meta)?;
         }
         Ok(Self {
             state: RwLock::new(state),
@@ -259,6 +280,11 @@ impl Replica {
     /// The state, for reading. Apply waits until the guard is gone: be quick, never await.
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read()
+    }
+
+    /// From now on `/zookeeper/config` shows this, as long as nobody has written it.
+    pub fn show_config(&self, local: LocalConfig) {
+        self.state.write().local_config = Some(local);
     }
 
     /// The tree's storage, to warm what a read missed.
@@ -284,6 +310,6 @@ impl Replica {
             }
             state.meta.clone()
         };
-        self.store.persist(&meta)
+        self.store.entry().persist(&meta)
     }
 }

@@ -141,7 +141,7 @@ pub(super) fn answer(
             out.push_str("Connection stats reset.\n");
         }
         Word::Srst => {
-            sources.requests.shared.stats.reset();
+            sources.connections.stats().reset();
             // zk: PrometheusMetricsProvider.resetAllValues does nothing: counters there only grow.
             if config.metrics_provider == MetricsProvider::Default {
                 metrics::reset();

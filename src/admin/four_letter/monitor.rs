@@ -90,9 +90,9 @@ impl Figures {
         }
         let uptime = sources.started.elapsed().as_millis();
         self.whole("uptime", u64::try_from(uptime).unwrap_or(u64::MAX));
-        let watches = sources.requests.shared.watches.lock().watch_count();
+        let watches = sources.requests.watch_count();
         self.whole("watch_count", watches as u64);
-        let drop_share = sources.requests.greeter.throttle().drop_share();
+        let drop_share = sources.requests.throttle().drop_share();
         self.broken("connection_drop_probability", drop_share.fraction());
         // There is no TLS yet.
         for name in [
@@ -106,11 +106,11 @@ impl Figures {
 
     fn read_state(&mut self, sources: &Sources) {
         let (znodes, bytes, ephemerals, sessions) = {
-            let state = sources.requests.replica.read();
+            let state = sources.replica.read();
             let meta = state.meta();
             (
                 meta.znodes,
-                meta.data_bytes,
+                state.data_bytes_shown(),
                 meta.ephemerals,
                 state.sessions().len(),
             )
@@ -123,7 +123,7 @@ impl Figures {
     }
 
     fn read_ensemble(&mut self, sources: &Sources, mode: Mode) {
-        let report = sources.requests.ensemble.report();
+        let report = sources.ensemble.report();
         self.whole("raft_term", report.term);
         let indexes = [
             ("raft_last_log_index", report.last_log),

@@ -1,7 +1,9 @@
 //! Settings that ZooKeeper does not have. Written in zoo.cfg or as `-Doxkeeper.K=V`.
 
-use super::super::draft::to_u32;
-use super::super::key::{Key, int, size, strict_flag};
+use std::path::PathBuf;
+
+use super::super::draft::{Draft, to_u32};
+use super::super::key::{Key, int, size, strict_flag, text};
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
@@ -67,6 +69,34 @@ pub(super) static KEYS: &[Key] = &[
         "4",
         |d, n| d.settings.requests.entries_in_flight_max = to_u32(n),
         "log entries proposed and not yet committed before new writes gather",
+    )
+    .ours(),
+    int(
+        "oxkeeper.heartbeatMs",
+        (10, 10_000),
+        "100",
+        |d, n| d.membership.heartbeat_ms = to_u32(n),
+        "pause between two heartbeats of a leader, milliseconds; it does not follow tickTime",
+    )
+    .ours(),
+    text(
+        "oxkeeper.electionTimeoutMs",
+        "300..600",
+        Draft::set_election_timeout,
+        "how long a leader may be silent before another is elected, milliseconds from and to: each server draws its own",
+    )
+    .ours(),
+    text(
+        "oxkeeper.peerSecretFile",
+        "",
+        |d, v| {
+            if v.is_empty() {
+                return Err("expected a file, found none; leave the line out if there is none".to_owned());
+            }
+            d.membership.peer_secret_file = Some(PathBuf::from(v));
+            Ok(())
+        },
+        "a file with a secret that all members share and by which they know each other; without it whoever reaches the quorum port is taken for a member",
     )
     .ours(),
     strict_flag(

@@ -3,7 +3,7 @@
 mod life;
 mod lost;
 mod order;
-mod queue;
+mod outgoing;
 mod speed;
 mod suite;
 
@@ -15,7 +15,7 @@ use jute::{Create, OpCode, SetData};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Config, Ensemble, StartError, Submission};
+use super::{Config, Ensemble, Parts, StartError, Submission, origin};
 use crate::clock::Clock;
 use crate::state::{
     self, ActionRef, Identities, Identity, Outcome, Peek, Replica, ServerId, SessionId, Sink,
@@ -141,14 +141,17 @@ impl Disk {
         let store = Arc::clone(&self.tree) as Arc<dyn Store>;
         let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
         let recorder = Recorder::new();
-        let ensemble = Ensemble::start(
+        let log = Arc::clone(&self.log) as Arc<dyn Log>;
+        let clock = Ticks(AtomicI64::new(1_000_000));
+        let ensemble = Ensemble::start(Parts {
+            origin: origin(config.server, &log, &replica, &clock).await?,
             config,
-            Arc::clone(&self.log) as Arc<dyn Log>,
-            Arc::clone(&self.snapshots),
-            Arc::clone(&replica),
-            Arc::clone(&recorder) as Arc<dyn Sink>,
-            Arc::new(Ticks(AtomicI64::new(1_000_000))),
-        )
+            log,
+            snapshots: Arc::clone(&self.snapshots),
+            replica: Arc::clone(&replica),
+            sink: Arc::clone(&recorder) as Arc<dyn Sink>,
+            clock: Arc::new(clock),
+        })
         .await?;
         let running = Running {
             ensemble: Arc::new(ensemble),

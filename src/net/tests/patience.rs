@@ -147,7 +147,7 @@ impl Clogged {
     }
 
     fn is_alive(&self) -> bool {
-        let clock = self.server.front().requests.shared.clocks.of(self.session);
+        let clock = self.server.front().sessions.of(self.session);
         clock.is_some_and(|clock| !clock.closing())
     }
 
@@ -270,7 +270,7 @@ async fn a_stall_of_the_disk_costs_no_patience() {
     let client = Clogged::new(TIMEOUT).await;
     client.lives(20, |_, _| {}).await;
     let stalls = |client: &Clogged, _| {
-        let clocks = &client.server.front().requests.shared.clocks;
+        let clocks = &client.server.front().sessions;
         assert!(clocks.expire(true).is_empty());
     };
     client.lives(600, stalls).await;

@@ -72,7 +72,7 @@ async fn a_frame_longer_than_the_bound_is_read_to_its_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_heard_when_it_is_whole() {
     let requests = requests(0).await;
-    let clocks = &requests.shared.clocks;
+    let clocks = &requests.shared.sessions;
     let mut peer = Peer::connect(&requests).await;
     let touch = peer.client.connection().touch().expect("a session");
     let mark = Instant::now() + Duration::from_secs(3600);

@@ -7,6 +7,7 @@
 
 mod generate;
 mod golden;
+mod local_config;
 mod map_store;
 mod model;
 mod numbers;

@@ -170,18 +170,17 @@ impl World {
             changes,
             events: Vec::new(),
         };
-        self.store.begin();
-        self.store.install(&txn);
-        self.store.stage(&[txn]).unwrap();
-        self.store.persist(&meta).unwrap();
+        let mut entry = self.store.entry();
+        entry.install(&txn);
+        entry.stage(&[txn]).unwrap();
+        entry.persist(&meta).unwrap();
     }
 
     /// Changes the numbers on the disk, for a restart to find.
     pub(super) fn tamper(&self, change: impl FnOnce(&mut Meta)) {
         let mut meta = self.replica.read().meta().clone();
         change(&mut meta);
-        self.store.begin();
-        self.store.persist(&meta).unwrap();
+        self.store.entry().persist(&meta).unwrap();
     }
 
     /// All nodes in order of their paths, and what was persisted of the rest.

@@ -124,6 +124,11 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// The storage failed: end the process.
     fn entries(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, StorageError>;
 
+    /// Whether [`Log::entries`] from index `from` on reads no disk, as things are.
+    fn remembers(&self, _from: u64) -> bool {
+        true
+    }
+
     /// First and last.
     fn ends(&self) -> LogEnds;
 

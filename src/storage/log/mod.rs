@@ -546,6 +546,12 @@ impl Log for SegmentLog {
         }
     }
 
+    fn remembers(&self, from: u64) -> bool {
+        let state = self.shared.state.read();
+        let last = state.ends.last.map(|at| at.index);
+        last.is_none_or(|last| from > last) || state.tail.first().is_some_and(|first| first <= from)
+    }
+
     fn ends(&self) -> LogEnds {
         self.shared.state.read().ends
     }

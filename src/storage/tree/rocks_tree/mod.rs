@@ -5,7 +5,7 @@
 //!   load, warm      pin ─▶ unwritten ─▶ cache ─▶ disk      unless installed meanwhile
 //!   install         unwritten, then cache: znodes, then names of children
 //!   stage           write_behind, cache makes room
-//!   persist         enough gathered? ─▶ one batch with the applied position ─▶ memtables
+//!   end of entry    enough gathered? ─▶ one batch with the applied position ─▶ memtables
 //! ```
 //!
 //! The database has no write-ahead log. What is in memtables is lost in a crash, all families
@@ -24,7 +24,8 @@ use super::options::{self, Split};
 use super::view::TreeView;
 use super::write_behind::WriteBehind;
 use crate::state::{
-    AclId, Change, Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn, View, Warmed, Znode,
+    AclId, Change, Entry, Intake, Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn,
+    View, Warmed, Znode,
 };
 use crate::storage::{StorageError, StorageStats};
 
@@ -406,6 +407,23 @@ impl Store for RocksTree {
             .map_err(|source| store_error("read a znode", source))
     }
 
+    fn entry(&self) -> Entry<'_> {
+        Entry::begin(self)
+    }
+
+    fn view(&self) -> Box<dyn View> {
+        // Before the snapshot: what is persisted in between is then in both, never in none.
+        let unwritten = self.write_behind.unwritten.all();
+        Box::new(TreeView::new(Arc::clone(&self.db), unwritten))
+    }
+
+    fn restore(&self) -> Result<Restored, StoreError> {
+        self.read_all()
+            .map_err(|source| store_error("restore the state", source))
+    }
+}
+
+impl Intake for RocksTree {
     fn begin(&self) {
         self.write_behind.begin();
     }
@@ -425,27 +443,20 @@ impl Store for RocksTree {
     fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
         self.write_behind
             .add(txns)
-            .map_err(|source| store_error("write_behind changes", source))?;
+            .map_err(|source| store_error("gather changes", source))?;
         // Here and not in `install`, which keeps readers waiting.
         self.cache.make_room();
         Ok(())
     }
 
-    fn persist(&self, meta: &Meta) -> Result<(), StoreError> {
+    fn end(&self, meta: &Meta) -> Result<(), StoreError> {
         self.write_behind
             .end(meta)
             .map_err(|source| store_error("persist changes", source))
     }
 
-    fn view(&self) -> Box<dyn View> {
-        // Before the snapshot: what is persisted in between is then in both, never in none.
-        let unwritten = self.write_behind.unwritten.all();
-        Box::new(TreeView::new(Arc::clone(&self.db), unwritten))
-    }
-
-    fn restore(&self) -> Result<Restored, StoreError> {
-        self.read_all()
-            .map_err(|source| store_error("restore the state", source))
+    fn abandon(&self) {
+        self.write_behind.abandon();
     }
 }
 

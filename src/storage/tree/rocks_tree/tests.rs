@@ -239,7 +239,7 @@ impl<'a> Applying<'a> {
                 }
                 None if self.at == Self::steps(self.txn) => {
                     self.tree.stage(std::slice::from_ref(self.txn)).unwrap();
-                    self.tree.persist(&Meta::default()).unwrap();
+                    self.tree.end(&Meta::default()).unwrap();
                     self.tree.write_behind.write().unwrap();
                 }
                 None => return false,
