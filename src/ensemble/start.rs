@@ -263,7 +263,9 @@ impl Unstarted {
             // Whom this server voted for in a term that its log has lost is not known, if there were
             // others to vote for.
             let term = applied.term + u64::from(!config.is_alone());
-            let raised = log_store.raise_vote(applied.term, term, config.server).await;
+            let raised = log_store
+                .raise_vote(applied.term, term, config.server)
+                .await;
             raised.map_err(|_| {
                 let doing = "raise the vote";
                 let first = progress.failure();
