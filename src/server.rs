@@ -22,7 +22,7 @@ use crate::requests::{self, Deliver, Requests};
 use crate::session::{Greeter, SessionClocks};
 use crate::state::{LocalConfig, Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError, Stores};
-use crate::{config, ensemble, leader, metrics};
+use crate::{config as settings, ensemble, leader, metrics};
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +152,7 @@ async fn open_stores(
 /// Refused before anything is opened.
 fn check_members(settings: &Settings) -> Result<(), ServerError> {
     let mut members = settings.ensemble.members.iter();
-    match members.find(|member| member.role == config::Role::Observer) {
+    match members.find(|member| member.role == settings::Role::Observer) {
         Some(member) => Err(ServerError::Observer {
             observer: member.id,
         }),
@@ -168,8 +168,8 @@ fn local_config(settings: &Settings, clock: &dyn Clock) -> Option<LocalConfig> {
 }
 
 /// Where a member is reached by the others.
-fn peer_addresses(member: &config::Member) -> Vec<ensemble::PeerAddress> {
-    let address = |one: &config::PeerAddress| ensemble::PeerAddress {
+fn peer_addresses(member: &settings::Member) -> Vec<ensemble::PeerAddress> {
+    let address = |one: &settings::PeerAddress| ensemble::PeerAddress {
         host: one.host.clone(),
         port: one.quorum_port,
     };
@@ -179,7 +179,7 @@ fn peer_addresses(member: &config::Member) -> Vec<ensemble::PeerAddress> {
 /// Where this server listens for the others; nowhere in a standalone server.
 ///
 /// zk: quorumListenOnAllIPs.
-fn peer_listen(members: &config::EnsembleSettings) -> Vec<ensemble::PeerAddress> {
+fn peer_listen(members: &settings::EnsembleSettings) -> Vec<ensemble::PeerAddress> {
     let mut listen = members.own().map(peer_addresses).unwrap_or_default();
     if members.listen_on_all_ips {
         for address in &mut listen {
@@ -192,9 +192,11 @@ fn peer_listen(members: &config::EnsembleSettings) -> Vec<ensemble::PeerAddress>
 }
 
 /// What the ensemble is told.
-fn ensemble_config(settings: &Settings) -> ensemble::Config {
+fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError> {
+    check_members(settings)?;
     let members = &settings.ensemble;
-    let mut config = ensemble::Config::new(members.me, members.voters());
+    let config = ensemble::Config::new(members.me, members.voters());
+    let mut config = config.with_batches(settings.batches);
     config.heartbeat_ms = u64::from(members.heartbeat_ms);
     config.election_ms_min = u64::from(members.election_ms_min);
     config.election_ms_max = u64::from(members.election_ms_max);
@@ -207,14 +209,10 @@ fn ensemble_config(settings: &Settings) -> ensemble::Config {
     config.secret_file.clone_from(&members.peer_secret_file);
     config.initialize_file = Some(settings.storage.data_dir.join("initialize"));
     config.request_bytes_max = settings.net.frame_bytes_max;
-    let number = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
-    config.batch_ops_max = number(settings.requests.batch_ops_max);
-    config.batch_bytes_max = settings.requests.batch_bytes_max;
-    config.window_batches = number(settings.requests.entries_in_flight_max);
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
-    config
+    Ok(config)
 }
 
 impl Server {
@@ -223,18 +221,12 @@ impl Server {
     /// # Errors
     /// As the rooms: nothing is left running.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
-        check_members(&settings)?;
-        Self::start_rooms(settings, clock).await
-    }
-
-    async fn start_rooms(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
+        let config = ensemble_config(&settings)?;
         let (listener, client_addr) = open_client_port(&settings)?;
         let scraped = open_metrics_port(&settings)?;
         let (stores, replica) = open_stores(&settings, &*clock).await?;
         let sessions = Arc::new(session_clocks(&settings, &replica));
-        let ensemble_config = ensemble_config(&settings);
-        let origin =
-            ensemble::origin(ensemble_config.server, &stores.log, &replica, &*clock).await?;
+        let origin = ensemble::origin(config.server, &stores.log, &replica, &*clock).await?;
         let connections = Arc::new(Registry::default());
         let deliver = Deliver::new(
             Arc::clone(&connections),
@@ -243,7 +235,7 @@ impl Server {
             settings.state.skip_acl,
         );
         let started = Ensemble::start(ensemble::Parts {
-            config: ensemble_config,
+            config,
             origin,
             log: Arc::clone(&stores.log),
             snapshots: Arc::clone(&stores.snapshots),

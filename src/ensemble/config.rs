@@ -18,6 +18,27 @@ const FRAME_SLACK_BYTES: usize = 4 << 20;
 /// them would take more of the disk than all that is to be purged.
 const ENTRIES_KEPT: u64 = 16;
 
+/// How proposals are put together into log entries: what an operator may set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Batches {
+    /// Proposals in one batch, at most.
+    pub ops_max: usize,
+    /// Bytes in one batch, at most; a proposal that is larger goes alone.
+    pub bytes_max: usize,
+    /// Batches that may be sent and not yet applied, before new proposals gather.
+    pub window: usize,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self {
+            ops_max: 512,
+            bytes_max: 1 << 20,
+            window: 4,
+        }
+    }
+}
+
 /// Settings of the ensemble.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -70,13 +91,14 @@ impl Config {
             0 | 1 => Placement::Alone,
             _ => Placement::Several,
         };
+        let batches = Batches::default();
         Self {
             server,
             voters,
             placement,
-            batch_ops_max: 1000,
-            batch_bytes_max: 1 << 20,
-            window_batches: 4,
+            batch_ops_max: batches.ops_max,
+            batch_bytes_max: batches.bytes_max,
+            window_batches: batches.window,
             window_bytes: 4 << 20,
             queue_bytes_max: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
@@ -90,6 +112,17 @@ impl Config {
             secret_file: None,
             initialize_file: None,
             request_bytes_max: 1 << 20,
+        }
+    }
+
+    /// The same with batches of this kind.
+    #[must_use]
+    pub fn with_batches(self, batches: Batches) -> Self {
+        Self {
+            batch_ops_max: batches.ops_max,
+            batch_bytes_max: batches.bytes_max,
+            window_batches: batches.window,
+            ..self
         }
     }
 

@@ -24,13 +24,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 
 use bytes::{Bytes, BytesMut};
-use jute::{ErrorCode, FrameCodec, OpCode, Reader, Request, RequestHeader};
+use jute::{ErrorCode, FrameCodec, OpClass, OpCode, Reader, Request, RequestHeader};
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
 use super::behind;
 use super::behind::Waiting;
-use super::classify::{Class, classify};
 use super::step::{Settle, Step};
 use super::warm::Kept;
 use super::{Requests, watches::Catchup};
@@ -444,28 +443,28 @@ impl Client {
         if self.phase == Phase::Handshake {
             return self.greet(state, head);
         }
-        let class = classify(head.header.op);
-        if class == Class::Write {
+        let class = head.header.op.class();
+        if class == OpClass::Write {
             return self.propose(state, head);
         }
-        if class == Class::Close && self.is_admitted() {
+        if class == OpClass::Close && self.is_admitted() {
             return self.close(head);
         }
         if self.has_write_in_flight() {
             return self.wait(state, head, class);
         }
-        let exempt = matches!(class, Class::Auth | Class::Sasl);
+        let exempt = matches!(class, OpClass::Auth | OpClass::Sasl);
         if !exempt && !self.is_admitted() {
             return self.refuse_unadmitted(&head);
         }
         match class {
-            Class::Read => self.read(state, head),
-            Class::Watch => self.watch(state, head),
-            Class::Sync => self.sync(state, head),
-            Class::Ping => self.ping(state, &head),
-            Class::Auth => self.authenticate(&head),
-            Class::Sasl => self.sasl(&head),
-            Class::Write | Class::Close | Class::Unknown => {
+            OpClass::Read => self.read(state, head),
+            OpClass::Watch => self.watch(state, head),
+            OpClass::Sync => self.sync(state, head),
+            OpClass::Ping => self.ping(state, &head),
+            OpClass::Auth => self.authenticate(&head),
+            OpClass::Sasl => self.sasl(&head),
+            OpClass::Write | OpClass::Close | OpClass::Unknown => {
                 self.put_aside(&head, Zxid(-1), ErrorCode::UNIMPLEMENTED);
                 Served::End
             }
@@ -473,9 +472,9 @@ impl Client {
     }
 
     /// A request behind a write: left to delivery if it can be, else it stays at the head.
-    fn wait(&mut self, state: &State, mut head: Head, class: Class) -> Served {
+    fn wait(&mut self, state: &State, mut head: Head, class: OpClass) -> Served {
         let reply_bytes_max = behind::reply_bytes_max(&self.connection);
-        let may_wait = matches!(class, Class::Read | Class::Ping)
+        let may_wait = matches!(class, OpClass::Read | OpClass::Ping)
             && !self.has_inherited()
             && head.body.len() <= behind::WAITING_BYTES_MAX
             && self.write_bytes <= reply_bytes_max

@@ -16,7 +16,6 @@
 //! This room does not know: sockets, Raft, the disk.
 
 mod behind;
-mod classify;
 mod client;
 mod config;
 mod counts;

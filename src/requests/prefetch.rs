@@ -5,9 +5,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jute::{Reader, Request, RequestHeader, Text};
+use jute::{OpClass, Reader, Request, RequestHeader, Text};
 
-use super::classify::{Class, classify};
 use super::client::Client;
 use crate::state::{Missing, Peek, State};
 
@@ -58,7 +57,7 @@ fn first_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 fn read_in(frame: &[u8]) -> Option<Request> {
     let mut reader = Reader::new(Bytes::copy_from_slice(frame));
     let header = RequestHeader::decode(&mut reader).ok()?;
-    if classify(header.op) != Class::Read {
+    if header.op.class() != OpClass::Read {
         return None;
     }
     Request::decode(header.op, reader.rest()).ok()

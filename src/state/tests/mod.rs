@@ -5,6 +5,7 @@
     reason = "what a test does not expect fails it"
 )]
 
+mod classes;
 mod generate;
 mod golden;
 mod local_config;

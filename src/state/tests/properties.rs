@@ -17,18 +17,18 @@ fn op_answer(outcome: &OpOutcome) -> Answer {
         OpOutcome::CreatedWithStat { path, stat } => Answer::PathStat(path.to_string(), *stat),
         OpOutcome::Stat(stat) => Answer::Stat(*stat),
         OpOutcome::Deleted | OpOutcome::Checked => Answer::Done,
-        OpOutcome::Error(code) => Answer::Code(*code),
     }
 }
 
 fn answer(outcome: &Outcome) -> Answer {
     match outcome {
         Outcome::Refused(code) => Answer::Code(*code),
-        Outcome::Created { path } => Answer::Path(path.to_string()),
-        Outcome::CreatedWithStat { path, stat } => Answer::PathStat(path.to_string(), *stat),
-        Outcome::Stat(stat) => Answer::Stat(*stat),
+        Outcome::Op(op) => op_answer(op),
         Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => Answer::Done,
         Outcome::Multi(ops) => Answer::Multi(ops.iter().map(op_answer).collect()),
+        Outcome::MultiRefused(codes) => {
+            Answer::Multi(codes.iter().map(|code| Answer::Code(*code)).collect())
+        }
     }
 }
 
