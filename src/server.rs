@@ -57,6 +57,9 @@ pub enum ServerError {
 /// log.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How long a client waits that has seen more than this server, if there are others that may have more.
+const CATCH_UP_TIME: Duration = Duration::from_secs(1);
+
 /// How long it waits for connections to end, each of which has five seconds for its last words.
 const CLIENTS_TIME_MAX: Duration = Duration::from_secs(6);
 
@@ -112,7 +115,7 @@ fn open_metrics_port(settings: &Settings) -> Result<Option<HttpListener>, Server
 fn session_clocks(settings: &Settings, replica: &Replica) -> SessionClocks {
     let sessions = SessionClocks::new(u64::from(settings.session.tick_ms));
     for (id, record) in replica.read().sessions() {
-        sessions.start(id, record.timeout_ms);
+        sessions.attach(id, record.timeout_ms, record.owner.origin.server);
     }
     sessions
 }
@@ -215,6 +218,31 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     Ok(config)
 }
 
+/// What serves the clients.
+fn requests(
+    settings: &Settings,
+    deliver: Deliver,
+    replica: &Arc<Replica>,
+    ensemble: &Arc<Ensemble>,
+    clock: &dyn Clock,
+) -> Arc<Requests> {
+    let is_alone = settings.ensemble.voters().len() == 1;
+    Arc::new(Requests::new(requests::Parts {
+        deliver,
+        replica: Arc::clone(replica),
+        ensemble: Arc::clone(ensemble),
+        greeter: Greeter::new(settings.session, clock),
+        schemes: Schemes::new(settings.auth.clone()),
+        config: settings.requests,
+        frame_bytes_max: settings.net.frame_bytes_max,
+        catch_up_time: if is_alone {
+            Duration::ZERO
+        } else {
+            CATCH_UP_TIME
+        },
+    }))
+}
+
 impl Server {
     /// Starts all rooms. Clients are served when this returns.
     ///
@@ -243,18 +271,10 @@ impl Server {
             sink: Arc::new(deliver.clone()),
             clock: Arc::clone(&clock),
             network: Arc::new(TcpNetwork),
-            touched: Arc::new(ensemble::Deaf),
+            touched: Arc::clone(&sessions) as Arc<dyn ensemble::Touched>,
         });
         let ensemble = Arc::new(started.await?);
-        let requests = Arc::new(Requests::new(requests::Parts {
-            deliver,
-            replica: Arc::clone(&replica),
-            ensemble: Arc::clone(&ensemble),
-            greeter: Greeter::new(settings.session, clock.as_ref()),
-            schemes: Schemes::new(settings.auth),
-            config: settings.requests,
-            frame_bytes_max: settings.net.frame_bytes_max,
-        }));
+        let requests = requests(&settings, deliver, &replica, &ensemble, &*clock);
         let sources = Sources {
             connections: Arc::clone(&connections),
             sessions: Arc::clone(&sessions),
@@ -288,7 +308,7 @@ impl Server {
             requests,
             ensemble,
         };
-        server.expire_sessions(sessions, settings.session.tick_ms);
+        server.expire_sessions(Arc::clone(&replica), sessions, settings.session.tick_ms);
         server.reap(replica, clock, settings.leader);
         Ok(server.open_doors(listener, scraped))
     }
@@ -307,9 +327,10 @@ impl Server {
         self
     }
 
-    fn expire_sessions(&self, sessions: Arc<SessionClocks>, tick_ms: u32) {
+    fn expire_sessions(&self, replica: Arc<Replica>, sessions: Arc<SessionClocks>, tick_ms: u32) {
         self.chores.spawn(leader::expire_sessions(
             Arc::clone(&self.ensemble),
+            replica,
             sessions,
             tick_ms,
             self.stop_chores.clone(),
@@ -390,5 +411,18 @@ impl Server {
         if timeout(CLOSE_TIME_MAX, close).await.is_err() {
             tracing::warn!("the tree was not closed: the disk does not answer");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_leaves_what_the_window_that_was_set_may_need() {
+        let mut settings = Settings::default();
+        settings.batches.window = 64;
+        let config = ensemble_config(&settings).unwrap();
+        assert_eq!((config.window_batches, config.entries_kept), (64, 128));
     }
 }

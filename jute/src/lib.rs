@@ -34,7 +34,7 @@ pub use class::OpClass;
 pub use codes::{ErrorCode, OpCode};
 pub use data::{Acl, ClientInfo, Id, Stat, perms};
 pub use error::{DecodeError, DecodeErrorKind, FrameError};
-pub use frame::{FrameCodec, LENGTH_BYTES};
+pub use frame::{Cut, FrameCodec, LENGTH_BYTES};
 pub use proto::{
     AddWatch, Auth, Check, CheckWatches, ConnectRequest, ConnectResponse, Create, Create2Response,
     CreateResponse, CreateTtl, Delete, ErrorResponse, Exists, GetAcl, GetAclResponse,

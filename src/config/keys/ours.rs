@@ -62,7 +62,8 @@ pub(super) static KEYS: &[Key] = &[
     .ours(),
     int(
         "oxkeeper.entriesInFlightMax",
-        (1, 1024),
+        // Twice as many stay in the log behind a checkpoint, each of up to two megabytes.
+        (1, 64),
         "4",
         |d, n| d.settings.batches.window = to_usize(n),
         "log entries proposed and not yet committed before new writes gather",

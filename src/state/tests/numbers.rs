@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jute::{Acl, Create, CreateTtl, Delete, ErrorCode, Request, Text};
 
-use super::world::{ORIGIN, World, acls, client, identity, localhost, open_acl};
+use super::world::{ORIGIN, World, acls, client, identity, localhost, open, open_acl};
 use crate::state::{
     Action, ApplyError, Batch, Config, Identities, Meta, OpOutcome, Outcome, Peek, Proposal,
     Reading, SessionId, Silence, Txn, Zxid, permits,
@@ -21,17 +21,10 @@ fn create(path: &str, acl: Option<Vec<Acl>>) -> Action {
     }))
 }
 
-fn open() -> Action {
-    Action::OpenSession {
-        timeout_ms: 4000,
-        password: [1; 16],
-    }
-}
-
 /// A world with a session, which goes on with other numbers.
 fn world(change: impl FnOnce(&mut Meta)) -> World {
     let mut world = World::new(Config::default());
-    let proposals = vec![world.proposal(SESSION, &localhost(), open())];
+    let proposals = vec![world.proposal(SESSION, &localhost(), open(4000, [1; 16]))];
     world.apply(proposals);
     world.tamper(change);
     world.restarted()
@@ -180,7 +173,11 @@ fn what_was_created_by_other_rules_is_counted_right_when_it_goes() {
             path: Some(Text::from("/n")),
             version: -1,
         }));
-        for (rules, action) in [(before, open()), (before, made), (after, delete)] {
+        for (rules, action) in [
+            (before, open(4000, [1; 16])),
+            (before, made),
+            (after, delete),
+        ] {
             let proposals = vec![world.proposal(session, &localhost(), action)];
             apply_raw(&mut world, rules, proposals).unwrap();
         }

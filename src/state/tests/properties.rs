@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::generate::{cases, log, op, proposal, put_quota, run};
 use super::model::{ACLS, Answer, Model, Op, Step};
-use super::world::{ORIGIN, World, acls, client, identity, localhost, open_acl};
-use crate::state::{Action, Config, OpOutcome, Outcome, Peek, Reading, SessionId, SessionRecord};
+use super::world::{ORIGIN, OWNER, World, acls, client, identity, localhost, open, open_acl};
+use crate::state::{Config, OpOutcome, Outcome, Peek, Reading, SessionId, SessionRecord};
 
 fn op_answer(outcome: &OpOutcome) -> Answer {
     match outcome {
@@ -24,7 +24,10 @@ fn answer(outcome: &Outcome) -> Answer {
     match outcome {
         Outcome::Refused(code) => Answer::Code(*code),
         Outcome::Op(op) => op_answer(op),
-        Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => Answer::Done,
+        Outcome::Done
+        | Outcome::SessionOpened
+        | Outcome::SessionAttached
+        | Outcome::SessionClosed => Answer::Done,
         Outcome::Multi(ops) => Answer::Multi(ops.iter().map(op_answer).collect()),
         Outcome::MultiRefused(codes) => {
             Answer::Multi(codes.iter().map(|code| Answer::Code(*code)).collect())
@@ -271,10 +274,7 @@ fn an_entry_comes_once() {
     };
     let position = world.position;
     world.replica.advance(position, None).unwrap();
-    let open = Action::OpenSession {
-        timeout_ms: 1,
-        password: [1; 16],
-    };
+    let open = open(1, [1; 16]);
     let proposals = vec![world.proposal(SessionId(5), &localhost(), open)];
     let again = crate::state::Batch { proposals, ..batch };
     let refused = world
@@ -289,17 +289,14 @@ fn an_entry_comes_once() {
 #[test]
 fn an_opened_session_is_remembered() {
     let mut world = World::new(Config::default());
-    let open = Action::OpenSession {
-        timeout_ms: 1234,
-        password: [5; 16],
-    };
+    let open = open(1234, [5; 16]);
     let proposals = vec![world.proposal(SessionId(5), &localhost(), open)];
     world.apply(proposals);
     let expected = SessionRecord {
         timeout_ms: 1234,
         password: [5; 16],
         migrated: false,
-        owner: crate::state::ServerId(1),
+        owner: OWNER,
     };
     let world = world.restarted();
     assert_eq!(world.replica.read().session(SessionId(5)), Some(&expected));
@@ -313,10 +310,7 @@ fn the_rules_of_the_log_count_and_not_those_of_the_server_that_applies() {
         ..Config::default()
     };
     let mut world = World::new(Config::default());
-    let open = Action::OpenSession {
-        timeout_ms: 1,
-        password: [1; 16],
-    };
+    let open = open(1, [1; 16]);
     let write = client(&Request::CreateTtl(jute::CreateTtl {
         path: Some("/t".into()),
         data: None,

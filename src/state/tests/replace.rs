@@ -123,6 +123,7 @@ fn create(path: &str, data: &str) -> Action {
 fn filled(store: Arc<dyn Store>, name: &str) -> World {
     let mut world = World::on(store, Config::default());
     let open = Action::OpenSession {
+        connection: 0,
         timeout_ms: 4000,
         password: [1; 16],
     };
