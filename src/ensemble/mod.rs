@@ -147,6 +147,23 @@ pub struct Report {
     pub purged: Option<u64>,
     /// Proposals on their way.
     pub queue: QueueReport,
+    /// Whether clients are to be served: [`Ensemble::serves`].
+    pub serves: bool,
+    /// For how long it has led; `None` if it does not.
+    pub leads_for: Option<Duration>,
+    /// The other members, if this server leads.
+    pub followers: Vec<FollowerReport>,
+}
+
+/// Another member, as its leader sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FollowerReport {
+    /// Which server.
+    pub server: ServerId,
+    /// Whether it is connected.
+    pub is_up: bool,
+    /// Up to which index its log is known to agree with the leader's.
+    pub matched: Option<u64>,
 }
 
 /// The door of the room: this server as a member of the ensemble.
@@ -305,6 +322,19 @@ impl Ensemble {
         self.views.borrow().role
     }
 
+    fn followers(&self) -> Vec<FollowerReport> {
+        let links = self.peers.states();
+        let is_up = |server| links.iter().any(|one| one.server == server && one.is_up());
+        let matched = self.core.matched().into_iter();
+        matched
+            .map(|(server, matched)| FollowerReport {
+                server,
+                is_up: is_up(server),
+                matched,
+            })
+            .collect()
+    }
+
     /// Numbers for metrics and four-letter words.
     pub fn report(&self) -> Report {
         let Figures {
@@ -325,6 +355,9 @@ impl Ensemble {
             checkpoint,
             purged,
             queue: self.proposals.report(),
+            serves: self.serves(),
+            leads_for: self.progress.leads_for(),
+            followers: self.followers(),
         }
     }
 
