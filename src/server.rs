@@ -22,7 +22,7 @@ use crate::requests::{self, Deliver, Requests};
 use crate::session::{Greeter, SessionClocks};
 use crate::state::{LocalConfig, Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError, Stores};
-use crate::{config, ensemble, leader, metrics};
+use crate::{config, ensemble, leader, metrics, session};
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +214,31 @@ fn ensemble_config(settings: &Settings) -> ensemble::Config {
     config
 }
 
+/// What serves the clients.
+fn requests(
+    settings: &Settings,
+    deliver: Deliver,
+    replica: &Arc<Replica>,
+    ensemble: &Arc<Ensemble>,
+    clock: &dyn Clock,
+) -> Arc<Requests> {
+    let is_alone = settings.ensemble.voters().len() == 1;
+    Arc::new(Requests::new(requests::Parts {
+        deliver,
+        replica: Arc::clone(replica),
+        ensemble: Arc::clone(ensemble),
+        greeter: Greeter::new(settings.session, clock),
+        schemes: Schemes::new(settings.auth.clone()),
+        config: settings.requests,
+        frame_bytes_max: settings.net.frame_bytes_max,
+        catch_up_time: if is_alone {
+            Duration::ZERO
+        } else {
+            CATCH_UP_TIME
+        },
+    }))
+}
+
 impl Server {
     /// Starts all rooms. Clients are served when this returns.
     ///
@@ -229,7 +254,8 @@ impl Server {
         }
         let sessions = Arc::new(session_clocks(&settings, &replica));
         let ensemble_config = ensemble_config(&settings);
-        let origin = ensemble::origin(ensemble_config.server, &stores.log, &replica, &*clock).await?;
+        let origin =
+            ensemble::origin(ensemble_config.server, &stores.log, &replica, &*clock).await?;
         let connections = Arc::new(Registry::default());
         let deliver = Deliver::new(
             Arc::clone(&connections),
@@ -249,16 +275,7 @@ impl Server {
             touched: Arc::clone(&sessions) as Arc<dyn ensemble::Touched>,
         });
         let ensemble = Arc::new(started.await?);
-        let requests = Arc::new(Requests::new(requests::Parts {
-            deliver,
-            replica: Arc::clone(&replica),
-            ensemble: Arc::clone(&ensemble),
-            greeter: Greeter::new(settings.session, clock.as_ref()),
-            schemes: Schemes::new(settings.auth),
-            config: settings.requests,
-            frame_bytes_max: settings.net.frame_bytes_max,
-            catch_up_time,
-        }));
+        let requests = requests(&settings, deliver, &replica, &ensemble, &*clock);
         let sources = Sources {
             connections: Arc::clone(&connections),
             sessions: Arc::clone(&sessions),
@@ -312,6 +329,12 @@ impl Server {
     }
 
     fn expire_sessions(&self, replica: Arc<Replica>, sessions: Arc<SessionClocks>, tick_ms: u32) {
+        self.chores.spawn(session::report_touches(
+            Arc::clone(&self.ensemble),
+            Arc::clone(&sessions),
+            tick_ms,
+            self.stop_chores.clone(),
+        ));
         self.chores.spawn(leader::expire_sessions(
             Arc::clone(&self.ensemble),
             replica,

@@ -54,10 +54,10 @@ use crate::state::{
 use crate::storage::{Log, Snapshots};
 
 pub use config::Config;
-pub use peer::{ListenError, PeerAddress, SecretError};
 pub use error::{Failure, ProposeError, StartError, SubmitError};
 pub use members::role::Role;
 pub use origin::outgoing::QueueReport;
+pub use peer::{ListenError, PeerAddress, SecretError};
 pub use start::origin;
 
 use origin::barrier::Barrier;

@@ -266,12 +266,7 @@ impl Unstarted {
         Core::start(config, network, log_store, machine, progress).await
     }
 
-    fn beginning(
-        &self,
-        core: &Core,
-        peers: &Arc<Peers>,
-        standing: &Arc<Standing>,
-    ) -> Beginning {
+    fn beginning(&self, core: &Core, peers: &Arc<Peers>, standing: &Arc<Standing>) -> Beginning {
         Beginning {
             server: self.config.server,
             voters: self.config.voters.iter().copied().collect(),

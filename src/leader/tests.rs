@@ -106,7 +106,7 @@ impl Server {
             sink: Arc::new(Silence),
             clock: Arc::clone(clocks) as Arc<dyn Clock>,
             network: Arc::new(crate::io::TcpNetwork),
-            touched: Arc::new(crate::ensemble::Deaf),
+            touched: Arc::new(ensemble::Deaf),
         });
         let ensemble = Arc::new(started.await.unwrap());
         let stop = CancellationToken::new();

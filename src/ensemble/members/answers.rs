@@ -93,11 +93,7 @@ impl Answers {
 }
 
 impl Serve for Answers {
-    fn vote(
-        &self,
-        _: Hello,
-        request: VoteRequest,
-    ) -> BoxFuture<'_, Result<VoteResponse, Refusal>> {
+    fn vote(&self, _: Hello, request: VoteRequest) -> BoxFuture<'_, Result<VoteResponse, Refusal>> {
         async move {
             if !self.standing.votes() {
                 return Err(Refusal::NotReady);

@@ -58,9 +58,7 @@ impl Pulse {
                 let acked = self.core.quorum_acked_for();
                 self.is_alone || acked.is_some_and(|silence| silence <= self.silence_max)
             }
-            Role::Follower { .. } | Role::Observer { .. } => {
-                self.heard.is_within(self.silence_max)
-            }
+            Role::Follower { .. } | Role::Observer { .. } => self.heard.is_within(self.silence_max),
             Role::Candidate | Role::Stopped => false,
         }
     }

@@ -74,11 +74,7 @@ impl Forward {
         let broken = CancellationToken::new();
         let proposals = Arc::clone(&self.proposals);
         tokio::spawn(hear(to, answers, proposals, broken.clone()));
-        Some(Lane {
-            to,
-            sender,
-            broken,
-        })
+        Some(Lane { to, sender, broken })
     }
 }
 

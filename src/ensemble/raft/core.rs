@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
+use openraft::Instant as _;
 use openraft::ReadPolicy;
 use openraft::ServerState;
-use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::RaftError;
 use openraft::metrics::RaftServerMetrics;
@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 use super::checkpoint::{self, Pressure};
 use super::log_store::LogStore;
 use super::machine::Machine;
-use super::network::PeerNetwork;
-use super::settings;
 use super::messages::{
     AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
     VoteResponse,
 };
+use super::network::PeerNetwork;
+use super::settings;
 use super::types::{
     CommittedLeaderId, EncodedBatch, Fatal, Raft, Respond, Types, Vote, log_id, position,
 };
@@ -257,7 +257,10 @@ impl Core {
         &self,
         request: VoteRequest,
     ) -> Result<VoteResponse, Refusal> {
-        self.raft.pre_vote(request).await.map_err(|_| Refusal::Failed)
+        self.raft
+            .pre_vote(request)
+            .await
+            .map_err(|_| Refusal::Failed)
     }
 
     /// A leader's heartbeat.

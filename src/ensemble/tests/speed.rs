@@ -111,8 +111,8 @@ async fn proposals_on_rocksdb() {
             replica: Arc::clone(&replica),
             sink: Arc::clone(&recorder) as Arc<dyn Sink>,
             clock: Arc::new(clock),
-            network: Arc::new(crate::io::TcpNetwork),
-            touched: Arc::new(crate::ensemble::Deaf),
+            network: Arc::new(TcpNetwork),
+            touched: Arc::new(Deaf),
         })
         .await
         .unwrap();

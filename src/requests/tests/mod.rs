@@ -79,7 +79,7 @@ async fn requests_of(
         sink: Arc::new(deliver.clone()),
         clock: Arc::new(SystemClock),
         network: Arc::new(crate::io::TcpNetwork),
-        touched: Arc::new(crate::ensemble::Deaf),
+        touched: Arc::new(ensemble::Deaf),
     });
     Arc::new(Requests::new(Parts {
         deliver,
