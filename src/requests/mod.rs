@@ -16,12 +16,12 @@
 //! This room does not know: sockets, Raft, the disk.
 
 mod behind;
-mod classify;
 mod client;
 mod config;
 mod counts;
 mod deliver;
 mod greet;
+mod heard;
 mod lag;
 mod pending;
 mod prefetch;

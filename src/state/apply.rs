@@ -13,6 +13,8 @@
 //! to the same txns. (Persisting each slice with its cursors would not do: a proposal skipped as
 //! too early could find its turn come when it is replayed.)
 
+use std::sync::Arc;
+
 use parking_lot::RwLockUpgradableReadGuard;
 
 use super::config::Config;
@@ -83,9 +85,13 @@ impl Replica {
         let mut txns = Vec::with_capacity(slice_proposals_max.min(proposals.len()));
         // One for all slices: where they are cut must not show.
         let mut timeline = None;
-        // Only this changes the position, so once is enough.
-        check_order(&self.state.read(), position)?;
-        let mut entry = self.store().entry();
+        // Nobody else changes position and store while this holds `work`.
+        let store = {
+            let state = self.state.read();
+            check_order(&state, position)?;
+            Arc::clone(state.store())
+        };
+        let mut entry = store.entry();
         let meta = loop {
             let slice = proposals.get(..slice_proposals_max).unwrap_or(proposals);
             let state = self.state.upgradable_read();

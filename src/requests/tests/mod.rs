@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use jute::{ConnectRequest, FrameCodec, OpCode, Reply, Request, RequestHeader};
+use jute::{ConnectRequest, FrameCodec, Reply, Request, RequestHeader};
 use parking_lot::Mutex;
 use tokio_util::codec::Decoder as _;
 
@@ -226,33 +226,4 @@ fn put_request(out: &mut BytesMut, xid: i32, request: &Request) {
     RequestHeader { xid, op }.encode(&mut payload);
     request.encode_body(&mut payload);
     put_frame(out, &payload);
-}
-
-#[tokio::test]
-async fn only_whole_requests_keep_a_session_alive() {
-    let requests = requests(0).await;
-    let mut peer = Peer::connect(&requests).await;
-    let frame = |op: OpCode, body: &[u8]| {
-        let mut payload = BytesMut::new();
-        RequestHeader { xid: 1, op }.encode(&mut payload);
-        payload.extend_from_slice(body);
-        let mut out = BytesMut::new();
-        put_frame(&mut out, &payload);
-        out
-    };
-    let auth = frame(OpCode::AUTH, b"whatever");
-    let ping = frame(OpCode::PING, b"");
-    let table: [(&[&[u8]], bool); 7] = [
-        (&[], false),
-        (&[&ping], true),
-        (&[&ping[..ping.len() - 1]], false),
-        (&[&auth], false),
-        (&[&frame(OpCode::SASL, b"")], false),
-        (&[&auth, &auth, &ping], true),
-        (&[&frame(OpCode(777), b"")], true),
-    ];
-    for (parts, alive) in table {
-        peer.client.inbox = parts.concat().as_slice().into();
-        assert_eq!(peer.client.has_request(), alive, "{parts:?}");
-    }
 }

@@ -1,4 +1,4 @@
-//! The bytes of a [`Batch`]: what one Raft entry holds.
+//! The bytes of a [`Batch`]: what one Raft entry holds (formats.md 3.4).
 //!
 //! ```text
 //!  version u8 | wall_ms i64 | steady_ms u64 | rules u8 | count u32 | item*

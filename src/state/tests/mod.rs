@@ -5,6 +5,7 @@
     reason = "what a test does not expect fails it"
 )]
 
+mod classes;
 mod generate;
 mod golden;
 mod local_config;
@@ -14,5 +15,6 @@ mod moves;
 mod numbers;
 mod on_disk;
 mod properties;
+mod replace;
 mod scripts;
 mod world;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::generate::cases;
 use super::world::{World, client, localhost, open_acl};
 use crate::state::{
-    Action, Config, Origin, Outcome, Proposal, ServerId, SessionId, SessionOwner, Txn,
+    Action, Config, OpOutcome, Origin, Outcome, Proposal, ServerId, SessionId, SessionOwner, Txn,
 };
 
 const SERVERS: usize = 3;
@@ -104,7 +104,7 @@ enum Came {
 impl Came {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Created { .. } => Self::Created,
+            Outcome::Op(OpOutcome::Created { .. }) => Self::Created,
             Outcome::SessionOpened => Self::Opened,
             Outcome::SessionAttached => Self::Attached,
             Outcome::SessionClosed => Self::Closed,

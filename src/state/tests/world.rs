@@ -104,6 +104,17 @@ impl World {
         }
     }
 
+    /// The store alone: what is in it is all that is left.
+    pub(super) fn into_store(self) -> Arc<dyn Store> {
+        self.store
+    }
+
+    /// The replica has got another store, of which so many of our proposals are known.
+    pub(super) fn goes_on_with(&mut self, store: Arc<dyn Store>, sequence: u64) {
+        (self.store, self.map) = (store, None);
+        self.sequences = [(ORIGIN, sequence)].into();
+    }
+
     /// Time passes, and the wall clock says so.
     pub(super) fn pass(&mut self, ms: u64) {
         self.time_ms += ms.cast_signed();
