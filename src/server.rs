@@ -22,7 +22,7 @@ use crate::requests::{self, Deliver, Requests};
 use crate::session::{Greeter, SessionClocks};
 use crate::state::{LocalConfig, Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError, Stores};
-use crate::{config as settings, ensemble, leader, metrics};
+use crate::{config as settings, ensemble, leader, metrics, session};
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +115,9 @@ fn open_metrics_port(settings: &Settings) -> Result<Option<HttpListener>, Server
 /// The clocks of the sessions that there are, each with its whole timeout.
 fn session_clocks(settings: &Settings, replica: &Replica) -> SessionClocks {
     let sessions = SessionClocks::new(u64::from(settings.session.tick_ms));
-    for (id, record) in replica.read().sessions() {
-        sessions.attach(id, record.timeout_ms, record.owner.origin.server);
-    }
+    let state = replica.read();
+    let live = state.sessions();
+    sessions.replace(live.map(|(id, record)| (id, record.timeout_ms, record.owner.origin.server)));
     sessions
 }
 
@@ -230,7 +230,7 @@ fn requests(
     ensemble: &Arc<Ensemble>,
     clock: &dyn Clock,
 ) -> Arc<Requests> {
-    let is_alone = settings.ensemble.voters().len() == 1;
+    let has_others = settings.ensemble.members.len() > 1;
     Arc::new(Requests::new(requests::Parts {
         deliver,
         replica: Arc::clone(replica),
@@ -239,10 +239,10 @@ fn requests(
         schemes: Schemes::new(settings.auth.clone()),
         config: settings.requests,
         frame_bytes_max: settings.net.frame_bytes_max,
-        catch_up_time: if is_alone {
-            Duration::ZERO
-        } else {
+        catch_up_time: if has_others {
             CATCH_UP_TIME
+        } else {
+            Duration::ZERO
         },
     }))
 }
@@ -334,6 +334,12 @@ impl Server {
     }
 
     fn expire_sessions(&self, replica: Arc<Replica>, sessions: Arc<SessionClocks>, tick_ms: u32) {
+        self.chores.spawn(session::report_touches(
+            Arc::clone(&self.ensemble),
+            Arc::clone(&sessions),
+            tick_ms,
+            self.stop_chores.clone(),
+        ));
         self.chores.spawn(leader::expire_sessions(
             Arc::clone(&self.ensemble),
             replica,

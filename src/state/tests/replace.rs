@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::map_store::MapStore;
-use super::world::{World, client, localhost, open_acl};
+use super::world::{World, client, localhost, open as open_session, open_acl};
 use crate::state::{
     Action, Asker, Batch, LocalConfig, Missing, Peek, ReadStop, Reading, Replica, Rules, SessionId,
     Sink, State, Store, Txn, warm_all,
@@ -122,11 +122,7 @@ fn create(path: &str, data: &str) -> Action {
 /// A world that holds `/x` with this, a session, and one more znode of that name.
 fn filled(store: Arc<dyn Store>, name: &str) -> World {
     let mut world = World::on(store, Rules::default());
-    let open = Action::OpenSession {
-        connection: 0,
-        timeout_ms: 4000,
-        password: [1; 16],
-    };
+    let open = open_session(4000, [1; 16]);
     for action in [open, create("/x", name), create(&format!("/{name}"), "")] {
         let proposals = vec![world.proposal(SESSION, &localhost(), action)];
         world.apply(proposals);

@@ -112,7 +112,7 @@ impl World {
     /// The replica has got another store, of which so many of our proposals are known.
     pub(super) fn goes_on_with(&mut self, store: Arc<dyn Store>, sequence: u64) {
         (self.store, self.map) = (store, None);
-        self.sequences.insert(ORIGIN, sequence);
+        self.sequences = [(ORIGIN, sequence)].into();
     }
 
     /// Time passes, and the wall clock says so.
