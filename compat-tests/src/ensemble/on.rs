@@ -61,7 +61,11 @@ pub fn run(plan: &Plan) -> Result<bool> {
         ..Setup::new(plan.kind, Wiring::Loopback)
     })?;
     let leader = ensemble.wait_for_leader(START_TIME_MAX)?;
-    let addresses: Vec<String> = ensemble.addresses().iter().map(ToString::to_string).collect();
+    let addresses: Vec<String> = ensemble
+        .addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let server = match plan.whom {
         Whom::Leader => addresses[leader].clone(),
         Whom::Follower => addresses[(leader + 1) % addresses.len()].clone(),
@@ -74,7 +78,10 @@ pub fn run(plan: &Plan) -> Result<bool> {
         leader + 1,
         plan.command.join(" ")
     ));
-    let (program, arguments) = plan.command.split_first().context("name a program to run")?;
+    let (program, arguments) = plan
+        .command
+        .split_first()
+        .context("name a program to run")?;
     let mut child = Command::new(program)
         .args(arguments)
         .env("SERVER", &server)
@@ -101,12 +108,18 @@ fn wait(child: &mut Child, plan: &Plan, ensemble: &mut Ensemble) -> Result<bool>
         if let Some(status) = child.try_wait().context("wait for the program")? {
             return Ok(status.success());
         }
-        if plan.rolling.is_some_and(|pause| restarted.elapsed() > pause) {
+        if plan
+            .rolling
+            .is_some_and(|pause| restarted.elapsed() > pause)
+        {
             let member = turn % ensemble.len();
             ensemble.kill9(member)?;
             ensemble.spawn(member)?;
             let took = ensemble.wait_until_serving(START_TIME_MAX)?;
-            say(format_args!("-- server {} killed, back after {took:.1?}", member + 1));
+            say(format_args!(
+                "-- server {} killed, back after {took:.1?}",
+                member + 1
+            ));
             turn += 1;
             restarted = Instant::now();
         }
