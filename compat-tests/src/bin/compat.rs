@@ -54,6 +54,11 @@ enum Suite {
     Chaos(Chaos),
     /// Three servers, faults between and in them under load, two judges of all that came of it.
     EnsembleChaos(EnsembleChaos),
+    /// Judges a history that ensemble-chaos has kept.
+    EnsembleJudge {
+        /// Its file.
+        file: PathBuf,
+    },
     /// Runs a program on a server of an ensemble, with SERVER=HOST:PORT.
     OnEnsemble(OnEnsemble),
     /// Power loss: the file system under the data is shut down under load.
@@ -301,6 +306,7 @@ fn run(suite: &Suite) -> Result<bool> {
             seed: settings::seed(1)?,
             history: arguments.history.clone(),
         }),
+        Suite::EnsembleJudge { file } => ensemble::chaos::judge_kept(file),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {
             kind: settings::server_kind()?,
