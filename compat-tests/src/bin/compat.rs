@@ -153,6 +153,24 @@ struct EnsembleChaos {
     history: PathBuf,
 }
 
+impl EnsembleChaos {
+    fn plan(&self) -> Result<ensemble::chaos::Plan> {
+        Ok(ensemble::chaos::Plan {
+            kind: settings::server_kind()?,
+            cycles: self.cycles,
+            only: self.only.clone(),
+            wirings: self
+                .network
+                .map_or_else(ensemble::chaos::wirings, |network| vec![network]),
+            workers: self.workers,
+            writes_min: self.writes_min,
+            back_within: Duration::from_secs_f64(self.back_within),
+            seed: settings::seed(1)?,
+            history: self.history.clone(),
+        })
+    }
+}
+
 #[derive(Debug, Args)]
 struct OnEnsemble {
     /// Which server the program is given.
@@ -293,19 +311,7 @@ fn run(suite: &Suite) -> Result<bool> {
             first: arguments.first,
             history: arguments.history.clone(),
         }),
-        Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&ensemble::chaos::Plan {
-            kind: settings::server_kind()?,
-            cycles: arguments.cycles,
-            only: arguments.only.clone(),
-            wirings: arguments
-                .network
-                .map_or_else(ensemble::chaos::wirings, |network| vec![network]),
-            workers: arguments.workers,
-            writes_min: arguments.writes_min,
-            back_within: Duration::from_secs_f64(arguments.back_within),
-            seed: settings::seed(1)?,
-            history: arguments.history.clone(),
-        }),
+        Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
         Suite::EnsembleJudge { file } => ensemble::chaos::judge_kept(file),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {
