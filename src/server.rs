@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,14 +14,15 @@ use crate::admin::{Inspector, MetricsProvider, Sources};
 use crate::auth::Schemes;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::connection::Registry;
 use crate::ensemble::{Ensemble, StartError};
-use crate::io::{HttpError, HttpListener};
+use crate::io::{HttpError, HttpListener, TcpNetwork};
 use crate::net::{Front, ListenError, Listener};
-use crate::requests::{Deliver, Requests, Shared};
-use crate::session::Greeter;
-use crate::state::{Replica, ServerId, StoreError};
-use crate::storage::{self, StorageError};
-use crate::{ensemble, leader, metrics};
+use crate::requests::{self, Deliver, Requests};
+use crate::session::{Greeter, SessionClocks};
+use crate::state::{LocalConfig, Replica, ServerId, StoreError};
+use crate::storage::{self, StorageError, Stores};
+use crate::{config as settings, ensemble, leader, metrics};
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,12 @@ pub enum ServerError {
     /// The log or the consensus on top of it.
     #[error("start the ensemble")]
     Ensemble(#[from] StartError),
+    /// A line of an observer.
+    #[error("server {observer} is an observer: only servers that vote are supported yet")]
+    Observer {
+        /// Which server.
+        observer: ServerId,
+    },
     /// The client port.
     #[error("open the client port")]
     Listen(#[from] ListenError),
@@ -58,14 +64,16 @@ const CLIENTS_TIME_MAX: Duration = Duration::from_secs(6);
 #[derive(Debug)]
 pub struct Server {
     client_addr: Option<SocketAddr>,
-    front: Arc<Front>,
     stop_clients: CancellationToken,
     stop_chores: CancellationToken,
     listener: Option<JoinHandle<()>>,
     metrics_addr: Option<SocketAddr>,
     scraped: Option<JoinHandle<()>>,
     chores: TaskTracker,
-    failure: watch::Receiver<Option<Arc<StoreError>>>,
+    front: Arc<Front>,
+    inspector: Arc<Inspector>,
+    requests: Arc<Requests>,
+    ensemble: Arc<Ensemble>,
 }
 
 /// A server failed while it was running.
@@ -92,6 +100,23 @@ fn open_client_port(
     Ok((Some(listener), Some(bound)))
 }
 
+/// Opens the port of the metrics, if Prometheus is to read them.
+fn open_metrics_port(settings: &Settings) -> Result<Option<HttpListener>, ServerError> {
+    match settings.admin.metrics_provider {
+        MetricsProvider::Prometheus { addr, .. } => Ok(Some(HttpListener::open(addr)?)),
+        MetricsProvider::Default | MetricsProvider::Null => Ok(None),
+    }
+}
+
+/// The clocks of the sessions that there are, each with its whole timeout.
+fn session_clocks(settings: &Settings, replica: &Replica) -> SessionClocks {
+    let sessions = SessionClocks::new(u64::from(settings.session.tick_ms));
+    for (id, record) in replica.read().sessions() {
+        sessions.start(id, record.timeout_ms);
+    }
+    sessions
+}
+
 /// Runs what may wait for the disk for as long as that takes; whoever waits for it may stop to.
 async fn off_worker<T: Send + 'static>(
     open: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
@@ -104,18 +129,90 @@ async fn off_worker<T: Send + 'static>(
     }
 }
 
-/// What the ensemble is told: this server is its only voter.
-fn ensemble_config(settings: &Settings) -> ensemble::Config {
-    let me = ServerId(u64::from(settings.session.server_id));
-    let mut config = ensemble::Config::new(me, vec![me]);
-    let number = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
-    config.batch_ops_max = number(settings.requests.batch_ops_max);
-    config.batch_bytes_max = settings.requests.batch_bytes_max;
-    config.window_batches = number(settings.requests.entries_in_flight_max);
+/// The disk, and the state that it holds.
+async fn open_stores(
+    settings: &Settings,
+    clock: &dyn Clock,
+) -> Result<(Arc<Stores>, Arc<Replica>), ServerError> {
+    let opening = Instant::now();
+    let (storage, rules) = (settings.storage.clone(), settings.state);
+    let opened = off_worker(move || {
+        let stores = Arc::new(storage::open(&storage)?);
+        let replica = Replica::open(stores.tree(), rules)?;
+        Ok((stores, Arc::new(replica)))
+    });
+    let (stores, replica) = opened.await?;
+    metrics::database_opened(opening.elapsed());
+    if let Some(local) = local_config(settings, clock) {
+        replica.show_config(local);
+    }
+    Ok((stores, replica))
+}
+
+/// Refused before anything is opened.
+fn check_members(settings: &Settings) -> Result<(), ServerError> {
+    let mut members = settings.ensemble.members.iter();
+    match members.find(|member| member.role == settings::Role::Observer) {
+        Some(member) => Err(ServerError::Observer {
+            observer: member.id,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What `/zookeeper/config` shows; nothing in a standalone server.
+fn local_config(settings: &Settings, clock: &dyn Clock) -> Option<LocalConfig> {
+    let members = &settings.ensemble;
+    let text = (!members.standalone).then(|| members.config_text())?;
+    Some(LocalConfig::new(&text, members.version, clock.wall_ms()))
+}
+
+/// Where a member is reached by the others.
+fn peer_addresses(member: &settings::Member) -> Vec<ensemble::PeerAddress> {
+    let address = |one: &settings::PeerAddress| ensemble::PeerAddress {
+        host: one.host.clone(),
+        port: one.quorum_port,
+    };
+    member.addresses.iter().map(address).collect()
+}
+
+/// Where this server listens for the others; nowhere in a standalone server.
+///
+/// zk: quorumListenOnAllIPs.
+fn peer_listen(members: &settings::EnsembleSettings) -> Vec<ensemble::PeerAddress> {
+    let mut listen = members.own().map(peer_addresses).unwrap_or_default();
+    if members.listen_on_all_ips {
+        for address in &mut listen {
+            "::".clone_into(&mut address.host);
+        }
+        listen.sort();
+        listen.dedup();
+    }
+    listen
+}
+
+/// What the ensemble is told.
+fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError> {
+    check_members(settings)?;
+    let members = &settings.ensemble;
+    let config = ensemble::Config::new(members.me, members.voters());
+    let mut config = config.with_batches(settings.batches);
+    config.heartbeat_ms = u64::from(members.heartbeat_ms);
+    config.election_ms_min = u64::from(members.election_ms_min);
+    config.election_ms_max = u64::from(members.election_ms_max);
+    config.addresses = members
+        .members
+        .iter()
+        .map(|member| (member.id, peer_addresses(member)))
+        .collect();
+    config.listen = peer_listen(members);
+    config.secret_file.clone_from(&members.peer_secret_file);
+    config.initialize_file = Some(settings.storage.data_dir.join("initialize"));
+    config.request_bytes_max = settings.net.frame_bytes_max;
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
-    config
+    Ok(config)
 }
 
 impl Server {
@@ -124,80 +221,82 @@ impl Server {
     /// # Errors
     /// As the rooms: nothing is left running.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
+        let config = ensemble_config(&settings)?;
         let (listener, client_addr) = open_client_port(&settings)?;
-        let scraped = match settings.admin.metrics_provider {
-            MetricsProvider::Prometheus { addr, .. } => Some(HttpListener::open(addr)?),
-            MetricsProvider::Default | MetricsProvider::Null => None,
-        };
-        let opening = Instant::now();
-        let (storage, rules) = (settings.storage.clone(), settings.state);
-        let (stores, replica) = off_worker(move || {
-            let stores = Arc::new(storage::open(&storage)?);
-            let replica = Replica::open(Arc::clone(&stores.tree), rules)?;
-            Ok((stores, Arc::new(replica)))
-        })
-        .await?;
-        metrics::database_opened(opening.elapsed());
-        let shared = Arc::new(Shared::new(
-            u64::from(settings.session.tick_ms),
+        let scraped = open_metrics_port(&settings)?;
+        let (stores, replica) = open_stores(&settings, &*clock).await?;
+        let sessions = Arc::new(session_clocks(&settings, &replica));
+        let origin = ensemble::origin(config.server, &stores.log, &replica, &*clock).await?;
+        let connections = Arc::new(Registry::default());
+        let deliver = Deliver::new(
+            Arc::clone(&connections),
+            Arc::clone(&sessions),
+            origin,
             settings.state.skip_acl,
-        ));
-        for (id, record) in replica.read().sessions() {
-            shared.clocks.start(id, record.timeout_ms);
-        }
-        let ensemble = Ensemble::start(
-            ensemble_config(&settings),
-            Arc::clone(&stores.log),
-            Arc::clone(&stores.snapshots),
-            Arc::clone(&replica),
-            Arc::new(Deliver::new(Arc::clone(&shared))),
-            Arc::clone(&clock),
-        )
-        .await?;
-        shared.set_origin(ensemble.origin());
-        let failure = shared.failure.subscribe();
-        let requests = Arc::new(Requests {
-            shared,
+        );
+        let started = Ensemble::start(ensemble::Parts {
+            config,
+            origin,
+            log: Arc::clone(&stores.log),
+            snapshots: Arc::clone(&stores.snapshots),
             replica: Arc::clone(&replica),
-            ensemble: Arc::new(ensemble),
+            sink: Arc::new(deliver.clone()),
+            clock: Arc::clone(&clock),
+            network: Arc::new(TcpNetwork),
+            touched: Arc::new(ensemble::Deaf),
+        });
+        let ensemble = Arc::new(started.await?);
+        let requests = Arc::new(Requests::new(requests::Parts {
+            deliver,
+            replica: Arc::clone(&replica),
+            ensemble: Arc::clone(&ensemble),
             greeter: Greeter::new(settings.session, clock.as_ref()),
             schemes: Schemes::new(settings.auth),
+            config: settings.requests,
             frame_bytes_max: settings.net.frame_bytes_max,
-            outstanding_max: usize::try_from(settings.requests.outstanding_max).unwrap_or(1000),
-            reply_bytes_max: settings.requests.reply_bytes_max,
-        });
+        }));
         let sources = Sources {
+            connections: Arc::clone(&connections),
+            sessions: Arc::clone(&sessions),
             requests: Arc::clone(&requests),
+            replica: Arc::clone(&replica),
+            ensemble: Arc::clone(&ensemble),
             stores,
             clock: Arc::clone(&clock),
             client_addr,
-            standalone: true,
+            voters: settings.ensemble.quorum_size(),
             started: Instant::now(),
         };
-        let mut server = Self {
+        let inspector = Arc::new(Inspector::new(settings.admin, sources));
+        let front = Front::new(
+            Arc::clone(&requests),
+            Arc::clone(&inspector),
+            connections,
+            Arc::clone(&sessions),
+            Arc::clone(&clock),
+        );
+        let server = Self {
             client_addr,
-            front: Arc::new(Front {
-                inspector: Arc::new(Inspector::new(settings.admin, sources)),
-                requests,
-                clock: Arc::clone(&clock),
-            }),
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
             metrics_addr: scraped.as_ref().map(HttpListener::local_addr),
             scraped: None,
             chores: TaskTracker::new(),
-            failure,
+            front: Arc::new(front),
+            inspector,
+            requests,
+            ensemble,
         };
-        server.start_chores(settings.session.tick_ms, settings.leader, &clock);
-        server.open_doors(listener, scraped);
-        Ok(server)
+        server.expire_sessions(sessions, settings.session.tick_ms);
+        server.reap(replica, clock, settings.leader);
+        Ok(server.open_doors(listener, scraped))
     }
 
     /// From here on clients and scrapers are accepted.
-    fn open_doors(&mut self, listener: Option<Listener>, scraped: Option<HttpListener>) {
+    fn open_doors(mut self, listener: Option<Listener>, scraped: Option<HttpListener>) -> Self {
         if let Some(scraped) = scraped {
-            let answer = Arc::clone(&self.front.inspector) as Arc<_>;
+            let answer = Arc::clone(&self.inspector) as Arc<_>;
             let serving = scraped.run(answer, self.stop_clients.clone());
             self.scraped = Some(tokio::spawn(serving));
         }
@@ -205,20 +304,24 @@ impl Server {
             let serving = listener.run(Arc::clone(&self.front), self.stop_clients.clone());
             self.listener = Some(tokio::spawn(serving));
         }
+        self
     }
 
-    fn start_chores(&self, tick_ms: u32, config: leader::Config, clock: &Arc<dyn Clock>) {
+    fn expire_sessions(&self, sessions: Arc<SessionClocks>, tick_ms: u32) {
         self.chores.spawn(leader::expire_sessions(
-            Arc::clone(&self.front.requests.ensemble),
-            Arc::clone(&self.front.requests.shared),
+            Arc::clone(&self.ensemble),
+            sessions,
             tick_ms,
             self.stop_chores.clone(),
         ));
-        let requests = Arc::clone(&self.front.requests);
+    }
+
+    fn reap(&self, replica: Arc<Replica>, clock: Arc<dyn Clock>, config: leader::Config) {
+        let requests = Arc::clone(&self.requests);
         let reaping = leader::reap(
-            Arc::clone(&requests.ensemble),
-            Arc::clone(&requests.replica),
-            Arc::clone(clock),
+            Arc::clone(&self.ensemble),
+            replica,
+            clock,
             config,
             self.stop_chores.clone(),
         );
@@ -227,13 +330,18 @@ impl Server {
                 requests.report_store_failure(error);
             }
         });
-        self.chores.close();
     }
 
-    /// What serves the clients.
+    /// What serves the connections.
     #[cfg(test)]
     pub(crate) fn front(&self) -> &Arc<Front> {
         &self.front
+    }
+
+    /// What serves the clients' requests.
+    #[cfg(test)]
+    pub(crate) fn requests(&self) -> &Arc<Requests> {
+        &self.requests
     }
 
     /// Where clients are served; `None` without a client port.
@@ -248,22 +356,14 @@ impl Server {
 
     /// What the server is at: for `kill -QUIT`.
     pub async fn situation(&self) -> String {
-        self.front.inspector.situation().await
+        self.inspector.situation().await
     }
 
     /// Resolves with the reason when a store or the consensus has failed: the process must end.
     pub async fn failed(&self) -> RunError {
-        let mut failure = self.failure.clone();
-        let store = async move {
-            match failure.wait_for(Option::is_some).await {
-                Ok(failed) => failed.clone(),
-                // The pipeline, which holds the other end, lives as long as the server.
-                Err(_closed) => None,
-            }
-        };
         tokio::select! {
-            error = self.front.requests.ensemble.failed() => RunError::Ensemble(error),
-            Some(error) = store => RunError::Store(error),
+            error = self.ensemble.failed() => RunError::Ensemble(error),
+            error = self.requests.store_failed() => RunError::Store(error),
         }
     }
 
@@ -279,13 +379,29 @@ impl Server {
             }
         }
         self.stop_chores.cancel();
+        self.chores.close();
         if timeout(CLOSE_TIME_MAX, self.chores.wait()).await.is_err() {
             tracing::warn!("the leader's chores were left behind");
         }
-        self.front.requests.ensemble.stop().await;
-        let close = tokio::task::spawn_blocking(move || drop(self.front));
+        self.ensemble.stop().await;
+        let close = tokio::task::spawn_blocking(move || {
+            drop((self.front, self.inspector, self.requests, self.ensemble));
+        });
         if timeout(CLOSE_TIME_MAX, close).await.is_err() {
             tracing::warn!("the tree was not closed: the disk does not answer");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_leaves_what_the_window_that_was_set_may_need() {
+        let mut settings = Settings::default();
+        settings.batches.window = 64;
+        let config = ensemble_config(&settings).unwrap();
+        assert_eq!((config.window_batches, config.entries_kept), (64, 128));
     }
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::view::View;
 use crate::clock::Clock;
-use crate::connection::{Connection, ConnectionFigures, ConnectionId, ServerFigures};
-use crate::ensemble::Role;
+use crate::connection::{Connection, ConnectionFigures, ConnectionId, Registry, ServerFigures};
+use crate::ensemble::Ensemble;
 use crate::requests::Requests;
-use crate::state::{SessionId, Zxid};
+use crate::session::SessionClocks;
+use crate::state::{Replica, SessionId, Zxid};
 use crate::storage::{StorageStats, Stores};
 use crate::watch::{Summary, WatcherId};
 
@@ -28,44 +30,33 @@ const EPHEMERALS_PER_LOCK: usize = 4096;
 /// What there is to look at. Made by `server.rs`.
 #[derive(Debug)]
 pub struct Sources {
-    /// Sessions, connections, watches, the state, the ensemble.
+    /// Who is connected, and what was counted of all of them.
+    pub connections: Arc<Registry>,
+    /// When each session was last heard of.
+    pub sessions: Arc<SessionClocks>,
+    /// What is under way, and who watches what.
     pub requests: Arc<Requests>,
+    /// The state.
+    pub replica: Arc<Replica>,
+    /// The consensus.
+    pub ensemble: Arc<Ensemble>,
     /// The disk.
     pub stores: Arc<Stores>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Where clients are served.
     pub client_addr: Option<SocketAddr>,
-    /// One voter that never was meant to have peers: the only difference is what it is called.
-    pub standalone: bool,
+    /// How many servers vote; `None` for one that never was meant to have peers: the only difference
+    /// is what it is called.
+    pub voters: Option<usize>,
     /// Since when clients are served.
     pub started: Instant,
-}
-
-/// What this server is, in ZooKeeper's words.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mode {
-    Standalone,
-    Leader,
-    Follower,
-    Observer,
-}
-
-impl Mode {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Mode::Standalone => "standalone",
-            Mode::Leader => "leader",
-            Mode::Follower => "follower",
-            Mode::Observer => "observer",
-        }
-    }
 }
 
 /// The figures of `srvr`.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Overview {
-    pub(super) mode: Mode,
+    pub(super) view: View,
     pub(super) figures: ServerFigures,
     pub(super) connections: usize,
     pub(super) outstanding: usize,
@@ -119,35 +110,22 @@ pub(super) enum Sessions {
 pub(super) type Watches = Vec<(Arc<str>, SessionId)>;
 
 impl Sources {
-    /// What this server is; `None` while it knows no leader and does not serve.
-    pub(super) fn mode(&self) -> Option<Mode> {
-        let known = match self.requests.ensemble.role() {
-            Role::Leader { .. } => Some(Mode::Leader),
-            Role::Follower { leader: Some(_) } => Some(Mode::Follower),
-            Role::Observer { leader: Some(_) } => Some(Mode::Observer),
-            Role::Follower { leader: None }
-            | Role::Observer { leader: None }
-            | Role::Candidate
-            | Role::Stopped => None,
-        };
-        if self.standalone {
-            known.map(|_| Mode::Standalone)
-        } else {
-            known
-        }
+    /// This server's part in the ensemble now.
+    pub(super) fn view(&self) -> View {
+        let role = self.ensemble.role();
+        View::of(role, self.voters, self.started.elapsed())
     }
 
-    pub(super) fn overview(&self, mode: Mode) -> Overview {
-        let shared = &self.requests.shared;
+    pub(super) fn overview(&self, view: &View) -> Overview {
         let (zxid, znodes) = {
-            let state = self.requests.replica.read();
+            let state = self.replica.read();
             (state.last_zxid(), state.meta().znodes)
         };
         Overview {
-            mode,
-            figures: shared.stats.figures(),
-            connections: shared.registry.count(),
-            outstanding: shared.outstanding(),
+            view: view.clone(),
+            figures: self.connections.stats().figures(),
+            connections: self.connections.count(),
+            outstanding: self.requests.outstanding(),
             zxid,
             znodes: znodes_as_zookeeper(znodes),
         }
@@ -160,9 +138,8 @@ impl Sources {
 
     /// All connections, oldest first.
     pub(super) fn connections(&self, asking: ConnectionId) -> Vec<ConnectionLine> {
-        let shared = &self.requests.shared;
-        let queued = shared.outstanding_by_connection();
-        let connections = shared.registry.all();
+        let queued = self.requests.outstanding_by_connection();
+        let connections = self.connections.all();
         let lines = connections.iter().map(|connection| {
             let figures = connection.stats.figures();
             ConnectionLine {
@@ -177,15 +154,16 @@ impl Sources {
     }
 
     pub(super) fn reset_connections(&self) {
-        for connection in self.requests.shared.registry.all() {
+        for connection in self.connections.all() {
             connection.stats.reset();
         }
     }
 
-    pub(super) fn dump(&self, mode: Mode) -> Dump {
-        let sessions = match mode {
-            Mode::Standalone | Mode::Leader => Sessions::Expiring(self.expiring()),
-            Mode::Follower | Mode::Observer => Sessions::Known(self.known()),
+    pub(super) fn dump(&self, view: &View) -> Dump {
+        let sessions = if view.expires_sessions() {
+            Sessions::Expiring(self.expiring())
+        } else {
+            Sessions::Known(self.known())
         };
         Dump {
             sessions,
@@ -195,7 +173,7 @@ impl Sources {
     }
 
     fn known(&self) -> Vec<(SessionId, i32)> {
-        let state = self.requests.replica.read();
+        let state = self.replica.read();
         state
             .sessions()
             .map(|(id, record)| (id, record.timeout_ms))
@@ -203,7 +181,7 @@ impl Sources {
     }
 
     fn expiring(&self) -> Buckets<SessionId> {
-        let buckets = self.requests.shared.clocks.buckets();
+        let buckets = self.sessions.buckets();
         buckets
             .into_iter()
             .map(|(deadline_ms, sessions)| (self.wall_ms(deadline_ms), sessions))
@@ -212,13 +190,13 @@ impl Sources {
 
     /// What the clock of `SessionClocks` calls `at_ms`, as wall time.
     fn wall_ms(&self, at_ms: u64) -> i64 {
-        let now_ms = self.requests.shared.clocks.now_ms();
+        let now_ms = self.sessions.now_ms();
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         self.clock.wall_ms() - signed(now_ms) + signed(at_ms)
     }
 
     fn ephemerals(&self) -> Vec<(SessionId, Vec<Arc<str>>)> {
-        let replica = &self.requests.replica;
+        let replica = &self.replica;
         let owners: Vec<SessionId> = replica.read().owners().map(|(owner, _)| owner).collect();
         let mut found = Vec::with_capacity(owners.len());
         let mut rest = owners.into_iter().peekable();
@@ -239,10 +217,10 @@ impl Sources {
     }
 
     fn connection_buckets(&self) -> Buckets<(SocketAddr, SessionId)> {
-        let clocks = &self.requests.shared.clocks;
+        let clocks = &self.sessions;
         let now_ms = clocks.now_ms();
         let mut buckets: BTreeMap<u64, Vec<_>> = BTreeMap::new();
-        for connection in self.requests.shared.registry.all() {
+        for connection in self.connections.all() {
             let due_ms = match connection.touch() {
                 Some(touch) => {
                     let timeout_ms = u64::try_from(touch.timeout_ms()).unwrap_or(0);
@@ -261,21 +239,17 @@ impl Sources {
     }
 
     pub(super) fn watch_summary(&self) -> Summary {
-        self.requests.shared.watches.lock().summary()
+        self.requests.watch_summary()
     }
 
     /// All watches of ZooKeeper's data table, at most about `bytes_max` bytes of them: what was
     /// left out then is logged. Copied in parts; what comes and goes meanwhile may be missed.
     pub(super) fn watches(&self, bytes_max: usize) -> Watches {
-        let shared = &self.requests.shared;
         let mut pairs: Vec<(Arc<str>, WatcherId)> = Vec::new();
         let mut from = Some(0);
         let (mut bytes, mut counted) = (0_usize, 0);
         while let Some(next) = from {
-            from = shared
-                .watches
-                .lock()
-                .copy_part(next, PATHS_PER_LOCK, &mut pairs);
+            from = self.requests.copy_watches(next, PATHS_PER_LOCK, &mut pairs);
             let new = pairs.get(counted..).unwrap_or_default();
             bytes += new.iter().map(|(path, _)| path.len() + 24).sum::<usize>();
             counted = pairs.len();
@@ -290,7 +264,7 @@ impl Sources {
         let mut sessions = BTreeMap::new();
         let found = pairs.into_iter().filter_map(|(path, watcher)| {
             let session = *sessions.entry(watcher).or_insert_with(|| {
-                let connection = shared.registry.of_id(ConnectionId(watcher.0));
+                let connection = self.connections.of_id(ConnectionId(watcher.0));
                 connection.map(|connection| connection.session())
             });
             Some((path, session?))

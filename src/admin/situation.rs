@@ -39,7 +39,7 @@ impl Inspector {
         let mut text = "what the server is at:\n".to_owned();
         let inner = self.inner();
         put_runtime(&mut text, "workers", &Handle::current().metrics());
-        let ensemble = &inner.sources.requests.ensemble;
+        let ensemble = &inner.sources.ensemble;
         put_runtime(&mut text, "ensemble's thread", &ensemble.runtime_metrics());
         for (name, part) in PARTS {
             let inner = self.inner();
@@ -110,7 +110,7 @@ fn put_threads(_: &Inner, out: &mut String) {
 }
 
 fn put_ensemble(inner: &Inner, out: &mut String) {
-    let ensemble = &inner.sources.requests.ensemble;
+    let ensemble = &inner.sources.ensemble;
     let report = ensemble.report();
     let queue = report.queue;
     put(
@@ -139,8 +139,8 @@ fn put_ensemble(inner: &Inner, out: &mut String) {
 }
 
 fn put_connections(inner: &Inner, out: &mut String) {
-    let shared = &inner.sources.requests.shared;
-    let connections = shared.registry.all();
+    let sources = &inner.sources;
+    let connections = sources.connections.all();
     let mut waiting: Vec<_> = connections
         .iter()
         .map(|connection| (connection.outbox.look().bytes, connection))
@@ -152,7 +152,7 @@ fn put_connections(inner: &Inner, out: &mut String) {
             "connections: {} of {}, {bytes} bytes wait to be sent, {} requests are in flight",
             connections.len(),
             system::connections_max(),
-            shared.outstanding()
+            sources.requests.outstanding()
         ),
     );
     waiting.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
@@ -165,8 +165,8 @@ fn put_connections(inner: &Inner, out: &mut String) {
             );
         }
     }
-    let watches = shared.watches.lock().watch_count();
-    let sessions = shared.clocks.count();
+    let watches = sources.requests.watch_count();
+    let sessions = sources.sessions.count();
     put(
         out,
         format_args!("sessions: {sessions}; watches: {watches}"),
@@ -174,7 +174,7 @@ fn put_connections(inner: &Inner, out: &mut String) {
 }
 
 fn put_state(inner: &Inner, out: &mut String) {
-    let state = inner.sources.requests.replica.read();
+    let state = inner.sources.replica.read();
     let meta = state.meta();
     put(
         out,

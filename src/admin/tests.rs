@@ -1,5 +1,7 @@
 //! A whole server in this process, asked as operators ask it.
 
+mod lone;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -220,8 +222,7 @@ async fn the_situation_has_all_its_parts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_situation_is_told_while_somebody_holds_a_lock() {
     let running = start("").await;
-    let requests = &running.server.front().requests;
-    let held = requests.shared.watches.lock();
+    let held = running.server.requests().hold_watches();
     let situation = running.server.situation();
     let text =
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(situation));

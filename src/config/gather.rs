@@ -12,10 +12,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::Draft;
-use super::ensemble::MemberKey;
 use super::finding::{Findings, Origin};
 use super::key::{Key, Reach, Unread, Verdict};
 use super::keys;
+use super::members::MemberKey;
 
 #[derive(Debug)]
 struct Given {

@@ -233,6 +233,12 @@ impl Key {
         self
     }
 
+    /// Also where the shape's constructor says that zoo.cfg is the only place.
+    pub(crate) const fn both(mut self) -> Key {
+        self.reach = Reach::Both;
+        self
+    }
+
     pub(crate) const fn jvm(mut self) -> Key {
         self.reach = Reach::Jvm;
         self

@@ -26,8 +26,10 @@ mod finding;
 mod gather;
 mod key;
 mod keys;
+mod member;
+mod members;
+mod my_id;
 mod properties;
-mod server_line;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -44,8 +46,9 @@ use finding::Findings;
 use gather::Gathered;
 
 pub use docs::markdown;
-pub use ensemble::{ClientAddress, Membership, PeerAddress, Role, ServerLine};
+pub use ensemble::EnsembleSettings;
 pub use finding::{ConfigError, Origin, Warning};
+pub use member::{ClientAddress, Member, PeerAddress, Role};
 
 /// The `Config` of every room, and who is in the ensemble.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,14 +59,16 @@ pub struct Settings {
     pub admin: admin::Config,
     /// Chores.
     pub leader: leader::Config,
-    /// Queues and batches.
+    /// Bounds of what clients ask for.
     pub requests: requests::Config,
     /// Session timeouts.
     pub session: session::Config,
     /// Schemes.
     pub auth: auth::Config,
-    /// Members, for the time when there is an ensemble.
-    pub ensemble: Membership,
+    /// How writes become log entries.
+    pub batches: crate::ensemble::Batches,
+    /// Who this server is, and who the others are.
+    pub ensemble: EnsembleSettings,
     /// Directories and memory.
     pub storage: storage::Config,
     /// What changes how a request is judged.

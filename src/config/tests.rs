@@ -6,22 +6,22 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::ensemble::MemberKey;
 use super::key::{Reach, Shape, Verdict};
+use super::members::MemberKey;
 use super::*;
 use crate::admin::{Commands, MetricsProvider};
 use crate::auth::DigestAlgorithm;
 
 /// A directory with a zoo.cfg, and what surrounds it.
-struct World {
-    dir: TempDir,
+pub(super) struct World {
+    pub(super) dir: TempDir,
     words: Vec<String>,
     env: Vec<(&'static str, String)>,
 }
 
 impl World {
     /// `{dir}` in `text` stands for the directory.
-    fn new(text: &str) -> World {
+    pub(super) fn new(text: &str) -> World {
         let dir = tempfile::tempdir().unwrap();
         let world = World {
             dir,
@@ -31,26 +31,26 @@ impl World {
         world.file("zoo.cfg", text)
     }
 
-    fn file(self, name: &str, text: &str) -> World {
+    pub(super) fn file(self, name: &str, text: &str) -> World {
         fs::write(self.dir.path().join(name), self.fill(text)).unwrap();
         self
     }
 
-    fn word(mut self, word: &str) -> World {
+    pub(super) fn word(mut self, word: &str) -> World {
         self.words.push(word.to_owned());
         self
     }
 
-    fn env(mut self, name: &'static str, value: &str) -> World {
+    pub(super) fn env(mut self, name: &'static str, value: &str) -> World {
         self.env.push((name, value.to_owned()));
         self
     }
 
-    fn fill(&self, text: &str) -> String {
+    pub(super) fn fill(&self, text: &str) -> String {
         text.replace("{dir}", &self.dir.path().display().to_string())
     }
 
-    fn load(&self) -> Result<Loaded, Failure> {
+    pub(super) fn load(&self) -> Result<Loaded, Failure> {
         let args: Vec<OsString> = self
             .words
             .iter()
@@ -65,7 +65,7 @@ impl World {
         load(args.into_iter(), &env)
     }
 
-    fn run(&self) -> (Settings, Vec<String>) {
+    pub(super) fn run(&self) -> (Settings, Vec<String>) {
         let loaded = self.load().unwrap_or_else(|failure| panic!("{failure}"));
         let Action::Run(settings) = loaded.action else {
             panic!("{:?}", loaded.action)
@@ -76,7 +76,7 @@ impl World {
         )
     }
 
-    fn fail(&self) -> Vec<String> {
+    pub(super) fn fail(&self) -> Vec<String> {
         match self.load() {
             Err(Failure::Invalid { errors, .. }) => {
                 self.relative(errors.iter().map(ToString::to_string))
@@ -197,6 +197,8 @@ fn samples(key: &key::Key) -> (&'static str, Option<&'static str>) {
         "DigestAuthenticationProvider.digestAlg" => Some(("SHA3-256", Some("MD6"))),
         "enforce.auth.enabled" => Some(("false", None)),
         "standaloneEnabled" => Some(("true", Some("no"))),
+        "oxkeeper.heartbeatMs" => Some(("42", Some("9"))),
+        "oxkeeper.electionTimeoutMs" => Some(("500..900", Some("900..500"))),
         "quorum.auth.serverRequireSasl" | "quorum.auth.learnerRequireSasl" => {
             Some(("false", Some("true")))
         }
@@ -432,13 +434,9 @@ const HONOURED: &[Honoured] = &[
     ("globalOutstandingLimit=5", |s| {
         s.requests.outstanding_max == 5
     }),
-    ("oxkeeper.batchOpsMax=9", |s| s.requests.batch_ops_max == 9),
-    ("oxkeeper.batchBytesMax=8K", |s| {
-        s.requests.batch_bytes_max == 8192
-    }),
-    ("oxkeeper.entriesInFlightMax=2", |s| {
-        s.requests.entries_in_flight_max == 2
-    }),
+    ("oxkeeper.batchOpsMax=9", |s| s.batches.ops_max == 9),
+    ("oxkeeper.batchBytesMax=8K", |s| s.batches.bytes_max == 8192),
+    ("oxkeeper.entriesInFlightMax=2", |s| s.batches.window == 2),
     ("4lw.commands.whitelist=ruok, mntr,", |s| {
         let commands = &s.admin.commands;
         commands.allows("ruok") && commands.allows("srvr") && !commands.allows("stat")
@@ -447,13 +445,19 @@ const HONOURED: &[Honoured] = &[
         s.admin.commands == Commands::All
     }),
     ("clientPort=0", |s| s.admin.conf.client_port == Some(0)),
-    ("initLimit=5\nsyncLimit=2\npeerType=observer", |s| {
+    ("initLimit=5\nsyncLimit=2\ntickTime=500", |s| {
         let members = &s.ensemble;
         (
-            members.init_limit_ticks,
-            members.sync_limit_ticks,
-            members.peer_type,
-        ) == (5, 2, Role::Observer)
+            members.init_limit().as_millis(),
+            members.sync_limit().as_millis(),
+        ) == (2500, 1000)
+    }),
+    ("oxkeeper.heartbeatMs=50", |s| s.ensemble.heartbeat_ms == 50),
+    ("oxkeeper.electionTimeoutMs=1000..2000", |s| {
+        (s.ensemble.election_ms_min, s.ensemble.election_ms_max) == (1000, 2000)
+    }),
+    ("oxkeeper.peerSecretFile=/etc/secret", |s| {
+        s.ensemble.peer_secret_file == Some("/etc/secret".into())
     }),
 ];
 
@@ -910,10 +914,7 @@ fn one_server_line_is_a_standalone_server() {
         ]
     );
     let (settings, _) = World::new(line).run();
-    assert_eq!(
-        settings.ensemble.servers[&1].addresses[0].election_port,
-        3888
-    );
+    assert_eq!(settings.ensemble, EnsembleSettings::default());
     assert_eq!(settings.session.server_id, 1);
     assert_eq!(
         World::new(line).file("myid", "one").fail()[0],
@@ -924,64 +925,6 @@ fn one_server_line_is_a_standalone_server() {
         nowhere,
         ["zoo.cfg: clientPort is not set: no client could connect"]
     );
-}
-
-#[test]
-fn more_voters_are_refused_for_now() {
-    let lines = "initLimit=5\nsyncLimit=2\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n";
-    let world = || World::new(&format!("{BASE}{lines}"));
-    let refusal = "zoo.cfg:5: server.N: the ensemble is not built yet: 3 voting servers are \
-                   listed; keep one server line, or none, to run a standalone server";
-    assert_eq!(world().file("myid", "1").fail(), [refusal]);
-    assert_eq!(world().fail(), ["zoo.cfg: myid file is missing", refusal]);
-    let errors = bad("server.1=a:1:2\nstandaloneEnabled=false\n");
-    assert_eq!(
-        errors[..3],
-        ["initLimit", "myid", "syncLimit"].map(|key| match key {
-            "myid" => "zoo.cfg: myid file is missing".to_owned(),
-            _ => format!("zoo.cfg: {key} is not set"),
-        })
-    );
-    assert!(errors[3].starts_with("zoo.cfg:4: standaloneEnabled: the ensemble is not built yet"));
-    assert!(bad("standaloneEnabled=false\n")[0].contains("number of participants should be >0"));
-}
-
-#[test]
-fn a_mistake_is_not_called_missing_besides() {
-    let only = |world: World, mistake: &str| {
-        let errors = world.fail();
-        let others: Vec<_> = errors
-            .iter()
-            .filter(|error| !error.contains("the ensemble is not built yet"))
-            .collect();
-        assert_eq!(others.len(), 1, "{errors:?}");
-        assert!(others[0].contains(mistake), "{errors:?}");
-    };
-    only(World::new("dataDir=\nclientPort=1\n"), "zoo.cfg:1: dataDir");
-    let no_port = "dataDir={dir}\ndynamicConfigFile=\n";
-    only(World::new(no_port), "zoo.cfg:2: dynamicConfigFile");
-    let lines = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n";
-    let three =
-        |text: &str, my_id: &str| World::new(&format!("{BASE}{lines}{text}")).file("myid", my_id);
-    only(
-        three("initLimit=x\nsyncLimit=2\n", "1"),
-        "initLimit: expected",
-    );
-    only(
-        three("initLimit=5\nsyncLimit=\n", "1"),
-        "syncLimit: expected",
-    );
-    only(
-        three("initLimit=5\nsyncLimit=0\n", "1"),
-        "syncLimit is not set",
-    );
-    only(
-        three("initLimit=5\nsyncLimit=2\n", "one"),
-        "is not a number",
-    );
-    let port = "dataDir={dir}\ninitLimit=5\nsyncLimit=2\nserver.1=a:1:2;3\nserver.2=b:1:2;3\n";
-    let errors = World::new(port).file("myid", "1").fail();
-    assert_eq!(errors.len(), 1, "{errors:?}");
 }
 
 #[test]
@@ -1003,7 +946,6 @@ fn dynamic_file() {
     let (settings, _) = World::new(zoo)
         .file(name, "server.7=h:1:2:participant;0.0.0.0:99")
         .run();
-    assert_eq!(settings.ensemble.version, 0x1_0000_00ff);
     assert_eq!(settings.net.client_addr, "0.0.0.0:99".parse().ok());
     let errors = World::new(&format!("{zoo}clientPort=1\nserver.1=h:1:2\n"))
         .file(name, "server.7=h\ntickTime=5\nversion=5\n")

@@ -9,6 +9,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::connection::{Connection, ConnectionId};
 use super::outbox::{End, Outbox};
+use super::stats::ServerStats;
 use crate::state::{Identities, SessionId};
 
 /// All connections of this server. Lock order (STYLE I3): behind state and watch, before outboxes.
@@ -16,6 +17,7 @@ use crate::state::{Identities, SessionId};
 pub struct Registry {
     tables: RwLock<Tables>,
     next: AtomicU64,
+    stats: ServerStats,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +106,11 @@ impl Registry {
         for connection in self.tables.read().by_id.values() {
             connection.outbox.end(End::Now);
         }
+    }
+
+    /// Counters over all connections that there have been.
+    pub fn stats(&self) -> &ServerStats {
+        &self.stats
     }
 
     /// Number of connections.

@@ -1,16 +1,44 @@
-//! Settings of the ensemble, and what openraft is told.
+//! Settings of the ensemble.
 
-use openraft::SnapshotPolicy;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::state::ServerId;
 
 use super::error::StartError;
+use super::peer::{PeerAddress, PeerConfig, Secret};
+use super::placement::Placement;
 
-/// Never 0: openraft issue 2116, an apply that is still queued must not find its entries purged by
-/// a checkpoint that has just been finished. No more are queued than the window lets pass, of which
-/// this is a multiple; and an entry may be as large as a batch and a request together, so many of
-/// them would take more of the disk than all that is to be purged.
-const ENTRIES_KEPT: u64 = 16;
+/// What is sent to a follower at once beside one batch and one request that is as large as it may be.
+const FRAME_SLACK_BYTES: usize = 4 << 20;
+
+/// What a purge leaves at least. Never 0: openraft issue 2116, an apply that is still queued must not
+/// find its entries purged by a checkpoint that has just been finished.
+const ENTRIES_KEPT_MIN: u64 = 16;
+
+/// The same where others may have to be fed: what a server that is away for minutes has missed.
+const ENTRIES_FOR_OTHERS: u64 = 10_000;
+
+/// How proposals are put together into log entries: what an operator may set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Batches {
+    /// Proposals in one batch, at most.
+    pub ops_max: usize,
+    /// Bytes in one batch, at most; a proposal that is larger goes alone.
+    pub bytes_max: usize,
+    /// Batches that may be sent and not yet applied, before new proposals gather.
+    pub window: usize,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self {
+            ops_max: 512,
+            bytes_max: 1 << 20,
+            window: 4,
+        }
+    }
+}
 
 /// Settings of the ensemble.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,7 +51,7 @@ pub struct Config {
     pub batch_ops_max: usize,
     /// Bytes in one batch, at most; a proposal that is larger goes alone.
     pub batch_bytes_max: usize,
-    /// Batches that may be sent and not yet applied.
+    /// Batches that may be sent and not yet applied. See [`Self::set_window`].
     pub window_batches: usize,
     /// Bytes of the same.
     pub window_bytes: usize,
@@ -35,32 +63,82 @@ pub struct Config {
     pub checkpoint_entries: u64,
     /// Entries that a purge leaves behind the checkpoint, for followers that lag.
     pub entries_kept: u64,
+    /// Where its tasks run.
+    pub placement: Placement,
     /// A leader is heard of so often, with several voters.
     pub heartbeat_ms: u64,
     /// A silent leader is replaced after at least this, with several voters.
     pub election_ms_min: u64,
     /// And at most about one and a half times this.
     pub election_ms_max: u64,
+    /// Where the other members are reached.
+    pub addresses: BTreeMap<ServerId, Vec<PeerAddress>>,
+    /// Where this server listens for them.
+    pub listen: Vec<PeerAddress>,
+    /// Holds what all members know and nobody else.
+    pub secret_file: Option<PathBuf>,
+    /// If this file exists, the operator says that this server is new; it goes when that has been used.
+    ///
+    /// zk: the file `initialize`.
+    pub initialize_file: Option<PathBuf>,
+    /// The longest request, bytes: a batch may hold one of them.
+    pub request_bytes_max: usize,
 }
 
 impl Config {
     /// The defaults for this server among these voters.
     pub fn new(server: ServerId, voters: Vec<ServerId>) -> Self {
+        let placement = match voters.len() {
+            0 | 1 => Placement::Alone,
+            _ => Placement::Several,
+        };
+        let batches = Batches::default();
         Self {
             server,
-            voters,
-            batch_ops_max: 1000,
-            batch_bytes_max: 1 << 20,
-            window_batches: 4,
+            placement,
+            batch_ops_max: batches.ops_max,
+            batch_bytes_max: batches.bytes_max,
+            window_batches: batches.window,
             window_bytes: 4 << 20,
             queue_bytes_max: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_entries: 100_000,
-            entries_kept: ENTRIES_KEPT,
+            entries_kept: match voters.len() {
+                0 | 1 => ENTRIES_KEPT_MIN,
+                _ => ENTRIES_FOR_OTHERS,
+            },
             heartbeat_ms: 100,
             election_ms_min: 300,
             election_ms_max: 600,
+            addresses: BTreeMap::new(),
+            listen: Vec::new(),
+            secret_file: None,
+            initialize_file: None,
+            request_bytes_max: 1 << 20,
+            voters,
         }
+    }
+
+    /// The same with batches of this kind.
+    #[must_use]
+    pub fn with_batches(mut self, batches: Batches) -> Self {
+        self.batch_ops_max = batches.ops_max;
+        self.batch_bytes_max = batches.bytes_max;
+        self.set_window(batches.window);
+        self
+    }
+
+    /// Lets so many batches be on their way, and a purge leave twice as many: no more can be queued for
+    /// apply. An entry may be as large as a batch and a request together, so a wide window takes
+    /// that much more of the disk.
+    pub fn set_window(&mut self, batches: usize) {
+        self.window_batches = batches;
+        let twice = u64::try_from(batches).map_or(u64::MAX, |batches| batches.saturating_mul(2));
+        let least = match self.is_alone() {
+            true => ENTRIES_KEPT_MIN,
+            false => ENTRIES_FOR_OTHERS,
+        };
+        self.entries_kept = twice.max(least);
     }
 
     /// Checks what the type does not say.
@@ -70,81 +148,45 @@ impl Config {
                 server: self.server,
             });
         }
-        if self.voters.len() > 1 {
-            return Err(StartError::SeveralVoters {
-                voters: self.voters.len(),
-            });
-        }
         Ok(())
     }
 
-    /// The settings of consensus.md 0.2 and 9.
-    pub(super) fn raft(&self) -> Result<openraft::Config, openraft::ConfigError> {
-        let (heartbeat_ms, election_ms_min, election_ms_max) = self.timers_ms();
-        openraft::Config {
-            cluster_name: "oxkeeper".to_owned(),
-            heartbeat_interval: heartbeat_ms,
-            election_timeout_min: election_ms_min,
-            election_timeout_max: election_ms_max,
-            // The default lets a leader that lost its unsynced tail lead the same term again:
-            // replicas then diverge (consensus.md 6.1).
-            enable_leader_restore: Some(false),
-            // A cut-off server must not depose the leader when it comes back (consensus.md 4.7).
-            enable_pre_vote: Some(true),
-            // A leader that reaches too few must fall silent, or nobody replaces it (4.8).
-            quorum_loss_probe_interval: Some(2 * election_ms_max),
-            // A server whose disk was wiped may catch up (4.6).
-            allow_log_reversion: Some(true),
-            // Checkpoints go by bytes of log: entries are batches, their number says little.
-            snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: self.entries_kept,
-            purge_batch_size: 1,
-            max_payload_entries: 64,
-            api_batch_linger_ms: 0,
-            // A batch is larger than most requests; small queues keep the memory bounded.
-            api_channel_size: Some(1024),
-            ..openraft::Config::default()
-        }
-        .validate()
+    /// Whether there are no others, so that nobody has to be waited for.
+    pub(super) fn is_alone(&self) -> bool {
+        self.voters.len() == 1
     }
 
-    /// Heartbeat and election times. A lone voter hears of nobody and nobody waits for it: its
-    /// core ticks every 13/64 of the heartbeat only to find nothing to do, so the heartbeat is so
-    /// long that an idle server does not run. It elects itself at start without waiting.
-    fn timers_ms(&self) -> (u64, u64, u64) {
-        match self.voters.len() {
-            0 | 1 => (60_000, 180_000, 360_000),
-            _ => (
-                self.heartbeat_ms,
-                self.election_ms_min,
-                self.election_ms_max,
-            ),
-        }
+    /// A number by which servers see whether they were told of the same members.
+    pub(super) fn members_hash(&self) -> u64 {
+        let mut voters = self.voters.clone();
+        voters.sort_unstable();
+        let bytes = voters.iter().flat_map(|voter| voter.0.to_be_bytes());
+        // FNV-1a: the same in every build.
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
+    }
+
+    /// How this server talks to the others.
+    ///
+    /// # Errors
+    /// The secret cannot be read.
+    pub(super) fn peer(&self, incarnation: u64) -> Result<PeerConfig, StartError> {
+        let secret = self.secret_file.as_deref().map(Secret::load).transpose();
+        let mut config = PeerConfig::new(self.server, incarnation);
+        config.secret = secret.map_err(StartError::Secret)?;
+        config.addresses.clone_from(&self.addresses);
+        config.listen.clone_from(&self.listen);
+        config.frame_bytes_max = config
+            .frame_bytes_max
+            .max(FRAME_SLACK_BYTES + self.batch_bytes_max + self.request_bytes_max);
+        Ok(config)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_mandatory_settings_of_openraft_are_set() {
-        for voters in [
-            vec![ServerId(1)],
-            vec![ServerId(1), ServerId(2), ServerId(3)],
-        ] {
-            let raft = Config::new(ServerId(1), voters).raft().unwrap();
-            assert_eq!(raft.enable_leader_restore, Some(false));
-            assert_eq!(raft.enable_pre_vote, Some(true));
-            assert_eq!(raft.allow_log_reversion, Some(true));
-            assert_eq!(
-                raft.quorum_loss_probe_interval,
-                Some(2 * raft.election_timeout_max)
-            );
-            assert_eq!(raft.snapshot_policy, SnapshotPolicy::Never);
-            assert!(raft.max_in_snapshot_log_to_keep > 0);
-        }
-    }
 
     #[test]
     fn what_a_purge_leaves_is_more_than_the_window_and_less_than_the_log() {
@@ -155,18 +197,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_voter_ticks_rarely() {
-        let raft = Config::new(ServerId(1), vec![ServerId(1)]).raft().unwrap();
-        assert!(raft.heartbeat_interval * 13 / 64 >= 10_000);
+    fn what_a_purge_leaves_follows_the_window() {
+        for (window, kept) in [(1, 16), (4, 16), (8, 16), (9, 18), (64, 128)] {
+            let mut config = Config::new(ServerId(1), vec![ServerId(1)]);
+            config.set_window(window);
+            assert_eq!((config.window_batches, config.entries_kept), (window, kept));
+        }
     }
 
     #[test]
-    fn what_is_not_built_is_refused() {
-        let several = Config::new(ServerId(1), vec![ServerId(1), ServerId(2)]);
-        assert!(matches!(
-            several.validate(),
-            Err(StartError::SeveralVoters { voters: 2 })
-        ));
+    fn a_stranger_is_refused() {
         let stranger = Config::new(ServerId(3), vec![ServerId(1)]);
         assert!(matches!(
             stranger.validate(),

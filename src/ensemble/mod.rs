@@ -1,13 +1,13 @@
 //! The ensemble: how a proposal gets into the log, and the log into the state (DESIGN 4.2, 4.3, 5).
 //!
 //! ```text
-//!   Ensemble::submit ─▶ Queue: encodes into the open batch, gives it its sequence
+//!   Ensemble::submit ─▶ Outgoing: encodes into the open batch, gives it its sequence
 //!                         │ woken when something waits and the window has room
 //!                         ▼
 //!                      batcher (one task) ─▶ openraft's core ─▶ LogStore ─▶ storage::Log, synced
 //!                         ▲                       │ committed
 //!                         │ cursor passed         ▼
-//!                      Queue::applied ◀─────── Machine ─▶ state::Replica::apply ─▶ Sink
+//!                      Proposals::applied ◀─────── Machine ─▶ state::Replica::apply ─▶ Sink
 //! ```
 //!
 //! Whoever submits learns the outcome from the `Sink`, when this server applies the proposal, and
@@ -23,11 +23,11 @@
 //!
 //! This room does not know: client connections, watches, what a proposal means.
 
-mod checkpoint;
 mod config;
 mod error;
 mod members;
 mod origin;
+mod peer;
 mod placement;
 mod progress;
 mod raft;
@@ -36,33 +36,39 @@ mod start;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver as _;
 use tokio::runtime::RuntimeMetrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::io::Network;
 use crate::state::{
     ActionRef, Identities, LogPosition, Origin, Replica, ServerId, SessionId, Sink,
 };
 use crate::storage::{Log, Snapshots};
 
-pub use config::Config;
+pub use config::{Batches, Config};
 pub use error::{Failure, ProposeError, StartError, SubmitError};
 pub use members::role::Role;
-pub use origin::queue::QueueReport;
+pub use origin::outgoing::QueueReport;
+pub use peer::{ListenError, PeerAddress, SecretError};
+pub use start::origin;
 
 use origin::barrier::Barrier;
-use origin::queue::Queue;
+use origin::proposals::Proposals;
+use peer::{Ask, Peers, Told};
 use placement::Home;
 use progress::Progress;
-use raft::types::Raft;
+use raft::core::{Core, Figures, View};
 
+/// How long a stop waits for another server to lead.
+const HAND_OVER_MS_MAX: u64 = 1_000;
 /// How long a stop waits for what is under way to be applied.
 const DRAIN_MS_MAX: u64 = 3_000;
 /// How long it waits for the core and the log to end.
@@ -79,6 +85,43 @@ pub struct Submission<'a> {
     pub identities: &'a Identities,
     /// What is wanted.
     pub action: ActionRef<'a>,
+}
+
+/// What an [`Ensemble`] is started with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who is in it, and its bounds.
+    pub config: Config,
+    /// The name under which this process proposes: what [`origin`] said for this server.
+    pub origin: Origin,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Checkpoints of the tree.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// The state.
+    pub replica: Arc<Replica>,
+    /// Who is told what was applied.
+    pub sink: Arc<dyn Sink>,
+    /// What batches are stamped with.
+    pub clock: Arc<dyn Clock>,
+    /// By which the other servers are reached.
+    pub network: Arc<dyn Network>,
+    /// Who is told which sessions the others have heard of, while this server leads.
+    pub touched: Arc<dyn Touched>,
+}
+
+/// Hears which sessions are alive elsewhere.
+pub trait Touched: fmt::Debug + Send + Sync {
+    /// `server` has heard of these since it last said so, each with its timeout in milliseconds.
+    fn heard(&self, server: ServerId, sessions: &[(SessionId, i32)]);
+}
+
+/// Hears nothing: for tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Deaf;
+
+impl Touched for Deaf {
+    fn heard(&self, _server: ServerId, _sessions: &[(SessionId, i32)]) {}
 }
 
 /// What metrics and four-letter words say of the ensemble.
@@ -110,11 +153,13 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Ensemble {
     origin: Origin,
-    raft: Raft,
+    core: Core,
+    peers: Arc<Peers>,
     log: Arc<dyn Log>,
-    queue: Arc<Queue>,
+    proposals: Arc<Proposals>,
     progress: Arc<Progress>,
-    roles: watch::Receiver<Role>,
+    views: watch::Receiver<View>,
+    serving: watch::Receiver<bool>,
     barrier: Barrier,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -122,22 +167,15 @@ pub struct Ensemble {
 }
 
 impl Ensemble {
-    /// Joins; returns when this server serves: everything committed before is applied and the
-    /// leader is known. A lone voter is its own leader within milliseconds.
+    /// Joins. A lone voter serves when this returns, which is its own leader within milliseconds;
+    /// others when [`Ensemble::serves`] says so.
     ///
     /// Runs on tokio's multi-threaded runtime: apply tells it when it blocks.
     ///
     /// # Errors
     /// The configuration, the log or the state does not fit together, or a store failed: exit.
-    pub async fn start(
-        config: Config,
-        log: Arc<dyn Log>,
-        snapshots: Arc<dyn Snapshots>,
-        replica: Arc<Replica>,
-        sink: Arc<dyn Sink>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, StartError> {
-        start::start(config, log, snapshots, replica, sink, clock).await
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        start::start(parts).await
     }
 
     /// Under which name this process proposes.
@@ -152,12 +190,12 @@ impl Ensemble {
     /// Full: stop reading the socket, wait for [`Ensemble::room`], submit again. Closed: this
     /// server stops.
     pub fn submit(&self, submission: Submission<'_>) -> Result<u64, SubmitError> {
-        self.queue.submit(submission)
+        self.proposals.submit(submission)
     }
 
     /// Waits until [`Ensemble::submit`] takes proposals again, or is closed.
     pub async fn room(&self) {
-        self.queue.room().await;
+        self.proposals.room().await;
     }
 
     /// Returns when everything that any client of the ensemble was answered before the call, and
@@ -167,15 +205,78 @@ impl Ensemble {
     /// # Errors
     /// No leader confirmed it: wait for one and ask again, or close the connection.
     pub async fn barrier(&self) -> Result<(), ProposeError> {
-        let submitted = self.queue.submitted();
-        self.barrier.pass(&self.raft, &self.progress).await?;
-        self.queue.passed(submitted, &self.progress).await
+        let submitted = self.proposals.submitted();
+        let ask = async || self.read_index().await;
+        self.barrier.pass(ask, &self.progress).await?;
+        self.proposals.passed(submitted, &self.progress).await
+    }
+
+    /// Up to where the log must have been applied here for a read to show all that was acknowledged
+    /// before the call: the leader says so.
+    async fn read_index(&self) -> Result<u64, ProposeError> {
+        let leader = self.views.borrow().leader;
+        let Some((leader, _)) = leader else {
+            return Err(ProposeError::NoLeader);
+        };
+        if leader == self.origin.server {
+            return Ok(self.core.read_index().await?.index);
+        }
+        match self.peers.call(leader, Ask::ReadIndex).await {
+            Ok(Told::ReadIndex { at }) => Ok(at.map_or(0, |at| at.index)),
+            Ok(_) | Err(_) => Err(ProposeError::NoLeader),
+        }
+    }
+
+    /// Tells the leader which sessions this server has heard of, each with its timeout in
+    /// milliseconds; the term of the leader that took it.
+    ///
+    /// # Errors
+    /// Nobody took it: tell it again to the next leader.
+    pub async fn report_touches(
+        &self,
+        sessions: Vec<(SessionId, i32)>,
+    ) -> Result<u64, ProposeError> {
+        let leader = self.views.borrow().leader;
+        let Some((leader, _)) = leader else {
+            return Err(ProposeError::NoLeader);
+        };
+        match self.peers.call(leader, Ask::Touches { sessions }).await {
+            Ok(Told::Touched { term }) => Ok(term),
+            Ok(_) | Err(_) => Err(ProposeError::NoLeader),
+        }
+    }
+
+    /// Whether clients are to be served: this server leads and a quorum says so, or it follows a
+    /// leader that it hears, and knows all that was acknowledged before.
+    pub fn serves(&self) -> bool {
+        *self.serving.borrow()
+    }
+
+    /// The same, to watch it change.
+    pub fn serving(&self) -> watch::Receiver<bool> {
+        self.serving.clone()
+    }
+
+    /// Waits until this server serves.
+    ///
+    /// # Errors
+    /// A store failed, or it cannot get into its ensemble.
+    pub async fn served(&self) -> Result<(), StartError> {
+        let mut serving = self.serving.clone();
+        tokio::select! {
+            failure = self.failed() => Err(StartError::Failed(failure)),
+            _ = serving.wait_for(|serves| *serves) => {
+                let (role, applied) = (self.role(), self.progress.applied());
+                tracing::info!(%role, ?applied, "serving");
+                Ok(())
+            }
+        }
     }
 
     /// For how long nothing of what is under way has got on: long if the disk hangs. Zero if nothing is
     /// under way.
     pub fn stuck_for(&self) -> Duration {
-        self.queue.stuck_for()
+        self.proposals.stuck_for()
     }
 
     /// What the runtime is at where the tasks of this room live (`placement.rs`).
@@ -185,28 +286,29 @@ impl Ensemble {
 
     /// This server's part in the ensemble now.
     pub fn role(&self) -> Role {
-        *self.roles.borrow()
-    }
-
-    /// The same, to watch it change.
-    pub fn roles(&self) -> watch::Receiver<Role> {
-        self.roles.clone()
+        self.views.borrow().role
     }
 
     /// Numbers for metrics and four-letter words.
     pub fn report(&self) -> Report {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let Figures {
+            term,
+            leader,
+            last_log,
+            committed,
+            checkpoint,
+            purged,
+        } = self.core.figures();
         Report {
             role: self.role(),
-            term: metrics.current_term,
-            leader: metrics.current_leader.map(ServerId),
-            last_log: metrics.last_log_index,
-            committed: metrics.local_committed.as_ref().map(|id| id.index),
+            term,
+            leader,
+            last_log,
+            committed,
             applied: self.progress.applied(),
-            checkpoint: metrics.snapshot.as_ref().map(|id| id.index),
-            purged: metrics.purged.as_ref().map(|id| id.index),
-            queue: self.queue.report(),
+            checkpoint,
+            purged,
+            queue: self.proposals.report(),
         }
     }
 
@@ -221,12 +323,13 @@ impl Ensemble {
     /// closed and nothing is applied any more when this returns, unless the disk hangs: then it
     /// returns all the same, and the process must end.
     pub async fn stop(&self) {
-        self.queue.close();
+        self.hand_over().await;
+        self.proposals.close();
         let drain = Duration::from_millis(DRAIN_MS_MAX);
         tokio::select! {
-            drained = tokio::time::timeout(drain, self.queue.drained()) => {
+            drained = tokio::time::timeout(drain, self.proposals.drained()) => {
                 if drained.is_err() {
-                    tracing::warn!(queue = ?self.queue.report(), "proposals were left behind");
+                    tracing::warn!(queue = ?self.proposals.report(), "proposals were left behind");
                 }
             }
             _ = self.progress.failed() => {}
@@ -241,10 +344,37 @@ impl Ensemble {
         }
     }
 
-    async fn end(&self) {
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(%error, "raft core did not end in order");
+    /// Hands leadership to the follower that has most of the log, and waits until somebody else leads.
+    async fn hand_over(&self) {
+        let me = self.origin.server;
+        let leads = |view: &View| view.leader.is_some_and(|(leader, _)| leader == me);
+        let mut views = self.views.clone();
+        if !leads(&views.borrow()) {
+            return;
         }
+        let links = self.peers.states();
+        let is_up = |server: ServerId| links.iter().any(|one| one.server == server && one.is_up());
+        let matched = self.core.matched().into_iter();
+        let heir = matched
+            .filter(|(server, _)| is_up(*server))
+            .max_by_key(|(server, at)| (*at, std::cmp::Reverse(*server)));
+        let Some((heir, _)) = heir else {
+            return;
+        };
+        self.core.hand_over(heir).await;
+        let is_done = views.wait_for(|view| {
+            let leader = view.leader.map(|(leader, _)| leader);
+            leader.is_some_and(|leader| leader != me)
+        });
+        match tokio::time::timeout(Duration::from_millis(HAND_OVER_MS_MAX), is_done).await {
+            Ok(_) => tracing::info!(heir = heir.0, "leadership was handed over"),
+            Err(_) => tracing::warn!(heir = heir.0, "leadership was not taken over"),
+        }
+    }
+
+    async fn end(&self) {
+        self.core.shutdown().await;
+        self.peers.stop().await;
         self.tasks.close();
         self.tasks.wait().await;
         self.progress.machine_gone().await;
@@ -259,7 +389,7 @@ impl Ensemble {
 impl Drop for Ensemble {
     fn drop(&mut self) {
         self.progress.stopping();
-        self.queue.close();
+        self.proposals.close();
         self.stopping.cancel();
     }
 }

@@ -1,13 +1,17 @@
-//! Where the tasks of this room run.
+//! Where the tasks of this room run: one table, which no other room knows (DESIGN 4.1).
 //!
-//! A lone voter's live on one thread of their own: batcher, openraft's core, its state machine
-//! worker and all between them hand a write over five times, and on a thread of their own none of
-//! that wakes another thread. It may also wait for the disk there: what it holds up waits for that
-//! write anyway, and there is nobody whose heartbeats could be late.
+//! | task | alone | several |
+//! |---|---|---|
+//! | openraft's core, the sender, peers | the ensemble's thread | the same; never a disk, never RocksDB |
+//! | apply | the same thread | a thread of its own |
+//! | the log's writes | the same thread, small ones | the log's own thread |
+//! | checkpoints, purges, reads of old log | threads for what blocks | the same |
 //!
-//! With several voters it would be wrong: a core that waits for its disk, or for an apply that
-//! reads from it, is a leader that has fallen silent. There the tasks live on the server's own
-//! runtime, where apply gives its worker up while it blocks, and the log writes on its own thread.
+//! A lone voter's core, apply and log hand a write over five times, and on one thread none of that
+//! wakes another one. It may also wait for the disk there: what it holds up waits for that write
+//! anyway, and there is nobody whose heartbeats could be late. With several voters it would be wrong:
+//! a core that waits for its disk, or for an apply that reads from it, is a leader that has fallen
+//! silent.
 
 use std::fmt;
 use std::future::Future;
@@ -16,17 +20,32 @@ use std::thread;
 use tokio::runtime::{Builder, Handle, RuntimeMetrics};
 use tokio_util::sync::CancellationToken;
 
-use super::config::Config;
 use super::error::{Failure, StartError};
 use crate::system;
 
-/// Threads for work of the lone voter's tasks that blocks: a checkpoint, and what the log is asked.
+/// Threads for work of these tasks that blocks: a checkpoint, and what the log is asked.
 const BLOCKING_THREADS: usize = 2;
 
-/// Where the tasks of the ensemble run. Dropping it ends those of a lone voter at once.
+/// A column of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// For a lone voter: one thread for all.
+    Alone,
+    /// For one of several.
+    Several,
+}
+
+impl Placement {
+    /// Whether apply and small writes of the log are done on the core's thread.
+    pub(super) fn is_one_thread(self) -> bool {
+        self == Self::Alone
+    }
+}
+
+/// The thread of the core. Dropping it ends the tasks there at once.
 pub(super) struct Home {
     handle: Handle,
-    /// Told to the thread, if there is one.
+    /// Told to the thread.
     leaving: CancellationToken,
     /// Told by the thread when all its tasks are gone.
     left: CancellationToken,
@@ -39,26 +58,13 @@ impl fmt::Debug for Home {
 }
 
 impl Home {
-    /// Whether one thread does everything, the log's writes too.
-    pub(super) fn is_one_thread(config: &Config) -> bool {
-        config.voters.len() == 1
-    }
-
-    /// For these settings; to be called on the server's runtime.
+    /// Starts the thread.
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub(super) fn new(config: &Config) -> Result<Self, StartError> {
+    pub(super) fn new() -> Result<Self, StartError> {
         let leaving = CancellationToken::new();
         let left = CancellationToken::new();
-        if !Self::is_one_thread(config) {
-            left.cancel();
-            return Ok(Self {
-                handle: Handle::current(),
-                leaving,
-                left,
-            });
-        }
         let mut builder = Builder::new_current_thread();
         let runtime = system::keep_threads(builder.enable_all(), "ensemble-work").build();
         let runtime = runtime.map_err(StartError::Thread)?;
@@ -102,7 +108,7 @@ impl Home {
         self.handle.metrics()
     }
 
-    /// Ends the thread, if there is one.
+    /// Ends the thread.
     pub(super) async fn leave(&self) {
         self.leaving.cancel();
         self.left.cancelled().await;

@@ -1,132 +1,260 @@
-//! Start: puts the parts of the room together and waits until this server serves.
+//! Start: puts the parts of the room together.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::state::{LogPosition, Origin, Replica, ServerId, Sink};
+use crate::io::Network;
+use crate::state::Config as Rules;
+use crate::state::{LogPosition, Origin, Replica, ServerId};
 use crate::storage::{Log, Snapshots, StorageError};
 
-use super::Ensemble;
-use super::checkpoint::{self, Pressure};
 use super::config::Config;
 use super::error::{Failure, StartError};
-use super::members::role;
-use super::members::role::Role;
+use super::members::answers::Answers;
+use super::members::beginning::{self, Beginning};
+use super::members::failover::Failover;
+use super::members::serving::{Heard, Pulse};
+use super::members::standing::Standing;
 use super::origin::barrier::Barrier;
-use super::origin::batcher;
-use super::origin::queue::Queue;
+use super::origin::forward::Forward;
+use super::origin::outgoing::Outgoing;
+use super::origin::proposals::Proposals;
+use super::origin::sender;
+use super::peer::{Identity, Peers};
 use super::placement::Home;
 use super::progress::Progress;
+use super::raft::applier::{Applier, Applying, Thread};
+use super::raft::checkpoint::Pressure;
+use super::raft::core::{Core, View};
 use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
-use super::raft::network::NoPeers;
-use super::raft::types::{Fatal, Raft};
+use super::raft::network::PeerNetwork;
+use super::{Ensemble, Parts, Touched};
 
-/// The parts of the room before they are home.
-struct Parts {
+/// What is run at home.
+struct Unstarted {
     config: Config,
+    origin: Origin,
     /// What the tree holds.
     applied: Option<LogPosition>,
     log: Arc<dyn Log>,
     progress: Arc<Progress>,
-    queue: Arc<Queue>,
+    proposals: Arc<Proposals>,
     pressure: Arc<Pressure>,
-    machine: Machine,
+    rules: Rules,
+    network: Arc<dyn Network>,
+    touched: Arc<dyn Touched>,
 }
 
 /// The parts that run.
 struct Tasks {
-    raft: Raft,
-    roles: watch::Receiver<Role>,
+    core: Core,
+    peers: Arc<Peers>,
+    views: watch::Receiver<View>,
+    serving: watch::Receiver<bool>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
 
 /// See [`Ensemble::start`].
-pub(super) async fn start(
-    config: Config,
-    log: Arc<dyn Log>,
-    snapshots: Arc<dyn Snapshots>,
-    replica: Arc<Replica>,
-    sink: Arc<dyn Sink>,
-    clock: Arc<dyn Clock>,
-) -> Result<Ensemble, StartError> {
+pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
+    let Parts {
+        config,
+        origin,
+        log,
+        snapshots,
+        replica,
+        sink,
+        clock,
+        network,
+        touched,
+    } = parts;
     config.validate()?;
-    let origin = origin(&config, &log, &replica, &*clock).await?;
     let applied = replica.read().applied();
     let progress = Arc::new(Progress::new(applied));
     let rules = *replica.read().config();
-    let queue = Arc::new(Queue::new(origin, &config, clock, rules));
+    let outgoing = Outgoing::new(origin, &config, rules);
+    let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
-    let machine = Machine::new(
+    let applier = Applier {
         origin,
-        replica,
+        replica: Arc::clone(&replica),
         sink,
-        snapshots,
-        Arc::clone(&queue),
-        Arc::clone(&progress),
-    );
-    let home = Home::new(&config)?;
-    let parts = Parts {
-        config: config.clone(),
+        proposals: Arc::clone(&proposals),
+        progress: Arc::clone(&progress),
+    };
+    let applying = if config.placement.is_one_thread() {
+        Applying::Here(applier)
+    } else {
+        Applying::There(Thread::start(applier).map_err(StartError::Thread)?)
+    };
+    let machine = Machine::new(applying, replica, snapshots, Arc::clone(&progress));
+    let home = Home::new()?;
+    let is_alone = config.is_alone();
+    let unstarted = Unstarted {
+        config,
+        origin,
         applied,
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
-        queue: Arc::clone(&queue),
+        proposals: Arc::clone(&proposals),
         pressure,
-        machine,
+        rules,
+        network,
+        touched,
     };
     let Tasks {
-        raft,
-        roles,
+        core,
+        peers,
+        views,
+        serving,
         tasks,
         stopping,
-    } = home.run(parts.spawn()).await?;
-
+    } = home.run(unstarted.spawn(machine)).await?;
     let ensemble = Ensemble {
         origin,
-        raft,
+        core,
+        peers,
         log,
-        queue,
+        proposals,
         progress,
-        roles,
+        views,
+        serving,
         barrier: Barrier::default(),
         tasks,
         stopping,
         home,
     };
-    join(&config, &ensemble).await?;
-    serve(&ensemble).await?;
-    tracing::info!(role = %ensemble.role(), applied = ?ensemble.progress.applied(), "serving");
+    if is_alone {
+        // It has nobody to wait for.
+        ensemble.served().await?;
+    }
     Ok(ensemble)
 }
 
-impl Parts {
+impl Unstarted {
     /// Starts openraft, which replays the log up to what was known to be committed, and the tasks
     /// around it.
-    async fn spawn(self) -> Result<Tasks, StartError> {
+    async fn spawn(self, machine: Machine) -> Result<Tasks, StartError> {
+        let standing = Arc::new(self.standing().await?);
+        let identity = Identity {
+            cluster: None,
+            members: self.config.members_hash(),
+        };
+        let peer_config = self.config.peer(self.origin.incarnation)?;
+        let peers = Peers::open(peer_config, identity, Arc::clone(&self.network)).await;
+        let peers = Arc::new(peers.map_err(StartError::Listen)?);
+        let core = self.start_core(&peers, machine).await?;
+        core.may_elect(standing.votes());
+        let beginning = self.beginning(&core, &peers, &standing);
+        beginning.check().await?;
         let Self {
             config,
-            applied,
             log,
             progress,
-            queue,
+            proposals,
             pressure,
-            machine,
+            rules,
+            touched,
+            ..
         } = self;
-        let mut log_store = LogStore::new(
+        let stopping = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (view_sender, views) = watch::channel(View::NONE);
+        let (told, here) = (Arc::clone(&proposals), config.server);
+        tasks.spawn(core.clone().watch(
+            view_sender,
+            move |leader| told.leader(leader, here),
+            stopping.clone(),
+        ));
+        let heard = Arc::new(Heard::default());
+        peers.serve(Arc::new(Answers {
+            server: config.server,
+            identity,
+            declared_new: beginning.is_declared_new(),
+            core: core.clone(),
             log,
+            views: views.clone(),
+            links: peers.links(),
+            heard: Arc::clone(&heard),
+            standing,
+            proposals: Arc::clone(&proposals),
+            rules,
+            touched,
+        }));
+        let (serving_sender, serving) = watch::channel(false);
+        let pulse = Pulse {
+            core: core.clone(),
+            views: views.clone(),
+            heard,
+            progress: Arc::clone(&progress),
+            silence_max: Duration::from_millis(config.election_ms_max),
+            is_alone: config.is_alone(),
+        };
+        tasks.spawn(pulse.run(serving_sender, stopping.clone()));
+        let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
+        let sending = sender::run(proposals, core.clone(), forward, rules, stopping.clone());
+        tasks.spawn(sending);
+        tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
+        if !config.is_alone() {
+            let failover = Failover {
+                server: config.server,
+                voters: config.voters.len(),
+                core: core.clone(),
+                peers: Arc::clone(&peers),
+                views: views.clone(),
+            };
+            tasks.spawn(failover.run(stopping.clone()));
+        }
+        let (until, views_here) = (stopping.clone(), views.clone());
+        tasks.spawn(async move {
+            let begun = tokio::select! {
+                begun = beginning.run(views_here) => begun,
+                () = until.cancelled() => return,
+            };
+            if let Err(error) = begun {
+                drop(progress.fail(Failure::Join(Box::new(error))));
+            }
+        });
+        Ok(Tasks {
+            core,
+            peers,
+            views,
+            serving,
+            tasks,
+            stopping,
+        })
+    }
+
+    /// Whether this server may vote; one with a new disk says there that it is new.
+    async fn standing(&self) -> Result<Standing, StartError> {
+        let (log, is_alone) = (Arc::clone(&self.log), self.config.is_alone());
+        let is_new = self.applied.is_none() && beginning::is_new(log.ends().last);
+        let open = move || Standing::open(log, is_new, is_alone);
+        match tokio::task::spawn_blocking(open).await {
+            Ok(standing) => standing.map_err(storage_failed),
+            Err(_) => {
+                let doing = "look whether the disk is new";
+                Err(StartError::Failed(Arc::new(Failure::CutOff { doing })))
+            }
+        }
+    }
+
+    async fn start_core(&self, peers: &Arc<Peers>, machine: Machine) -> Result<Core, StartError> {
+        let config = &self.config;
+        let progress = Arc::clone(&self.progress);
+        let mut log_store = LogStore::new(
+            Arc::clone(&self.log),
             Arc::clone(&progress),
-            Arc::clone(&pressure),
-            Home::is_one_thread(&config),
+            Arc::clone(&self.pressure),
+            config.placement.is_one_thread(),
         );
-        if let Some(applied) = applied {
+        if let Some(applied) = self.applied {
             let raised = log_store.raise_vote(applied.term, config.server).await;
             raised.map_err(|_| {
                 let doing = "raise the vote";
@@ -134,46 +262,36 @@ impl Parts {
                 StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::CutOff { doing })))
             })?;
         }
-        let raft_config = Arc::new(config.raft()?);
-        let raft = Raft::new(config.server.0, raft_config, NoPeers, log_store, machine)
-            .await
-            .map_err(|fatal| failed(&progress, fatal))?;
-        let stopping = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let (role_sender, roles) = watch::channel(Role::Follower { leader: None });
-        tasks.spawn(role::watch(
-            raft.clone(),
-            role_sender,
-            Arc::clone(&queue),
-            Arc::clone(&progress),
-            stopping.clone(),
-        ));
-        tasks.spawn(batcher::run(queue, raft.clone(), stopping.clone()));
-        tasks.spawn(checkpoint::run(
-            raft.clone(),
-            pressure,
-            progress,
-            stopping.clone(),
-        ));
-        Ok(Tasks {
-            raft,
-            roles,
-            tasks,
-            stopping,
-        })
+        let network = PeerNetwork::new(config.server, Arc::clone(peers));
+        Core::start(config, network, log_store, machine, progress).await
+    }
+
+    fn beginning(&self, core: &Core, peers: &Arc<Peers>, standing: &Arc<Standing>) -> Beginning {
+        Beginning {
+            server: self.config.server,
+            voters: self.config.voters.iter().copied().collect(),
+            initialize_file: self.config.initialize_file.clone(),
+            core: core.clone(),
+            peers: Arc::clone(peers),
+            standing: Arc::clone(standing),
+            progress: Arc::clone(&self.progress),
+        }
     }
 }
 
-/// The name under which this process proposes: a new incarnation at each start, also behind those
-/// that only the tree still knows. One that is not new would be taken for a former process, and all
-/// that it proposes for duplicates.
-async fn origin(
-    config: &Config,
+/// The name under which this process is to propose: a new incarnation at each start, also behind
+/// those that only the tree still knows. One that is not new would be taken for a former process,
+/// and all that it proposes for duplicates.
+///
+/// # Errors
+/// The log failed: exit.
+pub async fn origin(
+    server: ServerId,
     log: &Arc<dyn Log>,
     replica: &Replica,
     clock: &dyn Clock,
 ) -> Result<Origin, StartError> {
-    let used = replica.read().cursor(config.server).incarnation;
+    let used = replica.read().cursor(server).incarnation;
     let wall = u64::try_from(clock.wall_ms()).unwrap_or(0);
     let at_least = wall.max(used.saturating_add(1));
     let log = Arc::clone(log);
@@ -186,7 +304,7 @@ async fn origin(
         }
     };
     Ok(Origin {
-        server: config.server,
+        server,
         incarnation,
     })
 }
@@ -200,57 +318,6 @@ fn pressure(
     let newest = snapshots.newest().map_err(storage_failed)?;
     let checkpoint = newest.and_then(|checkpoint| checkpoint.meta.applied);
     Ok(Pressure::new(config, log, checkpoint.map(|at| at.index)))
-}
-
-/// Writes the first membership into a new log, or checks that of an old one and stands for
-/// election at once: a lone voter has nobody to wait for.
-async fn join(config: &Config, ensemble: &Ensemble) -> Result<(), StartError> {
-    let Ensemble { raft, progress, .. } = ensemble;
-    let configured: BTreeSet<u64> = config.voters.iter().map(|voter| voter.0).collect();
-    let is_initialized = raft.is_initialized().await;
-    if !is_initialized.map_err(|fatal| failed(progress, fatal))? {
-        return raft.initialize(configured).await.map_err(|error| {
-            let failure = progress.failure().map(StartError::Failed);
-            failure.unwrap_or(StartError::Initialize(Box::new(error)))
-        });
-    }
-    let stored: BTreeSet<u64> = {
-        let metrics = raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.voter_ids().collect()
-    };
-    if stored != configured {
-        return Err(StartError::OtherMembers {
-            stored: stored.into_iter().map(ServerId).collect(),
-            configured: config.voters.clone(),
-        });
-    }
-    let elected = raft.trigger().elect(config.voters.len() > 1).await;
-    elected.map_err(|fatal| failed(progress, fatal))
-}
-
-/// Waits for a leader, and until an entry of its term is applied here: then everything that was
-/// ever acknowledged is.
-async fn serve(ensemble: &Ensemble) -> Result<(), StartError> {
-    let served = async {
-        let mut roles = ensemble.roles();
-        let role = roles.wait_for(|role| role.leads().is_some()).await;
-        let term = role.ok().and_then(|role| role.leads()).unwrap_or(0);
-        let progress = &ensemble.progress;
-        progress
-            .until(|at| at.is_some_and(|at| at.term >= term))
-            .await;
-    };
-    tokio::select! {
-        failure = ensemble.failed() => Err(StartError::Failed(failure)),
-        () = served => Ok(()),
-    }
-}
-
-/// The failure behind what openraft says.
-fn failed(progress: &Progress, fatal: Fatal) -> StartError {
-    let first = progress.failure();
-    StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::Core(Box::new(fatal)))))
 }
 
 fn storage_failed(error: StorageError) -> StartError {

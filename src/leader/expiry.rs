@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ensemble::{Ensemble, Role, Submission, SubmitError};
 use crate::metrics;
-use crate::requests::Shared;
+use crate::session::SessionClocks;
 use crate::state::{ActionRef, Identities};
 
 /// If so long nothing of what is on its way gets on, clients wait for the disk and not the disk for
@@ -21,11 +21,10 @@ const STALL: Duration = Duration::from_secs(1);
 /// server becomes leader.
 pub async fn expire_sessions(
     ensemble: Arc<Ensemble>,
-    shared: Arc<Shared>,
+    clocks: Arc<SessionClocks>,
     tick_ms: u32,
     stop: CancellationToken,
 ) {
-    let clocks = &shared.clocks;
     let nobody: Identities = Arc::from([]);
     let mut sweep = interval(Duration::from_millis(u64::from(tick_ms.max(1))));
     // After a stall of the whole process, clients get their chance to be heard before the next

@@ -119,7 +119,7 @@ async fn candidates(
         let timeline = last.at(term, since, next).at(term, now, next);
         let is_anchored = last.anchor.is_some_and(|anchor| anchor.term == term);
         let extended = state.config().extended();
-        (replica.store().view(), extended, timeline, is_anchored)
+        (state.view(), extended, timeline, is_anchored)
     };
     let unused_ms = config.container_never_used_ms;
     let scan = move || {

@@ -93,14 +93,20 @@ impl Server {
         let store = Arc::clone(&tree) as Arc<dyn Store>;
         let replica = Arc::new(Replica::open(store, rules).unwrap());
         let snapshots = Arc::new(MemorySnapshots::new(Arc::clone(&tree)));
-        let started = Ensemble::start(
-            ensemble::Config::new(ServerId(1), vec![ServerId(1)]),
-            Arc::clone(&log) as Arc<dyn Log>,
-            snapshots as Arc<dyn Snapshots>,
-            Arc::clone(&replica),
-            Arc::new(Silence),
-            Arc::clone(clocks) as Arc<dyn Clock>,
-        );
+        let me = ServerId(1);
+        let its_log = Arc::clone(&log) as Arc<dyn Log>;
+        let origin = ensemble::origin(me, &its_log, &replica, &**clocks).await;
+        let started = Ensemble::start(ensemble::Parts {
+            config: ensemble::Config::new(me, vec![me]),
+            origin: origin.unwrap(),
+            log: its_log,
+            snapshots: snapshots as Arc<dyn Snapshots>,
+            replica: Arc::clone(&replica),
+            sink: Arc::new(Silence),
+            clock: Arc::clone(clocks) as Arc<dyn Clock>,
+            network: Arc::new(crate::io::TcpNetwork),
+            touched: Arc::new(ensemble::Deaf),
+        });
         let ensemble = Arc::new(started.await.unwrap());
         let stop = CancellationToken::new();
         let config = Config {

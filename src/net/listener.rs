@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::Config;
-use super::connection::{Front, Task};
+use super::connection::Task;
+use super::front::Front;
 use super::limits::Limits;
 use crate::io::tcp;
 use crate::telemetry::Seldom;
@@ -99,7 +100,7 @@ impl Listener {
                 }
             }
         }
-        front.requests.shared.registry.end_all();
+        front.connections.end_all();
         connections.close();
         connections.wait().await;
     }

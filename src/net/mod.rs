@@ -9,12 +9,14 @@
 
 mod config;
 mod connection;
+mod front;
 mod limits;
 mod listener;
+mod patience;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::Config;
-pub use connection::Front;
+pub use front::Front;
 pub use listener::{ListenError, Listener};

@@ -38,9 +38,9 @@ impl Shared {
             frame_bytes,
         } = *answer;
         connection.stats.replied(op, xid, zxid, took);
-        self.stats.answered(1, took);
+        self.connections.stats().answered(1, took);
         if let Some(bytes) = frame_bytes.checked_sub(LENGTH_BYTES) {
-            self.stats.sized(bytes);
+            self.connections.stats().sized(bytes);
             // zk: a ping is answered before the place where bytes are counted.
             if op != Some(OpCode::PING) {
                 metrics::responded(bytes);
@@ -54,7 +54,9 @@ impl Shared {
     /// UnimplementedRequestProcessor.
     pub(super) fn count_aside(&self, connection: &Connection, frame_bytes: usize) {
         self.count_besides(connection);
-        self.stats.sized(frame_bytes.saturating_sub(LENGTH_BYTES));
+        self.connections
+            .stats()
+            .sized(frame_bytes.saturating_sub(LENGTH_BYTES));
     }
 
     /// A ConnectResponse has been made for whom no session was opened: of no size, as it is no reply.
@@ -62,7 +64,7 @@ impl Shared {
     /// zk: ZooKeeperServer.finishSessionInit.
     pub(super) fn count_besides(&self, connection: &Connection) {
         connection.stats.sent_besides(1);
-        self.stats.sent_besides(1);
+        self.connections.stats().sent_besides(1);
     }
 
     /// An event has been made of what a client had missed.
@@ -96,7 +98,7 @@ impl Events {
         // Nearly always the same for all of them.
         if self.frame_bytes != frame.len() {
             self.frame_bytes = frame.len();
-            shared.stats.sized(bytes);
+            shared.connections.stats().sized(bytes);
         }
     }
 
@@ -104,7 +106,7 @@ impl Events {
     pub(super) fn record(self, shared: &Shared) {
         let watchers = self.fired.watchers();
         if watchers > 0 {
-            shared.stats.sent_besides(watchers);
+            shared.connections.stats().sent_besides(watchers);
             self.fired.record();
         }
     }

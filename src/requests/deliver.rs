@@ -16,10 +16,10 @@ use super::counts::{Answer, Events};
 use super::pending::{Awaits, Pending};
 use super::replies::{self, TooLong};
 use super::shared::Shared;
-use crate::connection::{Connection, ConnectionId, End};
+use crate::connection::{Connection, ConnectionId, End, Registry};
 use crate::metrics;
-use crate::session::put_connect_response;
-use crate::state::{Change, Event, Outcome, SessionId, Sink, State, Txn, permits};
+use crate::session::{SessionClocks, put_connect_response};
+use crate::state::{Change, Event, Origin, Outcome, SessionId, Sink, State, Txn, permits};
 use crate::watch::{Notice, WatchTable, WatcherId};
 
 /// The state of a WatcherEvent: always SyncConnected. zk: Watcher.Event.KeeperState.
@@ -40,8 +40,24 @@ pub struct Deliver {
 }
 
 impl Deliver {
-    /// Delivers to the connections in `shared`, with the help of the runtime that this is called in.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    /// Delivers to these connections the answers to what this process proposes as `origin`, and to
+    /// all of them their events, with the help of the runtime that this is called in. It also keeps
+    /// the sessions' clocks. `skip_acl`: every ACL check passes.
+    pub fn new(
+        connections: Arc<Registry>,
+        sessions: Arc<SessionClocks>,
+        origin: Origin,
+        skip_acl: bool,
+    ) -> Self {
+        Self::over(Arc::new(Shared::new(
+            connections,
+            sessions,
+            origin,
+            skip_acl,
+        )))
+    }
+
+    pub(super) fn over(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             runtime: Handle::try_current().ok(),
@@ -60,7 +76,7 @@ impl Deliver {
 
     /// One event: its frame is encoded once for each kind and path and copied to all who watch.
     fn trigger(&self, watches: &mut WatchTable, txn: &Txn, event: &Event) {
-        let registry = self.shared.registry.reading();
+        let registry = self.shared.connections.reading();
         let mut frame = EventFrame::default();
         let mut events = Events::default();
         watches.trigger(event, &mut |notice: Notice<'_>| {
@@ -118,7 +134,7 @@ impl Deliver {
 
     /// Takes the pending proposal that this txn answers, if it is one of this process.
     fn take_pending(&self, txn: &Txn) -> Option<Pending> {
-        if self.shared.origin.get() != Some(&txn.origin) {
+        if self.shared.origin != txn.origin {
             return None;
         }
         let mut pending = self.shared.pending.lock();
@@ -167,16 +183,16 @@ impl Deliver {
                 read_only_asked,
             } => {
                 if txn.outcome == Outcome::SessionOpened {
-                    let touch = self.shared.clocks.of(granted.session);
+                    let touch = self.shared.sessions.of(granted.session);
                     connection.bind(granted.session, touch);
                     self.shared
-                        .registry
+                        .connections
                         .bind(granted.session, connection, |_| {});
                     connection.outbox.push(|out| {
                         put_connect_response(out, Some(granted), *read_only_asked);
                     });
                     connection.stats.opened(txn.zxid, took);
-                    self.shared.stats.answered(1, took);
+                    self.shared.connections.stats().answered(1, took);
                 } else {
                     connection.outbox.end(End::Now);
                 }
@@ -201,11 +217,11 @@ impl Deliver {
         for change in &txn.changes {
             if let Change::Session { id, after } = change {
                 match after {
-                    Some(record) if self.shared.clocks.of(*id).is_none() => {
-                        self.shared.clocks.start(*id, record.timeout_ms);
+                    Some(record) if self.shared.sessions.of(*id).is_none() => {
+                        self.shared.sessions.start(*id, record.timeout_ms);
                     }
                     Some(_) => {}
-                    None => self.shared.clocks.forget(*id),
+                    None => self.shared.sessions.forget(*id),
                 }
             }
         }
@@ -213,7 +229,7 @@ impl Deliver {
 
     /// A session is gone: its connection closes, behind the reply if its client asked for it.
     fn close_connection(&self, session: SessionId) {
-        if let Some(connection) = self.shared.registry.of_session(session) {
+        if let Some(connection) = self.shared.connections.of_session(session) {
             connection.outbox.end(End::AfterFlush);
         }
     }

@@ -33,7 +33,7 @@ impl Client {
             metrics::session_asked(requests.greeter.throttle().deficit());
             head.progress = Progress::Admitted;
         }
-        let clocks = &requests.shared.clocks;
+        let clocks = &requests.shared.sessions;
         match requests.greeter.greet(state, clocks, &request) {
             Greeting::Behind => Served::End,
             Greeting::Invalid => {

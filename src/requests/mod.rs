@@ -16,12 +16,12 @@
 //! This room does not know: sockets, Raft, the disk.
 
 mod behind;
-mod classify;
 mod client;
 mod config;
 mod counts;
 mod deliver;
 mod greet;
+mod heard;
 mod pending;
 mod prefetch;
 mod reads;
@@ -35,6 +35,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -44,26 +45,27 @@ use tokio::time::Instant;
 pub use client::Client;
 pub use config::Config;
 pub use deliver::Deliver;
-pub use shared::Shared;
 pub use step::{Settle, Step, settle};
 pub use warm::Warm;
 
 use crate::auth::Schemes;
-use crate::connection::Connection;
+use crate::connection::{Connection, ConnectionId};
 use crate::ensemble::{Ensemble, Submission, SubmitError};
 use crate::metrics;
-use crate::session::Greeter;
+use crate::session::{Greeter, Throttle};
 use crate::state::{ActionRef, Replica, SessionId, StoreError};
-use crate::watch::WatcherId;
+use crate::watch::{Summary, WatcherId};
 use pending::{Awaits, Pending};
+use shared::Shared;
 
 /// Watched paths of an ended connection that are dropped under one lock: a few milliseconds.
 const PATHS_PER_LOCK: usize = 4096;
 
-/// What all clients need. Made by `server.rs` once the ensemble serves.
-pub struct Requests {
-    /// What clients and delivery share.
-    pub shared: Arc<Shared>,
+/// What [`Requests`] are made of. Filled by `server.rs` alone.
+#[derive(Debug)]
+pub struct Parts {
+    /// What apply tells the clients through.
+    pub deliver: Deliver,
     /// The state behind its lock.
     pub replica: Arc<Replica>,
     /// Where proposals go.
@@ -72,15 +74,51 @@ pub struct Requests {
     pub greeter: Greeter,
     /// Authentication.
     pub schemes: Schemes,
+    /// Bounds.
+    pub config: Config,
     /// Longest frame that a client with a session may send, bytes. zk: jute.maxbuffer.
     pub frame_bytes_max: usize,
-    /// Requests in the pipeline beyond which clients with requests under way are not read from.
-    pub outstanding_max: usize,
+}
+
+/// The door of the room: what all clients need. Made by `server.rs` once the ensemble serves.
+pub struct Requests {
+    /// What clients and delivery share.
+    shared: Arc<Shared>,
+    replica: Arc<Replica>,
+    ensemble: Arc<Ensemble>,
+    greeter: Greeter,
+    schemes: Schemes,
+    frame_bytes_max: usize,
+    /// Requests under way beyond which clients that have some of them are not read from.
+    outstanding_max: usize,
     /// Longest reply to a read, bytes; a client that asks for more is closed.
-    pub reply_bytes_max: usize,
+    reply_bytes_max: usize,
 }
 
 impl Requests {
+    /// Puts them together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            deliver,
+            replica,
+            ensemble,
+            greeter,
+            schemes,
+            config,
+            frame_bytes_max,
+        } = parts;
+        Self {
+            shared: deliver.shared,
+            replica,
+            ensemble,
+            greeter,
+            schemes,
+            frame_bytes_max,
+            outstanding_max: usize::try_from(config.outstanding_max).unwrap_or(usize::MAX),
+            reply_bytes_max: config.reply_bytes_max,
+        }
+    }
+
     /// Proposes for a connection and remembers who waits, in one step, so that the order of the
     /// waiting is the order of the proposals. Returns the proposal's sequence.
     ///
@@ -124,7 +162,7 @@ impl Requests {
     /// yet will never be proposed (protocol.md 10, point 9). Returns the sequence of the session's newest
     /// proposal in flight, if there is one: the connection is told when it has been delivered.
     fn bind(&self, session: SessionId, connection: &Arc<Connection>) -> Option<u64> {
-        self.shared.registry.bind(session, connection, |before| {
+        self.shared.connections.bind(session, connection, |before| {
             let _pending = self.shared.pending.lock();
             before.fence();
         });
@@ -134,7 +172,7 @@ impl Requests {
 
     /// True if more requests wait for their proposals than the operator allows.
     fn is_overloaded(&self) -> bool {
-        self.shared.outstanding() > self.outstanding_max
+        self.outstanding() > self.outstanding_max
     }
 
     /// The connection is over: its watches go with it, its session stays.
@@ -150,12 +188,68 @@ impl Requests {
                 break;
             }
         }
-        self.shared.registry.leave(connection);
+        self.shared.connections.leave(connection);
+    }
+
+    /// Requests of clients that wait for their proposals, or for one before them.
+    pub fn outstanding(&self) -> usize {
+        self.shared.pending.lock().len()
+    }
+
+    /// The same, by connection.
+    pub fn outstanding_by_connection(&self) -> HashMap<ConnectionId, u64> {
+        self.shared.pending.lock().by_connection()
+    }
+
+    /// Number of watches, of all kinds.
+    pub fn watch_count(&self) -> usize {
+        self.shared.watches.lock().watch_count()
+    }
+
+    /// How many watch what.
+    pub fn watch_summary(&self) -> Summary {
+        self.shared.watches.lock().summary()
+    }
+
+    /// Copies a part of the watches under one lock, see
+    /// [`WatchTable::copy_part`](crate::watch::WatchTable::copy_part).
+    pub fn copy_watches(
+        &self,
+        from: usize,
+        paths_max: usize,
+        into: &mut Vec<(Arc<str>, WatcherId)>,
+    ) -> Option<usize> {
+        self.shared.watches.lock().copy_part(from, paths_max, into)
+    }
+
+    /// What holds handshakes back, to be looked at.
+    pub fn throttle(&self) -> &Throttle {
+        self.greeter.throttle()
     }
 
     /// Reads of the disk fail: the process must end (STYLE I6).
     pub fn report_store_failure(&self, error: StoreError) {
-        self.shared.report_store_failure(error);
+        self.shared.failure.send_replace(Some(Arc::new(error)));
+    }
+
+    /// Resolves with the first failure that was reported; pending for ever on a healthy server.
+    pub async fn store_failed(&self) -> Arc<StoreError> {
+        let mut failure = self.shared.failure.subscribe();
+        let failed = match failure.wait_for(Option::is_some).await {
+            Ok(failed) => failed.clone(),
+            // This holds the other end.
+            Err(_closed) => None,
+        };
+        match failed {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The watch table, held: nobody else looks at it meanwhile.
+    #[cfg(test)]
+    pub(crate) fn hold_watches(&self) -> MutexGuard<'_, crate::watch::WatchTable> {
+        self.shared.watches.lock()
     }
 }
 

@@ -1,32 +1,29 @@
 //! What the connections' clients and delivery share: who waits for which proposal, who watches.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::pending::InFlight;
-use crate::connection::{Connection, ConnectionId, Registry, ServerStats};
+use crate::connection::{Connection, Registry};
 use crate::session::SessionClocks;
 use crate::state::{Origin, StoreError};
 use crate::watch::WatchTable;
 
 /// Shared by all clients and by delivery. Lock order (STYLE I3): watches, registry, pending.
 #[derive(Debug)]
-pub struct Shared {
+pub(super) struct Shared {
     /// Who wants to know.
-    pub watches: Mutex<WatchTable>,
+    pub(super) watches: Mutex<WatchTable>,
     /// Who is connected.
-    pub registry: Registry,
+    pub(super) connections: Arc<Registry>,
     /// When each session was last heard of.
-    pub clocks: SessionClocks,
-    /// Counters of the whole server.
-    pub stats: ServerStats,
+    pub(super) sessions: Arc<SessionClocks>,
     /// Set when the storage fails under a read: the process must end.
-    pub failure: watch::Sender<Option<Arc<StoreError>>>,
+    pub(super) failure: watch::Sender<Option<Arc<StoreError>>>,
     /// Proposals of this process that have not been applied, and what waits behind them.
     pub(super) pending: Mutex<InFlight>,
     /// Sequence of the newest proposal of this process whose answer is in an outbox, or would be if
@@ -34,8 +31,8 @@ pub struct Shared {
     pub(super) delivered: AtomicU64,
     /// What delivery keeps during a slice.
     pub(super) slice: Mutex<Slice>,
-    /// This process as an origin of proposals; set once the ensemble runs.
-    pub(super) origin: OnceLock<Origin>,
+    /// This process as an origin of proposals.
+    pub(super) origin: Origin,
     /// Every ACL check passes.
     pub(super) skip_acl: bool,
 }
@@ -50,43 +47,24 @@ pub(super) struct Slice {
 }
 
 impl Shared {
-    /// Nobody connected; expiry in buckets of `tick_ms`.
-    pub fn new(tick_ms: u64, skip_acl: bool) -> Self {
+    /// Nobody waits and nobody watches.
+    pub(super) fn new(
+        connections: Arc<Registry>,
+        sessions: Arc<SessionClocks>,
+        origin: Origin,
+        skip_acl: bool,
+    ) -> Self {
         Self {
             watches: Mutex::new(WatchTable::default()),
-            registry: Registry::default(),
-            clocks: SessionClocks::new(tick_ms),
-            stats: ServerStats::default(),
+            connections,
+            sessions,
             failure: watch::Sender::new(None),
             pending: Mutex::default(),
             delivered: AtomicU64::new(0),
             slice: Mutex::default(),
-            origin: OnceLock::new(),
+            origin,
             skip_acl,
         }
-    }
-
-    /// The ensemble runs: from now on delivery knows which proposals are ours.
-    pub fn set_origin(&self, origin: Origin) {
-        if self.origin.set(origin).is_err() {
-            // server.rs calls this once; a process is one origin.
-            tracing::error!(?origin, "this process has an origin already");
-        }
-    }
-
-    /// Requests of clients that wait for their proposals, or for one before them.
-    pub fn outstanding(&self) -> usize {
-        self.pending.lock().len()
-    }
-
-    /// The same, by connection.
-    pub fn outstanding_by_connection(&self) -> HashMap<ConnectionId, u64> {
-        self.pending.lock().by_connection()
-    }
-
-    /// Reads of the disk fail: the process must end (STYLE I6).
-    pub fn report_store_failure(&self, error: StoreError) {
-        self.failure.send_replace(Some(Arc::new(error)));
     }
 
     /// The time, read once in a slice.

@@ -83,7 +83,7 @@ pub enum Settle {
 pub async fn settle(requests: Arc<Requests>, step: Step) -> Settle {
     match step {
         Step::Warm(warm) => {
-            let store = Arc::clone(requests.replica.store());
+            let store = Arc::clone(requests.replica.read().store());
             match tokio::task::spawn_blocking(move || warm.run(store.as_ref())).await {
                 Ok(Ok(Some(pins))) => Settle::Warmed(pins),
                 Ok(Ok(None)) => Settle::TooLarge,

@@ -4,14 +4,16 @@
 //!  entry ─▶ for each slice of proposals
 //!             upgradable guard: cursor ─▶ judge ─▶ txns, kept in layers over the state
 //!             write guard:      per txn install, Sink::applied; then cursors and time
-//!             no guard:         Sink::slice_done, Store::stage
-//!        ─▶ no guard: Store::persist, once per entry, with the entry's position
+//!             no guard:         Sink::slice_done, Entry::stage
+//!        ─▶ no guard: Entry::persist, once per entry, with the entry's position
 //! ```
 //!
 //! Persisting waits for the end of the entry, so that what a crash leaves is always the state
 //! between two entries: replay then judges the whole entry again, from the same state, and comes
 //! to the same txns. (Persisting each slice with its cursors would not do: a proposal skipped as
 //! too early could find its turn come when it is replayed.)
+
+use std::sync::Arc;
 
 use parking_lot::RwLockUpgradableReadGuard;
 
@@ -83,11 +85,16 @@ impl Replica {
         let mut txns = Vec::with_capacity(slice_proposals_max.min(proposals.len()));
         // One for all slices: where they are cut must not show.
         let mut timeline = None;
-        self.store().begin();
-        while !proposals.is_empty() {
+        // Nobody else changes position and store while this holds `work`.
+        let store = {
+            let state = self.state.read();
+            check_order(&state, position)?;
+            Arc::clone(state.store())
+        };
+        let mut entry = store.entry();
+        let meta = loop {
             let slice = proposals.get(..slice_proposals_max).unwrap_or(proposals);
             let state = self.state.upgradable_read();
-            check_order(&state, position)?;
             let timeline = timeline.get_or_insert_with(|| {
                 let next = state.meta.last_zxid.next(position.term);
                 state.meta.timeline.at(position.term, batch.reading, next)
@@ -101,7 +108,7 @@ impl Replica {
             proposals = proposals.get(judged..).unwrap_or_default();
             let mut state = RwLockUpgradableReadGuard::upgrade(state);
             for (txn, counters) in txns.iter().zip(counters) {
-                state.install(txn, counters);
+                state.install(&mut entry, txn, counters);
                 sink.applied(&state, txn);
             }
             state.meta.cursors.append(&mut work.cursors);
@@ -115,13 +122,13 @@ impl Replica {
             drop(state);
             sink.slice_done();
             // While the changes are in the processor's caches, and their memory serves the next.
-            self.store().stage(&txns)?;
+            entry.stage(&txns)?;
             txns.clear();
             if let Some(meta) = meta {
-                self.store().persist(&meta)?;
+                break meta;
             }
-        }
-        Ok(())
+        };
+        Ok(entry.persist(&meta)?)
     }
 }
 

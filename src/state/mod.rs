@@ -8,7 +8,7 @@
 //! ```text
 //!   Batch ─▶ judge (upgradable guard: readers go on; may read the disk) ─▶ Vec<Txn>
 //!         ─▶ per txn, write lock: install in memory, Sink::applied (events, reply)
-//!         ─▶ lock released: Sink::slice_done; after the entry's last slice Store::persist
+//!         ─▶ lock released: Sink::slice_done; after the entry's last slice Entry::persist
 //! ```
 //!
 //! This room does not know: connections, watches, Raft, RocksDB, the clock. It is synchronous and
@@ -18,6 +18,7 @@ mod acl;
 mod apply;
 mod config;
 mod judge;
+mod local_config;
 mod read;
 pub(crate) mod record;
 mod replica;
@@ -33,8 +34,9 @@ pub use acl::permits;
 pub use apply::{ApplyError, SLICE_PROPOSALS_MAX};
 pub use config::Config;
 pub use judge::tree::is_due;
+pub use local_config::LocalConfig;
 pub use read::{Asker, ReadStop, count_descendants};
-pub use record::batch::{BatchBuilder, FormatError};
+pub use record::batch::{BatchBuilder, FormatError, Unstamped};
 pub use record::identity::{Identities, Identity};
 pub use record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
 pub(crate) use record::path::split_last;
@@ -43,7 +45,8 @@ pub use record::znode::{Extended, Kind, Owner, Znode};
 pub use replica::{Replica, State};
 pub use sink::{Silence, Sink};
 pub use store::{
-    Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, warm_all, warm_some,
+    Entry, Intake, Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, warm_all,
+    warm_some,
 };
 pub use timeline::{Anchor, Reading, STANDSTILL_MS_MAX, Setting, Timeline};
 pub use txn::{Change, Cursor, Event, Meta, OpOutcome, Outcome, SessionRecord, Txn};

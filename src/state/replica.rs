@@ -12,10 +12,11 @@ use super::acl::{AclTable, closed_list, open_list};
 use super::config::Config;
 use super::judge::genesis;
 use super::judge::overlay::{Counters, Overlay};
+use super::local_config::LocalConfig;
 use super::record::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
 use super::record::path;
 use super::record::znode::Znode;
-use super::store::{Missing, Peek, Pins, Restored, Store, StoreError, View};
+use super::store::{Entry, Missing, Peek, Pins, Restored, Store, StoreError, View};
 use super::txn::{Change, Cursor, Meta, SessionRecord, Txn};
 
 /// The replicated state at one moment. Znodes are in its store; the small rest is here.
@@ -28,9 +29,25 @@ pub struct State {
     ephemerals: BTreeMap<SessionId, BTreeSet<Arc<str>>>,
     acls: AclTable,
     quotas: BTreeSet<Arc<str>>,
+    /// Of this server, and no part of what replicas agree on.
+    local_config: Option<LocalConfig>,
 }
 
 impl State {
+    /// Reads the state back; a new tree gets its first znodes, the same on all replicas.
+    fn open(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
+        let restored = store.restore()?;
+        let mut state = Self::new(Arc::clone(&store), config, restored);
+        if store.load(path::ROOT)?.is_none() {
+            let (txn, counters) = genesis::first_txn();
+            let mut entry = store.entry();
+            state.install(&mut entry, &txn, counters);
+            entry.stage(&[txn])?;
+            entry.persist(&state.meta)?;
+        }
+        Ok(state)
+    }
+
     fn new(store: Arc<dyn Store>, config: Config, restored: Restored) -> Self {
         let mut acls = AclTable::default();
         for (id, list, references) in &restored.acls {
@@ -44,6 +61,7 @@ impl State {
             ephemerals: BTreeMap::new(),
             acls,
             quotas: restored.quotas.into_iter().collect(),
+            local_config: None,
         };
         for (session, path) in restored.ephemerals {
             state.own(session, path);
@@ -57,8 +75,8 @@ impl State {
     }
 
     /// Makes the changes of a txn visible: the only way in which the state changes.
-    pub(super) fn install(&mut self, txn: &Txn, counters: Counters) {
-        self.store.install(txn);
+    pub(super) fn install(&mut self, entry: &mut Entry<'_>, txn: &Txn, counters: Counters) {
+        entry.install(txn);
         for change in &txn.changes {
             match change {
                 Change::Znode { .. } | Change::Reap { .. } => {}
@@ -108,6 +126,23 @@ impl State {
     /// The settings that judging depends on.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What this server shows in `/zookeeper/config`; `None` in a standalone server.
+    pub(super) fn local_config(&self) -> Option<&LocalConfig> {
+        self.local_config.as_ref()
+    }
+
+    /// Bytes of data in the tree, with what only this server shows.
+    pub fn data_bytes_shown(&self) -> u64 {
+        let local = self.local_config.as_ref().filter(|local| {
+            let Peek::Known(Some(node)) = self.peek_znode(path::CONFIG) else {
+                return false;
+            };
+            local.over(path::CONFIG, &node).is_some()
+        });
+        let local_bytes = local.map_or(0, LocalConfig::text_bytes);
+        self.meta.data_bytes.saturating_add(local_bytes as u64)
     }
 
     /// The last txn.
@@ -220,18 +255,22 @@ impl State {
         &self.acls
     }
 
-    pub(super) fn store(&self) -> &dyn Store {
-        &*self.store
+    /// The tree's storage, to warm what a read has missed. Whoever keeps it reads this tree, also
+    /// when another has come in its place: what is asked for again is asked of the state anew.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 }
 
 /// The lock around the state, and the one way to change it: [`Replica::apply`].
+///
+/// Nothing of a tree is held outside the state: so [`Replica::replace`] exchanges all of it at once.
 #[derive(Debug)]
 pub struct Replica {
     pub(super) state: RwLock<State>,
-    /// Held by the one task that applies. Taken before the state lock.
+    /// Held by the one task that applies, and by whoever replaces the state. Taken before the state
+    /// lock.
     pub(super) work: Mutex<Overlay>,
-    store: Arc<dyn Store>,
 }
 
 impl Replica {
@@ -240,20 +279,38 @@ impl Replica {
     /// # Errors
     /// The storage failed: end the process.
     pub fn open(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
-        let restored = store.restore()?;
-        let mut state = State::new(Arc::clone(&store), config, restored);
-        if store.load(path::ROOT)?.is_none() {
-            let (txn, counters) = genesis::first_txn();
-            store.begin();
-            state.install(&txn, counters);
-            store.stage(&[txn])?;
-            store.persist(&state.meta)?;
-        }
         Ok(Self {
-            state: RwLock::new(state),
+            state: RwLock::new(State::open(store, config)?),
             work: Mutex::default(),
-            store,
         })
+    }
+
+    /// Goes on with another tree, and with the state that it holds: a snapshot from another server.
+    /// Settings and what is shown of this server stay. Between two entries, and for readers in one moment: what is read by a guard, a view or pins
+    /// from before ends on the old tree, which lives as long as they do, and none of what is loaded
+    /// for them gets into the new one. Readers wait for the exchange only, not for `store` to be
+    /// read. No guard of the state may be held by the caller.
+    ///
+    /// Nobody is told of what changes by it: before, close the clients that this server has, and
+    /// with them their watches and what they have left to apply. The caller also sees to it that
+    /// the tree is not older than this one.
+    ///
+    /// # Errors
+    /// The storage failed; the old tree is still in its place: end the process.
+    pub fn replace(&self, store: Arc<dyn Store>) -> Result<(), StoreError> {
+        let mut work = self.work.lock();
+        let config = *self.read().config();
+        let mut fresh = State::open(store, config)?;
+        *work = Overlay::default();
+        let old = {
+            let mut state = self.state.write();
+            fresh.local_config = state.local_config.take();
+            std::mem::replace(&mut *state, fresh)
+        };
+        drop(work);
+        // Perhaps the last of it: closing a database takes a while.
+        drop(old);
+        Ok(())
     }
 
     /// The state, for reading. Apply waits until the guard is gone: be quick, never await.
@@ -261,9 +318,9 @@ impl Replica {
         self.state.read()
     }
 
-    /// The tree's storage, to warm what a read missed.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+    /// From now on `/zookeeper/config` shows this, as long as nobody has written it.
+    pub fn show_config(&self, local: LocalConfig) {
+        self.state.write().local_config = Some(local);
     }
 
     /// An entry without proposals: a blank one, or a new membership.
@@ -276,14 +333,14 @@ impl Replica {
         membership: Option<Bytes>,
     ) -> Result<(), StoreError> {
         let _work = self.work.lock();
-        let meta = {
+        let (meta, store) = {
             let mut state = self.state.write();
             state.meta.applied = Some(position);
             if membership.is_some() {
                 state.meta.membership = membership;
             }
-            state.meta.clone()
+            (state.meta.clone(), Arc::clone(&state.store))
         };
-        self.store.persist(&meta)
+        store.entry().persist(&meta)
     }
 }

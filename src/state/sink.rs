@@ -1,10 +1,12 @@
 //! The one way by which data flows back left: apply tells its results (STYLE 2).
 
+use std::fmt;
+
 use super::State;
 use super::txn::Txn;
 
 /// Told by apply what happened. `requests/deliver` implements it, `server.rs` plugs it in.
-pub trait Sink: Send + Sync {
+pub trait Sink: fmt::Debug + Send + Sync {
     /// A txn has been installed. The write lock is held: push events, then the reply, and return
     /// quickly. Called once per txn, in zxid order, with the state right after this txn.
     fn applied(&self, state: &State, txn: &Txn);

@@ -145,6 +145,25 @@ pub struct StoreError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+impl StoreError {
+    /// An entry was given up half done, so nothing is written any more.
+    pub fn abandoned(doing: &'static str) -> Self {
+        Self {
+            doing,
+            source: Box::new(EntryError::Abandoned),
+        }
+    }
+}
+
+/// Why an entry is not taken.
+#[derive(PartialEq, Eq, Debug, thiserror::Error)]
+enum EntryError {
+    #[error("an entry was given up half done: memory shows what the disk will never hold")]
+    Abandoned,
+    #[error("{unstaged} txns are installed and not staged, {staged} come")]
+    OutOfStep { unstaged: usize, staged: usize },
+}
+
 /// What is read back at start.
 #[derive(Debug, Default)]
 pub struct Restored {
@@ -160,12 +179,117 @@ pub struct Restored {
     pub quotas: Vec<Arc<str>>,
 }
 
+/// A log entry on its way into a store: for each slice of its proposals `install` per txn, under the
+/// write lock, then, without it, `stage`; after the last slice `persist`, which ends it.
+///
+/// An entry that is dropped before it was persisted has been given up: by an error, which ends the
+/// process, or by mistake. Memory may then show a part of it, and so may what has been staged, and
+/// neither can be taken back. So from then on the store refuses to write anything: the disk stays at
+/// the end of an entry before. (No assertion: this happens while an error is on its way to who
+/// reports it.)
+#[derive(Debug)]
+#[must_use = "an entry that is not persisted spoils its store"]
+pub struct Entry<'a> {
+    intake: &'a dyn Intake,
+    /// Txns that have been installed and not staged.
+    unstaged: usize,
+    is_persisted: bool,
+}
+
+impl<'a> Entry<'a> {
+    /// An entry begins: until it is persisted nothing of it may be on the disk as the state. State
+    /// lock not held. A store has one at a time.
+    pub fn begin(intake: &'a dyn Intake) -> Self {
+        intake.begin();
+        Self {
+            intake,
+            unstaged: 0,
+            is_persisted: false,
+        }
+    }
+
+    /// Makes the changes of a txn visible in memory. Write lock held; never reads the disk.
+    pub fn install(&mut self, txn: &Txn) {
+        self.intake.install(txn);
+        self.unstaged += 1;
+    }
+
+    /// Takes over the changes of a slice: of the txns that have been installed since the last one.
+    /// State lock not held. They are written at the end of the entry or later.
+    ///
+    /// # Errors
+    /// The storage failed, or these are not the txns that were installed: end the process.
+    pub fn stage(&mut self, txns: &[Txn]) -> Result<(), StoreError> {
+        self.expect_unstaged("stage a slice", txns.len())?;
+        self.intake.stage(txns)?;
+        self.unstaged = 0;
+        Ok(())
+    }
+
+    /// The entry is complete: takes over `meta` as it is behind it. State lock not held. All is
+    /// written at once or later, but in order, and atomically with the entries that are written
+    /// with it: a crash leaves the state between two entries.
+    ///
+    /// # Errors
+    /// The storage failed, or something was installed and not staged: end the process.
+    pub fn persist(mut self, meta: &Meta) -> Result<(), StoreError> {
+        self.expect_unstaged("persist an entry", 0)?;
+        self.intake.end(meta)?;
+        self.is_persisted = true;
+        Ok(())
+    }
+
+    fn expect_unstaged(&self, doing: &'static str, staged: usize) -> Result<(), StoreError> {
+        let unstaged = self.unstaged;
+        if unstaged == staged {
+            return Ok(());
+        }
+        Err(StoreError {
+            doing,
+            source: Box::new(EntryError::OutOfStep { unstaged, staged }),
+        })
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if !self.is_persisted {
+            self.intake.abandon();
+        }
+    }
+}
+
+/// The steps of an [`Entry`], as a store takes them. Only an entry calls them, which keeps their
+/// order; so they are not among what [`Store`] offers.
+///
+/// From `install` until it is written memory must answer for what was installed, since the disk does
+/// not know it yet.
+pub trait Intake: fmt::Debug + Send + Sync {
+    /// See [`Entry::begin`].
+    fn begin(&self);
+
+    /// See [`Entry::install`].
+    fn install(&self, txn: &Txn);
+
+    /// See [`Entry::stage`].
+    ///
+    /// # Errors
+    /// The storage failed, or an entry has been abandoned.
+    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError>;
+
+    /// See [`Entry::persist`].
+    ///
+    /// # Errors
+    /// The storage failed, or an entry has been abandoned.
+    fn end(&self, meta: &Meta) -> Result<(), StoreError>;
+
+    /// The entry will not end: from now on nothing is written, and `stage` and `end` refuse.
+    fn abandon(&self);
+}
+
 /// The tree's storage.
 ///
-/// The state lock is held by the caller as each method says. Order of one log entry: `begin`; for
-/// each slice of its proposals judge (`load`), under the write lock `install` per txn, lock
-/// released, `stage`; after the last slice `persist` once. From `install` until it is written memory
-/// must answer for what was installed, since the disk does not know it yet.
+/// The state lock is held by the caller as each method says.
 pub trait Store: fmt::Debug + Send + Sync {
     /// What memory knows of a znode. Read or write lock held; never reads the disk.
     fn peek(&self, path: &str) -> Peek<Option<Arc<Znode>>>;
@@ -184,7 +308,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Brings into memory what a read missed, in order, and pins it; stops in front of the part that
     /// would bring its bytes in a reply above `bytes_max`. State lock NOT held; reads the disk, so it
-    /// does not run on an async worker. Never replaces what `install` brought meanwhile.
+    /// does not run on an async worker. Never replaces what was installed meanwhile.
     ///
     /// # Errors
     /// The storage failed: end the process.
@@ -204,27 +328,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The storage failed: end the process.
     fn load(&self, path: &str) -> Result<Option<Arc<Znode>>, StoreError>;
 
-    /// An entry begins: until [`Store::persist`] nothing of it may be on the disk as the state.
-    /// State lock not held.
-    fn begin(&self);
-
-    /// Makes the changes of a txn visible in memory. Write lock held; never reads the disk.
-    fn install(&self, txn: &Txn);
-
-    /// Takes over the changes of a slice, which have been installed. State lock not held. They are
-    /// written at the end of their entry or later.
-    ///
-    /// # Errors
-    /// The storage failed: end the process.
-    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError>;
-
-    /// The entry's changes have all been staged: takes over `meta` as it is behind them. State lock
-    /// not held. All are written at once or later, but in order, and atomically with those of the
-    /// entries that are written with them: a crash leaves the state between two entries.
-    ///
-    /// # Errors
-    /// The storage failed: end the process.
-    fn persist(&self, meta: &Meta) -> Result<(), StoreError>;
+    /// Begins an entry: the only way to change the tree. State lock not held; only the one task
+    /// that applies calls it.
+    fn entry(&self) -> Entry<'_>;
 
     /// The tree as it is now, to be scanned after the lock is gone. Read or write lock held.
     fn view(&self) -> Box<dyn View>;

@@ -36,53 +36,42 @@ pub struct Txn {
 pub enum Outcome {
     /// Judged and refused: reply header with this code, no body.
     Refused(ErrorCode),
-    /// `create`: the path with its sequence number.
-    Created {
-        /// Full path.
-        path: Arc<str>,
-    },
-    /// `create2`, `createContainer`, `createTTL`.
-    CreatedWithStat {
-        /// Full path.
-        path: Arc<str>,
-        /// Stat right after the creation.
-        stat: Stat,
-    },
-    /// `setData`, `setACL`.
-    Stat(Stat),
-    /// `delete`, `check`: header only.
-    Done,
-    /// `multi`, also one that failed: header err 0, results in op order (protocol.md 5.2).
+    /// A write, done.
+    Op(OpOutcome),
+    /// `multi`: results in op order.
     Multi(Vec<OpOutcome>),
+    /// `multi` of which nothing was done: header err 0 (protocol.md 5.2), and for each op a code: 0
+    /// before the one that was refused, its code at it, -2 behind it.
+    MultiRefused(Vec<ErrorCode>),
+    /// A chore of the leader's, which nobody waits for.
+    Done,
     /// The session exists now.
     SessionOpened,
     /// The session is gone with its ephemerals; by its client's request or by expiry.
     SessionClosed,
 }
 
-/// Result of one op of a multi.
+/// What one op has done, of a multi or alone.
 #[derive(Clone, PartialEq, Debug)]
 pub enum OpOutcome {
-    /// create.
+    /// `create`: the path with its sequence number.
     Created {
         /// Full path.
         path: Arc<str>,
     },
-    /// create2, createContainer, createTTL: all typed create2 on the wire.
+    /// `create2`, `createContainer`, `createTTL`: in a multi all typed create2 on the wire.
     CreatedWithStat {
         /// Full path.
         path: Arc<str>,
         /// Stat right after this op.
         stat: Stat,
     },
-    /// setData: stat right after this op.
+    /// `setData`, `setACL`: stat right after this op.
     Stat(Stat),
-    /// delete.
+    /// `delete`.
     Deleted,
-    /// check.
+    /// `check`.
     Checked,
-    /// The multi failed: 0 before the failing op, its code at it, -2 after it.
-    Error(ErrorCode),
 }
 
 /// One change of the replicated state. Paths are owned: they outlive the log entry's buffer.

@@ -36,6 +36,8 @@ enum Suite {
     },
     /// Every four-letter word, compared with goldens (UPDATE=1 records them).
     Words,
+    /// The same of the members of an ensemble.
+    EnsembleWords,
     /// Every key of zoo.cfg with values that are empty, wrong, odd and huge.
     Zoocfg {
         /// Only keys whose name contains this.
@@ -283,6 +285,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
         Suite::Golden { only } => golden::run(settings::server_kind()?, only),
         Suite::Words => words::run(settings::server_kind()?),
+        Suite::EnsembleWords => words::ensemble::run(settings::server_kind()?),
         Suite::Zoocfg { only } => zoocfg::run(settings::server_kind()?, only),
         Suite::Differential(arguments) => differential(arguments),
         Suite::Limits => limits::run(settings::server_kind()?),

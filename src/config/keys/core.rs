@@ -6,9 +6,8 @@ use super::super::draft::{to_port, to_u32};
 use super::super::key::{
     I32, I32_ALL, Key, int, strict_flag, text, unset_flag, unset_int, unset_text, yes_no,
 };
-use crate::config::ensemble::Role;
+use crate::config::member::Role;
 
-const ENSEMBLE: &str = "it belongs to the ensemble";
 const PORT: (i64, i64) = (0, 65_535);
 
 #[rustfmt::skip] // A table: one row, one line.
@@ -119,16 +118,16 @@ pub(super) static KEYS: &[Key] = &[
         "initLimit",
         I32_ALL,
         "",
-        |d, n| d.settings.ensemble.init_limit_ticks = to_u32(n),
-        "ticks a server may take to catch up; required in an ensemble",
+        |d, n| d.membership.init_limit_ticks = to_u32(n),
+        "ticks that a server may take to find a leader and to catch up; required in an ensemble",
     )
     .file(),
     int(
         "syncLimit",
         I32_ALL,
         "",
-        |d, n| d.settings.ensemble.sync_limit_ticks = to_u32(n),
-        "ticks a server may be silent; required in an ensemble",
+        |d, n| d.membership.sync_limit_ticks = to_u32(n),
+        "ticks that a server may be silent or behind; required in an ensemble. Elections go by oxkeeper.electionTimeoutMs",
     )
     .file(),
     int("connectToLearnerMasterLimit", I32_ALL, "0", |_, _| (), "ticks to connect to the leader").file().ignored(),
@@ -142,12 +141,12 @@ pub(super) static KEYS: &[Key] = &[
         "only 3 exists; elections are Raft's",
     )
     .file(),
-    yes_no("leaderServes", "yes", |_, _| (), "`no`: the leader takes no clients").later(ENSEMBLE),
+    yes_no("leaderServes", "yes", |_, _| (), "`no`: the leader takes no clients").later("the leader serves clients as all others do"),
     text(
         "peerType",
         "participant",
         |d, v| {
-            d.settings.ensemble.peer_type = Role::parse(v)?;
+            d.membership.peer_type = Role::parse(v)?;
             Ok(())
         },
         "this server's role where the server lines do not say",
@@ -156,16 +155,16 @@ pub(super) static KEYS: &[Key] = &[
     strict_flag(
         "quorumListenOnAllIPs",
         "false",
-        |d, on| d.settings.ensemble.listen_on_all_ips = on,
+        |d, on| d.membership.listen_on_all_ips = on,
         "peers reach this server on every address",
     ),
     strict_flag(
         "standaloneEnabled",
         "true",
-        |d, on| d.settings.ensemble.standalone_enabled = on,
-        "`false`: one server is an ensemble too",
+        |d, on| d.membership.standalone_enabled = on,
+        "`false`: one voter is an ensemble too, of which it is the leader",
     ),
-    strict_flag("reconfigEnabled", "false", |d, on| d.settings.state.reconfig_enabled = on, "the reconfig operation; a lone server answers that it has nothing to change"),
+    strict_flag("reconfigEnabled", "false", |d, on| d.settings.state.reconfig_enabled = on, "the reconfig operation; a standalone server answers that it has nothing to change, an ensemble cannot do it yet"),
     text(
         "dynamicConfigFile",
         "",
@@ -179,7 +178,7 @@ pub(super) static KEYS: &[Key] = &[
         "a file that holds the server lines",
     )
     .file(),
-    text("server.*", "", |_, _| Ok(()), "`server.N=host:port:port[:role][;[host:]port]`, a member; more than one voter is refused until the ensemble is built").file(),
+    text("server.*", "", |_, _| Ok(()), "`server.N=host:port:port[:role][;[host:]port]`, a member; one voter alone is a standalone server, unless standaloneEnabled says otherwise").file(),
     yes_no(
         "skipACL",
         "no",
@@ -192,15 +191,15 @@ pub(super) static KEYS: &[Key] = &[
     strict_flag("localSessionsEnabled", "false", |_, _| (), "sessions of one server").later("all sessions are global, which is safe"),
     strict_flag("localSessionsUpgradingEnabled", "false", |_, _| (), "local sessions become global when needed").later("all sessions are global, which is safe"),
     int("observerMasterPort", I32_ALL, "0", |_, _| (), "observers may attach to followers").file().warned("observers follow the leader only"),
-    strict_flag("multiAddress.enabled", "false", |d, on| d.multi_address = on, "several addresses in a server line"),
+    strict_flag("multiAddress.enabled", "false", |d, on| d.multi_address = on, "several addresses in a server line, tried in turn").both(),
     strict_flag("multiAddress.reachabilityCheckEnabled", "true", |_, _| (), "probe the addresses of a server").ignored(),
     int("multiAddress.reachabilityCheckTimeoutMs", I32_ALL, "1000", |_, _| (), "patience of that probe").file().ignored(),
     unset_text("oraclePath", "", "file that breaks a tie between two servers").file().refused("a tie-break file breaks the safety of a majority; use three voters"),
     unset_text("group*", "", "`group.N`, hierarchical quorums; one group of all is accepted").file(),
     unset_text("weight*", "", "`weight.N`, hierarchical quorums; equal weights are accepted").file(),
-    strict_flag("quorum.auth.enableSasl", "false", |_, _| (), "SASL between servers").refused("SASL between servers does not exist here, and to go on without it would let any peer in; use sslQuorum"),
-    strict_flag("quorum.auth.serverRequireSasl", "false", |d, on| d.settings.ensemble.server_requires_sasl = on, "servers demand SASL of each other"),
-    strict_flag("quorum.auth.learnerRequireSasl", "false", |d, on| d.settings.ensemble.learner_requires_sasl = on, "servers offer SASL to each other"),
+    strict_flag("quorum.auth.enableSasl", "false", |_, _| (), "SASL between servers").refused("SASL between servers does not exist here, and to go on without it would let any peer in; use oxkeeper.peerSecretFile"),
+    strict_flag("quorum.auth.serverRequireSasl", "false", |d, on| d.membership.server_requires_sasl = on, "servers demand SASL of each other"),
+    strict_flag("quorum.auth.learnerRequireSasl", "false", |d, on| d.membership.learner_requires_sasl = on, "servers offer SASL to each other"),
     unset_text("quorum.auth.*", "", "names for SASL between servers").file().ignored(),
     int("quorum.cnxn.threads.size", I32_ALL, "20", |_, _| (), "threads for SASL between servers").file().ignored(),
     strict_flag("jvm.pause.monitor", "false", |_, _| (), "watch for pauses of the process").later("pauses of the process are not measured"),

@@ -3,7 +3,7 @@
 //! A key is added here and nowhere else: its entry says where it may be written, how its value is
 //! read, its default, what we do with it, and one line for the manual (`docs/configuration.md` is
 //! printed from it). The subjects have a file each; `server.N`, `group.N` and `weight.N` are listed
-//! for the manual, and read by `ensemble.rs` because they only mean something together.
+//! for the manual, and read by `members.rs` because they only mean something together.
 
 mod admin;
 mod auth;

@@ -1,7 +1,9 @@
 //! Settings that ZooKeeper does not have. Written in zoo.cfg or as `-Doxkeeper.K=V`.
 
-use super::super::draft::to_u32;
-use super::super::key::{Key, int, size, strict_flag};
+use std::path::PathBuf;
+
+use super::super::draft::{Draft, to_u32, to_usize};
+use super::super::key::{Key, int, size, strict_flag, text};
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
@@ -46,7 +48,7 @@ pub(super) static KEYS: &[Key] = &[
         "oxkeeper.batchOpsMax",
         (1, 1 << 16),
         "512",
-        |d, n| d.settings.requests.batch_ops_max = to_u32(n),
+        |d, n| d.settings.batches.ops_max = to_usize(n),
         "most writes in one log entry",
     )
     .ours(),
@@ -54,18 +56,45 @@ pub(super) static KEYS: &[Key] = &[
         "oxkeeper.batchBytesMax",
         (4 * KIB, 64 * KIB * KIB),
         "1M",
-        |d, bytes| {
-            d.settings.requests.batch_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
-        },
+        |d, bytes| d.settings.batches.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX),
         "most bytes of writes in one log entry, unless one write alone is larger",
     )
     .ours(),
     int(
         "oxkeeper.entriesInFlightMax",
-        (1, 1024),
+        // Twice as many stay in the log behind a checkpoint, each of up to two megabytes.
+        (1, 64),
         "4",
-        |d, n| d.settings.requests.entries_in_flight_max = to_u32(n),
+        |d, n| d.settings.batches.window = to_usize(n),
         "log entries proposed and not yet committed before new writes gather",
+    )
+    .ours(),
+    int(
+        "oxkeeper.heartbeatMs",
+        (10, 10_000),
+        "100",
+        |d, n| d.membership.heartbeat_ms = to_u32(n),
+        "pause between two heartbeats of a leader, milliseconds; it does not follow tickTime",
+    )
+    .ours(),
+    text(
+        "oxkeeper.electionTimeoutMs",
+        "300..600",
+        Draft::set_election_timeout,
+        "how long a leader may be silent before another is elected, milliseconds from and to: each server draws its own",
+    )
+    .ours(),
+    text(
+        "oxkeeper.peerSecretFile",
+        "",
+        |d, v| {
+            if v.is_empty() {
+                return Err("expected a file, found none; leave the line out if there is none".to_owned());
+            }
+            d.membership.peer_secret_file = Some(PathBuf::from(v));
+            Ok(())
+        },
+        "a file with a secret that all members share and by which they know each other; without it whoever reaches the quorum port is taken for a member",
     )
     .ours(),
     strict_flag(

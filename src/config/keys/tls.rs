@@ -8,7 +8,7 @@
 use super::super::key::{Key, strict_flag, unset_flag, unset_text};
 
 const TLS: &str = "no TLS listener exists";
-const PEERS: &str = "the ensemble, and TLS between its servers, do not exist";
+const PEERS: &str = "TLS between servers is not built yet";
 
 #[rustfmt::skip] // A table: one row, one line.
 pub(super) static KEYS: &[Key] = &[
@@ -24,7 +24,12 @@ pub(super) static KEYS: &[Key] = &[
         "read certificates again when they change",
     )
     .later(TLS),
-    strict_flag("sslQuorum", "false", |_, _| (), "TLS between servers").later(PEERS),
+    strict_flag(
+        "sslQuorum",
+        "false",
+        |d, on| d.membership.ssl_quorum = on,
+        "TLS between servers. It is not built yet: an ensemble is refused, a standalone server needs none",
+    ),
     strict_flag(
         "portUnification",
         "false",

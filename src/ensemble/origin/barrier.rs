@@ -2,13 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use openraft::ReadPolicy;
-use openraft::errors::RaftError;
 use tokio::sync::Mutex;
 
 use crate::ensemble::error::ProposeError;
 use crate::ensemble::progress::Progress;
-use crate::ensemble::raft::types::Raft;
 
 /// Shares rounds: whoever comes while one is under way waits for the next, which serves all that
 /// came before it began.
@@ -20,10 +17,11 @@ pub(in crate::ensemble) struct Barrier {
 }
 
 impl Barrier {
-    /// See [`crate::ensemble::Ensemble::barrier`].
+    /// See [`crate::ensemble::Ensemble::barrier`]. `ask`: the index up to which the log was committed,
+    /// as a leader says that a quorum has confirmed as such since it was asked.
     pub(in crate::ensemble) async fn pass(
         &self,
-        raft: &Raft,
+        ask: impl AsyncFnOnce() -> Result<u64, ProposeError>,
         progress: &Progress,
     ) -> Result<(), ProposeError> {
         let wanted = self.begun.load(SeqCst) + 1;
@@ -32,21 +30,12 @@ impl Barrier {
             return Ok(());
         }
         let round = self.begun.fetch_add(1, SeqCst) + 1;
-        round_trip(raft, progress).await?;
+        let index = ask().await?;
+        tokio::select! {
+            () = progress.until(|at| at.is_some_and(|at| at.index >= index)) => {}
+            () = progress.machine_gone() => return Err(ProposeError::Stopped),
+        }
         self.done.store(round, SeqCst);
         Ok(())
-    }
-}
-
-async fn round_trip(raft: &Raft, progress: &Progress) -> Result<(), ProposeError> {
-    let confirmed = raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
-    let confirmed = confirmed.map_err(|error| match error {
-        RaftError::APIError(_) => ProposeError::NoLeader,
-        RaftError::Fatal(_) => ProposeError::Stopped,
-    })?;
-    let index = confirmed.read_log_id().index();
-    tokio::select! {
-        () = progress.until(|at| at.is_some_and(|at| at.index >= index)) => Ok(()),
-        () = progress.machine_gone() => Err(ProposeError::Stopped),
     }
 }

@@ -4,5 +4,7 @@
 //! Does not know: what is proposed, how the log gets to a quorum.
 
 pub(super) mod barrier;
-pub(super) mod batcher;
-pub(super) mod queue;
+pub(super) mod forward;
+pub(super) mod outgoing;
+pub(super) mod proposals;
+pub(super) mod sender;

@@ -18,9 +18,9 @@ use openraft::{OptionalSend, RaftLogReader};
 use crate::state::ServerId;
 use crate::storage::{Log, LogEntry, StorageError};
 
+use super::checkpoint::Pressure;
 use super::records;
 use super::types::{Entry, LogId, Types, Vote, log_id, position};
-use crate::ensemble::checkpoint::Pressure;
 use crate::ensemble::error::Failure;
 use crate::ensemble::progress::Progress;
 
@@ -57,7 +57,20 @@ impl LogStore {
         }
     }
 
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    /// Reads what is in memory on the spot, and from the disk elsewhere unless this task may wait.
+    async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        if self.may_wait || start >= end || self.log.remembers(start) {
+            return self.read_here(start, end, bytes_max);
+        }
+        let store = self.clone();
+        let read = move || store.read_here(start, end, bytes_max);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(read) => read,
+            Err(_) => Err(self.progress.fail(Failure::CutOff { doing: "read log" })),
+        }
+    }
+
+    fn read_here(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         if start >= end {
             return Ok(Vec::new());
         }
@@ -127,11 +140,11 @@ impl RaftLogReader<Types> for LogStore {
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (start, end) = self.bounds(&range);
-        self.read(start, end, usize::MAX)
+        self.read(start, end, usize::MAX).await
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, READ_BYTES_MAX)
+        self.read(start, end, READ_BYTES_MAX).await
     }
 
     /// In pieces, so that a long committed range is never in memory at once.
@@ -145,16 +158,17 @@ impl RaftLogReader<Types> for LogStore {
         let (start, end) = self.bounds(&range);
         let store = self.clone();
         stream::unfold(Some(start), move |next| {
-            let piece = next.filter(|start| *start < end).map(|start| {
-                match store.read(start, end, READ_BYTES_MAX) {
+            let store = store.clone();
+            async move {
+                let start = next.filter(|start| *start < end)?;
+                Some(match store.read(start, end, READ_BYTES_MAX).await {
                     Ok(entries) => {
                         let behind = entries.last().map(|entry| entry.index() + 1);
                         (entries.into_iter().map(Ok).collect(), behind)
                     }
                     Err(error) => (vec![Err(error)], None),
-                }
-            });
-            std::future::ready(piece)
+                })
+            }
         })
         .flat_map(stream::iter)
     }

@@ -1,7 +1,6 @@
 //! openraft's state machine over [`Replica`]: entries go in, in order; checkpoints come out.
 //!
-//! Apply runs on the task of openraft's state machine worker, without a hand-off. The tree writes
-//! the applied position and the membership in the batch of the changes, so what `applied_state`
+//! Where apply runs is said by `placement.rs`. The tree writes the applied position and the membership in the batch of the changes, so what `applied_state`
 //! names after a crash is what is there.
 
 use std::io;
@@ -11,27 +10,21 @@ use futures::{Stream, TryStreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 
-use crate::state::{Batch, LogPosition, Meta, Origin, Replica, Sink};
-use crate::storage::{Checkpoint, Snapshots};
-
+use super::applier::{self, Applying};
 use super::records;
-use super::types::{
-    CommittedLeaderId, EncodedBatch, Entry, LogId, Payload, StoredMembership, Types, log_id,
-    position,
-};
+use super::types::{CommittedLeaderId, LogId, StoredMembership, Types, log_id};
 use crate::ensemble::error::Failure;
-use crate::ensemble::origin::queue::Queue;
 use crate::ensemble::progress::Progress;
+use crate::state::{Meta, Replica};
+use crate::storage::{Checkpoint, Snapshots};
 
 type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, u64, ()>;
 type Snapshot = openraft::storage::Snapshot<CommittedLeaderId, u64, (), Checkpoint>;
 
 /// openraft's state machine: applies entries to the replica, in order.
 pub(in crate::ensemble) struct Machine {
-    origin: Origin,
+    applying: Applying,
     replica: Arc<Replica>,
-    sink: Arc<dyn Sink>,
-    queue: Arc<Queue>,
     builder: Builder,
 }
 
@@ -44,65 +37,19 @@ pub(in crate::ensemble) struct Builder {
 
 impl Machine {
     pub(in crate::ensemble) fn new(
-        origin: Origin,
+        applying: Applying,
         replica: Arc<Replica>,
-        sink: Arc<dyn Sink>,
         snapshots: Arc<dyn Snapshots>,
-        queue: Arc<Queue>,
         progress: Arc<Progress>,
     ) -> Self {
         Self {
-            origin,
+            applying,
             replica,
-            sink,
-            queue,
             builder: Builder {
                 snapshots,
                 progress,
             },
         }
-    }
-
-    fn apply_entry(&self, entry: Entry) -> io::Result<()> {
-        let id = entry.log_id;
-        let at = position(&id);
-        let progress = &self.builder.progress;
-        match entry.payload {
-            Payload::Normal(EncodedBatch(bytes)) => {
-                let LogPosition { index, term } = at;
-                let batch = Batch::decode(bytes).map_err(|source| {
-                    progress.fail(Failure::Batch {
-                        index,
-                        term,
-                        source,
-                    })
-                })?;
-                let applied = self.replica.apply(at, &batch, &*self.sink);
-                applied.map_err(|source| {
-                    progress.fail(Failure::Apply {
-                        index,
-                        term,
-                        source,
-                    })
-                })?;
-            }
-            Payload::Blank => self
-                .replica
-                .advance(at, None)
-                .map_err(|error| progress.fail(Failure::Store(error)))?,
-            Payload::Membership(members) => {
-                let stored = StoredMembership::new(Some(id), members);
-                let bytes = records::encode_membership(&stored);
-                self.replica
-                    .advance(at, Some(bytes))
-                    .map_err(|error| progress.fail(Failure::Store(error)))?;
-            }
-        }
-        let cursor = self.replica.read().cursor(self.origin.server);
-        let is_ours = cursor.incarnation == self.origin.incarnation;
-        self.queue.applied(at, is_ours.then_some(cursor.sequence));
-        progress.advance(at);
-        Ok(())
     }
 }
 
@@ -129,11 +76,17 @@ impl RaftStateMachine<Types> for Machine {
     where
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
-        while let Some((entry, answer)) = entries.try_next().await? {
-            self.apply_entry(entry)?;
-            // Only says that the cursor has been moved; the outcome went to the sink.
-            if let Some(answer) = answer {
-                answer.send(());
+        match &self.applying {
+            Applying::Here(applier) => {
+                while let Some(entry) = entries.try_next().await? {
+                    applier.apply(entry)?;
+                }
+            }
+            Applying::There(thread) => {
+                let mut chunks = entries.try_ready_chunks(applier::ENTRIES_MAX);
+                while let Some(chunk) = chunks.try_next().await.map_err(|error| error.1)? {
+                    thread.apply(chunk).await?;
+                }
             }
         }
         Ok(())

@@ -2,9 +2,14 @@
 //!
 //! Does not know: who proposes, what a proposal means.
 
+pub(super) mod applier;
+pub(super) mod checkpoint;
+pub(super) mod core;
 pub(super) mod log_store;
 pub(super) mod machine;
+pub(super) mod messages;
 pub(super) mod network;
 pub(super) mod records;
 pub(super) mod runtime;
+pub(super) mod settings;
 pub(super) mod types;

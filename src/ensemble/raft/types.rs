@@ -31,7 +31,7 @@ impl RaftTypeConfig for Types {
     type Entry = Entry;
     type AsyncRuntime = Runtime;
     type Responder<T>
-        = Answer<T>
+        = Respond<T>
     where
         T: OptionalSend + 'static;
     type Batch<T>
@@ -87,16 +87,16 @@ impl fmt::Debug for EncodedBatch {
 }
 
 /// What openraft tells about a write: called once, or dropped when the core dies.
-pub(in crate::ensemble) struct Answer<T>(Box<dyn FnOnce(T) + Send>);
+pub(in crate::ensemble) struct Respond<T>(Box<dyn FnOnce(T) + Send>);
 
-impl<T> Answer<T> {
+impl<T> Respond<T> {
     /// Calls `told` with the outcome.
     pub(in crate::ensemble) fn new(told: impl FnOnce(T) + Send + 'static) -> Self {
         Self(Box::new(told))
     }
 }
 
-impl<T> Responder<Types, T> for Answer<T>
+impl<T> Responder<Types, T> for Respond<T>
 where
     T: OptionalSend + 'static,
 {

@@ -3,9 +3,10 @@
 mod life;
 mod lost;
 mod order;
-mod queue;
+mod outgoing;
 mod speed;
 mod suite;
+mod three;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,8 +16,9 @@ use jute::{Create, OpCode, SetData};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Config, Ensemble, StartError, Submission};
+use super::{Config, Deaf, Ensemble, Parts, StartError, Submission, origin};
 use crate::clock::Clock;
+use crate::io::TcpNetwork;
 use crate::state::{
     self, ActionRef, Identities, Identity, Outcome, Peek, Replica, ServerId, SessionId, Sink,
     State, Store, Txn, Zxid,
@@ -138,25 +140,36 @@ impl Disk {
     }
 
     async fn try_start(&self, config: Config) -> Result<Running, StartError> {
+        let running = self.join(config).await?;
+        running.open_session().await;
+        Ok(running)
+    }
+
+    /// Starts a server, and does not wait until it serves unless it is alone.
+    async fn join(&self, config: Config) -> Result<Running, StartError> {
         let store = Arc::clone(&self.tree) as Arc<dyn Store>;
         let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
         let recorder = Recorder::new();
-        let ensemble = Ensemble::start(
+        let log = Arc::clone(&self.log) as Arc<dyn Log>;
+        let clock = Arc::new(Ticks(AtomicI64::new(1_000_000)));
+        let origin = origin(config.server, &log, &replica, &*clock).await?;
+        let ensemble = Ensemble::start(Parts {
             config,
-            Arc::clone(&self.log) as Arc<dyn Log>,
-            Arc::clone(&self.snapshots),
-            Arc::clone(&replica),
-            Arc::clone(&recorder) as Arc<dyn Sink>,
-            Arc::new(Ticks(AtomicI64::new(1_000_000))),
-        )
+            origin,
+            log,
+            snapshots: Arc::clone(&self.snapshots),
+            replica: Arc::clone(&replica),
+            sink: Arc::clone(&recorder) as Arc<dyn Sink>,
+            clock,
+            network: Arc::new(TcpNetwork),
+            touched: Arc::new(Deaf),
+        })
         .await?;
-        let running = Running {
+        Ok(Running {
             ensemble: Arc::new(ensemble),
             replica,
             recorder,
-        };
-        running.open_session().await;
-        Ok(running)
+        })
     }
 
     async fn start(&self) -> Running {

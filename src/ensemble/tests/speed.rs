@@ -97,17 +97,22 @@ async fn proposals_on_rocksdb() {
             ..storage::Config::default()
         })
         .unwrap();
-        let replica =
-            Arc::new(Replica::open(Arc::clone(&stores.tree), state::Config::default()).unwrap());
+        let replica = Arc::new(Replica::open(stores.tree(), state::Config::default()).unwrap());
         let recorder = Recorder::new();
-        let ensemble = Ensemble::start(
-            alone(),
-            Arc::clone(&stores.log),
-            Arc::clone(&stores.snapshots),
-            Arc::clone(&replica),
-            Arc::clone(&recorder) as Arc<dyn Sink>,
-            Arc::new(crate::clock::SystemClock),
-        )
+        let clock = crate::clock::SystemClock;
+        let config = alone();
+        let origin = origin(config.server, &stores.log, &replica, &clock).await;
+        let ensemble = Ensemble::start(Parts {
+            config,
+            origin: origin.unwrap(),
+            log: Arc::clone(&stores.log),
+            snapshots: Arc::clone(&stores.snapshots),
+            replica: Arc::clone(&replica),
+            sink: Arc::clone(&recorder) as Arc<dyn Sink>,
+            clock: Arc::new(clock),
+            network: Arc::new(TcpNetwork),
+            touched: Arc::new(Deaf),
+        })
         .await
         .unwrap();
         let server = Running {

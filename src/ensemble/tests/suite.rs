@@ -8,9 +8,11 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::super::checkpoint::Pressure;
-use super::super::origin::queue::Queue;
+use super::super::origin::outgoing::Outgoing;
+use super::super::origin::proposals::Proposals;
 use super::super::progress::Progress;
+use super::super::raft::applier::{Applier, Applying};
+use super::super::raft::checkpoint::Pressure;
 use super::super::raft::log_store::LogStore;
 use super::super::raft::machine::Machine;
 use super::super::raft::types::Types;
@@ -30,16 +32,18 @@ fn adapters(
     };
     let replica = Arc::new(Replica::open(tree, Config::default()).unwrap());
     let progress = Arc::new(Progress::new(None));
-    let queue = Arc::new(Queue::new(
-        origin,
-        &alone(),
-        Arc::new(SystemClock),
-        Config::default(),
-    ));
+    let outgoing = Outgoing::new(origin, &alone(), Config::default());
+    let proposals = Arc::new(Proposals::new(outgoing, Arc::new(SystemClock)));
     let pressure = Arc::new(Pressure::new(&alone(), &*log, None));
     let log_store = LogStore::new(log, Arc::clone(&progress), pressure, true);
-    let sink = Arc::new(Silence);
-    let machine = Machine::new(origin, replica, sink, snapshots, queue, progress);
+    let applying = Applying::Here(Applier {
+        origin,
+        replica: Arc::clone(&replica),
+        sink: Arc::new(Silence),
+        proposals,
+        progress: Arc::clone(&progress),
+    });
+    let machine = Machine::new(applying, replica, snapshots, progress);
     (log_store, machine)
 }
 
@@ -120,6 +124,14 @@ impl Log for FromItsFirst {
         self.log.next_incarnation(at_least)
     }
 
+    fn is_joining(&self) -> Result<bool, StorageError> {
+        self.log.is_joining()
+    }
+
+    fn mark_joining(&self, joining: bool) -> Result<(), StorageError> {
+        self.log.mark_joining(joining)
+    }
+
     fn close(&self) {
         self.log.close();
     }
@@ -136,11 +148,12 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for OnRocks {
             ..storage::Config::default()
         })
         .unwrap();
+        let tree = stores.tree();
         let log = FromItsFirst {
             log: stores.log,
             first: Mutex::new(None),
         };
-        let (log, machine) = adapters(Arc::new(log), stores.tree, stores.snapshots);
+        let (log, machine) = adapters(Arc::new(log), tree, stores.snapshots);
         Ok((dir, log, machine))
     }
 }

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::state::{
-    Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn, View, Warmed, Znode,
-};
+use crate::state::{Entry, Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, Znode};
 use crate::storage::memory::MemoryTree;
 
 /// A tree in memory that says at every so many looks that only the disk knows, but for what is pinned.
@@ -134,20 +132,8 @@ impl Store for Forgetful {
         self.tree.load(path)
     }
 
-    fn begin(&self) {
-        self.tree.begin();
-    }
-
-    fn install(&self, txn: &Txn) {
-        self.tree.install(txn);
-    }
-
-    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
-        self.tree.stage(txns)
-    }
-
-    fn persist(&self, meta: &Meta) -> Result<(), StoreError> {
-        self.tree.persist(meta)
+    fn entry(&self) -> Entry<'_> {
+        self.tree.entry()
     }
 
     fn view(&self) -> Box<dyn View> {

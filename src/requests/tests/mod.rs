@@ -16,18 +16,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::{Bytes, BytesMut};
-use jute::{ConnectRequest, FrameCodec, OpCode, Reply, Request, RequestHeader};
+use jute::{ConnectRequest, FrameCodec, Reply, Request, RequestHeader};
 use parking_lot::Mutex;
 use tokio_util::codec::Decoder as _;
 
-use super::{Client, Deliver, Requests, Settle, Shared, Step, settle};
+use super::{Client, Config, Deliver, Parts, Requests, Settle, Step, settle};
 use crate::auth::{self, Schemes};
 use crate::clock::SystemClock;
 use crate::connection::Outbox;
 use crate::ensemble::{self, Ensemble};
 use crate::io::SocketWriter;
-use crate::session::{self, Greeter};
+use crate::session::{self, Greeter, SessionClocks};
 use crate::state::{self, Replica, ServerId, Store};
+use crate::storage::Log;
 use crate::storage::memory::{MemoryLog, MemorySnapshots, MemoryTree};
 use forgetful::Forgetful;
 
@@ -43,28 +44,35 @@ async fn requests(forgets_every: u64) -> Arc<Requests> {
 async fn requests_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Requests> {
     let store: Arc<dyn Store> = store;
     let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
-    let shared = Arc::new(Shared::new(3000, false));
-    let ensemble = Ensemble::start(
-        ensemble::Config::new(ServerId(1), vec![ServerId(1)]),
-        Arc::new(MemoryLog::new()),
-        Arc::new(MemorySnapshots::new(tree)),
-        Arc::clone(&replica),
-        Arc::new(Deliver::new(Arc::clone(&shared))),
-        Arc::new(SystemClock),
-    )
-    .await
-    .unwrap();
-    shared.set_origin(ensemble.origin());
-    Arc::new(Requests {
-        shared,
+    let me = ServerId(1);
+    let log = Arc::new(MemoryLog::new()) as Arc<dyn Log>;
+    let origin = ensemble::origin(me, &log, &replica, &SystemClock).await;
+    let origin = origin.unwrap();
+    let sessions = Arc::new(SessionClocks::new(3000));
+    let deliver = Deliver::new(Arc::default(), sessions, origin, false);
+    let started = Ensemble::start(ensemble::Parts {
+        config: ensemble::Config::new(me, vec![me]),
+        origin,
+        log,
+        snapshots: Arc::new(MemorySnapshots::new(tree)),
+        replica: Arc::clone(&replica),
+        sink: Arc::new(deliver.clone()),
+        clock: Arc::new(SystemClock),
+        network: Arc::new(crate::io::TcpNetwork),
+        touched: Arc::new(ensemble::Deaf),
+    });
+    Arc::new(Requests::new(Parts {
+        deliver,
         replica,
-        ensemble: Arc::new(ensemble),
+        ensemble: Arc::new(started.await.unwrap()),
         greeter: Greeter::new(session::Config::default(), &SystemClock),
         schemes: Schemes::new(auth::Config::default()),
+        config: Config {
+            reply_bytes_max: REPLY_BYTES_MAX,
+            ..Config::default()
+        },
         frame_bytes_max: 1 << 20,
-        outstanding_max: 1000,
-        reply_bytes_max: REPLY_BYTES_MAX,
-    })
+    }))
 }
 
 /// Longest reply here.
@@ -97,7 +105,7 @@ impl Peer {
     async fn connect(requests: &Arc<Requests>) -> Self {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let identities = Schemes::of_connection(peer.ip()).into();
-        let registry = &requests.shared.registry;
+        let registry = &requests.shared.connections;
         let mailbox = Mailbox::default();
         let outbox = Outbox::new(16 << 20, Box::new(mailbox.clone()));
         let connection = registry.enter(peer, identities, outbox);
@@ -192,33 +200,4 @@ fn put_request(out: &mut BytesMut, xid: i32, request: &Request) {
     RequestHeader { xid, op }.encode(&mut payload);
     request.encode_body(&mut payload);
     put_frame(out, &payload);
-}
-
-#[tokio::test]
-async fn only_whole_requests_keep_a_session_alive() {
-    let requests = requests(0).await;
-    let mut peer = Peer::connect(&requests).await;
-    let frame = |op: OpCode, body: &[u8]| {
-        let mut payload = BytesMut::new();
-        RequestHeader { xid: 1, op }.encode(&mut payload);
-        payload.extend_from_slice(body);
-        let mut out = BytesMut::new();
-        put_frame(&mut out, &payload);
-        out
-    };
-    let auth = frame(OpCode::AUTH, b"whatever");
-    let ping = frame(OpCode::PING, b"");
-    let table: [(&[&[u8]], bool); 7] = [
-        (&[], false),
-        (&[&ping], true),
-        (&[&ping[..ping.len() - 1]], false),
-        (&[&auth], false),
-        (&[&frame(OpCode::SASL, b"")], false),
-        (&[&auth, &auth, &ping], true),
-        (&[&frame(OpCode(777), b"")], true),
-    ];
-    for (parts, alive) in table {
-        peer.client.inbox = parts.concat().as_slice().into();
-        assert_eq!(peer.client.has_request(), alive, "{parts:?}");
-    }
 }

@@ -168,7 +168,7 @@ async fn run(seed: u64, forgets_every: u64) {
     for task in tasks {
         transcripts.push(task.await.unwrap());
     }
-    assert_eq!(requests.shared.outstanding(), 0);
+    assert_eq!(requests.outstanding(), 0);
     model::check(&transcripts);
     requests.ensemble.stop().await;
 }

@@ -57,7 +57,7 @@ async fn reads_between_own_writes_see_exactly_the_write_before_them() {
     }
     let expected = ["one", "one", "two", "two", "three", "three"].map(str::as_bytes);
     assert_eq!(seen, expected);
-    assert_eq!(requests.shared.outstanding(), 0);
+    assert_eq!(requests.outstanding(), 0);
     assert_eq!(peer.client.connection().reads_waiting(), 0);
 }
 
@@ -83,7 +83,7 @@ async fn what_a_connection_that_left_asked_leaves_no_watch() {
     let requests = requests(0).await;
     let peer = Peer::connect(&requests).await;
     let connection = Arc::clone(peer.client.connection());
-    let deliver = Deliver::new(Arc::clone(&requests.shared));
+    let deliver = Deliver::over(Arc::clone(&requests.shared));
     let reads = [Waiting {
         xid: 1,
         op: OpCode::GET_DATA,

@@ -1,4 +1,4 @@
-//! The bytes of a [`Batch`]: what one Raft entry holds.
+//! The bytes of a [`Batch`]: what one Raft entry holds (formats.md 3.4).
 //!
 //! ```text
 //!  version u8 | wall_ms i64 | steady_ms u64 | rules u8 | count u32 | item*
@@ -41,7 +41,8 @@ mod tag {
 
 /// Version, reading, rules, count.
 const HEADER_BYTES: usize = 1 + 8 + 8 + 1 + 4;
-const STEADY_OFFSET: usize = 1 + 8;
+const WALL_OFFSET: usize = 1;
+const STEADY_OFFSET: usize = WALL_OFFSET + 8;
 const RULES_OFFSET: usize = STEADY_OFFSET + 8;
 const COUNT_OFFSET: usize = RULES_OFFSET + 1;
 /// The shortest action: tag, gap, session, cxid.
@@ -149,21 +150,12 @@ impl BatchBuilder {
         self.count as usize
     }
 
-    /// Stamps the batch and gives it away; the builder is empty then and keeps its memory as far
+    /// Gives the batch away, without its stamp; the builder is empty then and keeps its memory as far
     /// as the buffer is not shared any more.
-    pub fn finish(&mut self, reading: Reading, rules: Config) -> Bytes {
+    pub fn finish(&mut self) -> Unstamped {
         if self.out.is_empty() {
             self.out.put_u8(BatchFormat::V2 as u8);
             self.out.put_bytes(0, HEADER_BYTES - 1);
-        }
-        if let Some(place) = self.out.get_mut(1..STEADY_OFFSET) {
-            place.copy_from_slice(&reading.wall_ms.to_be_bytes());
-        }
-        if let Some(place) = self.out.get_mut(STEADY_OFFSET..RULES_OFFSET) {
-            place.copy_from_slice(&reading.steady_ms.to_be_bytes());
-        }
-        if let Some(place) = self.out.get_mut(RULES_OFFSET) {
-            *place = rules.bits();
         }
         if let Some(place) = self.out.get_mut(COUNT_OFFSET..HEADER_BYTES) {
             place.copy_from_slice(&self.count.to_be_bytes());
@@ -171,13 +163,52 @@ impl BatchBuilder {
         self.count = 0;
         self.origin = None;
         self.identities = None;
-        self.out.split().freeze()
+        Unstamped(self.out.split())
     }
 
     fn said(&self, identities: &Identities) -> bool {
         self.identities
             .as_ref()
             .is_some_and(|said| Arc::ptr_eq(said, identities) || said == identities)
+    }
+}
+
+/// A batch whose leader has not said yet what time it is and by which rules it is judged: both are
+/// the leader's word, whoever made the batch (DESIGN 5).
+#[derive(Debug)]
+pub struct Unstamped(BytesMut);
+
+impl Unstamped {
+    /// A batch that has been given away before: another leader stamps a copy of it. The bytes are not
+    /// looked into; whoever did not make them has decoded them first.
+    pub fn again(bytes: &[u8]) -> Self {
+        Self(BytesMut::from(bytes))
+    }
+
+    /// Its size.
+    pub fn len_bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Puts the leader's clocks and rules into it.
+    pub fn stamp(mut self, reading: Reading, rules: Config) -> Bytes {
+        let mut put = |range: std::ops::Range<usize>, bytes: &[u8]| {
+            if let Some(place) = self.0.get_mut(range) {
+                place.copy_from_slice(bytes);
+            }
+        };
+        put(WALL_OFFSET..STEADY_OFFSET, &reading.wall_ms.to_be_bytes());
+        put(
+            STEADY_OFFSET..RULES_OFFSET,
+            &reading.steady_ms.to_be_bytes(),
+        );
+        put(RULES_OFFSET..COUNT_OFFSET, &[rules.bits()]);
+        self.0.freeze()
+    }
+
+    /// As it is, for another server to stamp.
+    pub fn freeze(self) -> Bytes {
+        self.0.freeze()
     }
 }
 
@@ -195,7 +226,7 @@ impl Batch {
                 proposal.action.borrowed(),
             );
         }
-        builder.finish(self.reading, self.rules)
+        builder.finish().stamp(self.reading, self.rules)
     }
 
     /// Reads a batch. Bodies are slices of `bytes`; everything else is owned.
@@ -545,10 +576,7 @@ mod tests {
         assert_eq!(builder.len_bytes() - first, ACTION_BYTES_MIN);
         assert_eq!(builder.count(), 2);
         assert_eq!(
-            Batch::decode(builder.finish(Reading::default(), Config::default()))
-                .unwrap()
-                .proposals[1]
-                .sequence,
+            Batch::decode(builder.finish().freeze()).unwrap().proposals[1].sequence,
             2
         );
         assert_eq!((builder.len_bytes(), builder.count()), (0, 0));

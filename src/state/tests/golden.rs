@@ -405,20 +405,29 @@ fn answer_of(outcome: &Outcome) -> (ErrorCode, Bytes) {
         OpOutcome::Stat(stat) => MultiResult::SetData { stat: *stat },
         OpOutcome::Deleted => MultiResult::Delete,
         OpOutcome::Checked => MultiResult::Check,
-        OpOutcome::Error(code) => MultiResult::Error(*code),
     };
     let response = match outcome {
         Outcome::Refused(code) => return (*code, Bytes::new()),
-        Outcome::Created { path: made } => Response::Create(CreateResponse { path: path(made) }),
-        Outcome::CreatedWithStat { path: made, stat } => Response::Create2(Create2Response {
-            path: path(made),
-            stat: *stat,
-        }),
-        Outcome::Stat(stat) => Response::Stat(StatResponse { stat: *stat }),
+        Outcome::Op(OpOutcome::Created { path: made }) => {
+            Response::Create(CreateResponse { path: path(made) })
+        }
+        Outcome::Op(OpOutcome::CreatedWithStat { path: made, stat }) => {
+            Response::Create2(Create2Response {
+                path: path(made),
+                stat: *stat,
+            })
+        }
+        Outcome::Op(OpOutcome::Stat(stat)) => Response::Stat(StatResponse { stat: *stat }),
         Outcome::Multi(ops) => Response::Multi(MultiResponse {
             results: ops.iter().map(result).collect(),
         }),
-        Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => Response::Empty,
+        Outcome::MultiRefused(codes) => Response::Multi(MultiResponse {
+            results: codes.iter().map(|code| MultiResult::Error(*code)).collect(),
+        }),
+        Outcome::Op(OpOutcome::Deleted | OpOutcome::Checked)
+        | Outcome::Done
+        | Outcome::SessionOpened
+        | Outcome::SessionClosed => Response::Empty,
     };
     let mut body = BytesMut::new();
     response.encode(&mut body);
@@ -457,6 +466,6 @@ fn golden_scripts_on_rocksdb() {
             memory_bytes: 0,
             ..storage::Config::default()
         });
-        World::on(stores.unwrap().tree, config)
+        World::on(stores.unwrap().tree(), config)
     });
 }

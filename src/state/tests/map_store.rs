@@ -7,18 +7,19 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::state::{
-    Change, Extended, Kind, Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn, View,
-    Warmed, Znode,
+    Change, Entry, Extended, Intake, Kind, Meta, Missing, Peek, Pins, Restored, Store, StoreError,
+    Txn, View, Warmed, Znode,
 };
 
 type Nodes = BTreeMap<Arc<str>, Arc<Znode>>;
 pub(super) type NodeList = Vec<(Arc<str>, Arc<Znode>)>;
 
-/// What `install` has seen, and what `persist` has written.
-#[derive(Debug, Default)]
+/// What has been installed, and what has been persisted.
+#[derive(Debug)]
 pub(super) struct MapStore {
     nodes: Mutex<Nodes>,
-    staged: Mutex<Vec<Txn>>,
+    /// `None` once an entry was given up.
+    staged: Mutex<Option<Vec<Txn>>>,
     disk: Mutex<Disk>,
 }
 
@@ -26,6 +27,16 @@ pub(super) struct MapStore {
 struct Disk {
     nodes: Nodes,
     restored: Restored,
+}
+
+impl Default for MapStore {
+    fn default() -> Self {
+        Self {
+            nodes: Mutex::default(),
+            staged: Mutex::new(Some(Vec::new())),
+            disk: Mutex::default(),
+        }
+    }
 }
 
 impl MapStore {
@@ -45,7 +56,7 @@ impl MapStore {
         let restored = copy(&disk.restored);
         Self {
             nodes: Mutex::new(disk.nodes.clone()),
-            staged: Mutex::default(),
+            staged: Mutex::new(Some(Vec::new())),
             disk: Mutex::new(Disk {
                 nodes: disk.nodes.clone(),
                 restored,
@@ -136,6 +147,20 @@ impl Store for MapStore {
         Ok(self.nodes.lock().get(path).cloned())
     }
 
+    fn entry(&self) -> Entry<'_> {
+        Entry::begin(self)
+    }
+
+    fn view(&self) -> Box<dyn View> {
+        Box::new(MapView(self.nodes.lock().clone()))
+    }
+
+    fn restore(&self) -> Result<Restored, StoreError> {
+        Ok(copy(&self.disk.lock().restored))
+    }
+}
+
+impl Intake for MapStore {
     fn begin(&self) {}
 
     fn install(&self, txn: &Txn) {
@@ -143,13 +168,21 @@ impl Store for MapStore {
     }
 
     fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
-        self.staged.lock().extend_from_slice(txns);
+        let mut staged = self.staged.lock();
+        let staged = staged
+            .as_mut()
+            .ok_or_else(|| StoreError::abandoned("stage"))?;
+        staged.extend_from_slice(txns);
         Ok(())
     }
 
-    fn persist(&self, meta: &Meta) -> Result<(), StoreError> {
+    fn end(&self, meta: &Meta) -> Result<(), StoreError> {
         let Disk { nodes, restored } = &mut *self.disk.lock();
-        for txn in self.staged.lock().drain(..) {
+        let mut staged = self.staged.lock();
+        let staged = staged
+            .as_mut()
+            .ok_or_else(|| StoreError::abandoned("end"))?;
+        for txn in staged.drain(..) {
             put(nodes, &txn);
             for change in &txn.changes {
                 match change {
@@ -191,12 +224,8 @@ impl Store for MapStore {
         Ok(())
     }
 
-    fn view(&self) -> Box<dyn View> {
-        Box::new(MapView(self.nodes.lock().clone()))
-    }
-
-    fn restore(&self) -> Result<Restored, StoreError> {
-        Ok(copy(&self.disk.lock().restored))
+    fn abandon(&self) {
+        *self.staged.lock() = None;
     }
 }
 

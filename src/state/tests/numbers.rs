@@ -1,4 +1,4 @@
-//! Numbers that run out: none comes again while it may be in use.
+//! I10: numbers that run out: none comes again while it may be in use.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use jute::{Acl, Create, CreateTtl, Delete, ErrorCode, Request, Text};
 
 use super::world::{ORIGIN, World, acls, client, identity, localhost, open_acl};
 use crate::state::{
-    Action, ApplyError, Batch, Config, Identities, Meta, Outcome, Peek, Proposal, Reading,
-    SessionId, Silence, Txn, Zxid, permits,
+    Action, ApplyError, Batch, Config, Identities, Meta, OpOutcome, Outcome, Peek, Proposal,
+    Reading, SessionId, Silence, Txn, Zxid, permits,
 };
 
 const SESSION: SessionId = SessionId(1);
@@ -85,7 +85,10 @@ fn without_an_id_left_a_new_list_is_refused_and_an_old_one_is_not() {
     let mut world = world(|meta| meta.acl_next = u64::MAX - 1);
     let list = |name: &str| Some(acls(&format!("digest:{name}:x:31")));
     let last = one(&mut world, create("/last", list("a")));
-    assert!(matches!(last.outcome, Outcome::Created { .. }), "{last:?}");
+    assert!(
+        matches!(last.outcome, Outcome::Op(OpOutcome::Created { .. })),
+        "{last:?}"
+    );
     let refused = one(&mut world, create("/refused", list("b")));
     assert_eq!(refused.outcome, Outcome::Refused(ErrorCode::SYSTEM_ERROR));
     assert!(refused.changes.is_empty() && refused.events.is_empty());
@@ -93,7 +96,7 @@ fn without_an_id_left_a_new_list_is_refused_and_an_old_one_is_not() {
         let path = format!("/known-{}", acl == open_acl());
         let known = one(&mut world, create(&path, acl));
         assert!(
-            matches!(known.outcome, Outcome::Created { .. }),
+            matches!(known.outcome, Outcome::Op(OpOutcome::Created { .. })),
             "{known:?}"
         );
     }

@@ -17,18 +17,18 @@ fn op_answer(outcome: &OpOutcome) -> Answer {
         OpOutcome::CreatedWithStat { path, stat } => Answer::PathStat(path.to_string(), *stat),
         OpOutcome::Stat(stat) => Answer::Stat(*stat),
         OpOutcome::Deleted | OpOutcome::Checked => Answer::Done,
-        OpOutcome::Error(code) => Answer::Code(*code),
     }
 }
 
 fn answer(outcome: &Outcome) -> Answer {
     match outcome {
         Outcome::Refused(code) => Answer::Code(*code),
-        Outcome::Created { path } => Answer::Path(path.to_string()),
-        Outcome::CreatedWithStat { path, stat } => Answer::PathStat(path.to_string(), *stat),
-        Outcome::Stat(stat) => Answer::Stat(*stat),
+        Outcome::Op(op) => op_answer(op),
         Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => Answer::Done,
         Outcome::Multi(ops) => Answer::Multi(ops.iter().map(op_answer).collect()),
+        Outcome::MultiRefused(codes) => {
+            Answer::Multi(codes.iter().map(|code| Answer::Code(*code)).collect())
+        }
     }
 }
 
@@ -101,6 +101,7 @@ proptest! {
         }
     }
 
+    /// I1: where an entry is cut into slices is up to each server.
     #[test]
     fn slices_do_not_show(log in log()) {
         let mut whole = World::new(Config::default());
@@ -115,6 +116,7 @@ proptest! {
         }
     }
 
+    /// I1: nor does it matter what a server has kept in memory.
     #[test]
     fn a_restart_between_entries_does_not_show(log in log(), at in any::<prop::sample::Index>()) {
         let mut world = World::new(Config::default());
@@ -161,7 +163,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(200))]
 
-    /// An origin that sends again what it does not know to be applied, too much or too early.
+    /// I5: an origin that sends again what it does not know to be applied, too much or too early.
     #[test]
     fn what_is_sent_again_takes_effect_once(
         log in log(),
@@ -303,6 +305,7 @@ fn an_opened_session_is_remembered() {
     assert_eq!(world.replica.read().session(SessionId(5)), Some(&expected));
 }
 
+/// I1: the leader's settings come with the log.
 #[test]
 fn the_rules_of_the_log_count_and_not_those_of_the_server_that_applies() {
     let strict = Config {

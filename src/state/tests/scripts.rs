@@ -75,20 +75,21 @@ fn op_text(outcome: &OpOutcome) -> String {
         OpOutcome::Stat(stat) => stat_text(stat),
         OpOutcome::Deleted => "deleted".into(),
         OpOutcome::Checked => "checked".into(),
-        OpOutcome::Error(code) => code.to_string(),
     }
 }
 
 fn txn_text(txn: &Txn) -> String {
     let mut text = match &txn.outcome {
         Outcome::Refused(code) => code.to_string(),
-        Outcome::Created { path } => format!("created {path}"),
-        Outcome::CreatedWithStat { path, stat } => format!("created {path} {}", stat_text(stat)),
-        Outcome::Stat(stat) => stat_text(stat),
-        Outcome::Done => "done".into(),
+        Outcome::Op(OpOutcome::Deleted | OpOutcome::Checked) | Outcome::Done => "done".into(),
+        Outcome::Op(op) => op_text(op),
         Outcome::Multi(ops) => {
             let ops: Vec<String> = ops.iter().map(op_text).collect();
             format!("multi [{}]", ops.join(" | "))
+        }
+        Outcome::MultiRefused(codes) => {
+            let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
+            format!("multi [{}]", codes.join(" | "))
         }
         Outcome::SessionOpened => format!("session {} open", txn.session),
         Outcome::SessionClosed => format!("session {} closed", txn.session),

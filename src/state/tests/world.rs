@@ -100,6 +100,16 @@ impl World {
         }
     }
 
+    /// The store alone: what is in it is all that is left.
+    pub(super) fn into_store(self) -> Arc<dyn Store> {
+        self.store
+    }
+
+    /// The replica has got another store, of which so many of our proposals are known.
+    pub(super) fn goes_on_with(&mut self, store: Arc<dyn Store>, sequence: u64) {
+        (self.store, self.map, self.sequence) = (store, None, sequence);
+    }
+
     /// Time passes, and the wall clock says so.
     pub(super) fn pass(&mut self, ms: u64) {
         self.time_ms += ms.cast_signed();
@@ -170,18 +180,17 @@ impl World {
             changes,
             events: Vec::new(),
         };
-        self.store.begin();
-        self.store.install(&txn);
-        self.store.stage(&[txn]).unwrap();
-        self.store.persist(&meta).unwrap();
+        let mut entry = self.store.entry();
+        entry.install(&txn);
+        entry.stage(&[txn]).unwrap();
+        entry.persist(&meta).unwrap();
     }
 
     /// Changes the numbers on the disk, for a restart to find.
     pub(super) fn tamper(&self, change: impl FnOnce(&mut Meta)) {
         let mut meta = self.replica.read().meta().clone();
         change(&mut meta);
-        self.store.begin();
-        self.store.persist(&meta).unwrap();
+        self.store.entry().persist(&meta).unwrap();
     }
 
     /// All nodes in order of their paths, and what was persisted of the rest.

@@ -8,8 +8,8 @@ use jute::Acl;
 use parking_lot::{Mutex, RwLock};
 
 use crate::state::{
-    AclId, Change, Meta, Missing, Peek, Pins, Restored, SessionId, SessionRecord, Store,
-    StoreError, Txn, View, Warmed, Znode,
+    AclId, Change, Entry, Intake, Meta, Missing, Peek, Pins, Restored, SessionId, SessionRecord,
+    Store, StoreError, Txn, View, Warmed, Znode,
 };
 use crate::storage::{Checkpoint, Snapshots, StorageError};
 
@@ -20,11 +20,19 @@ pub struct MemoryTree {
     /// As installed: what reads see.
     visible: RwLock<Visible>,
     /// Changes of an entry that has not ended.
-    staged: Mutex<Vec<Change>>,
+    staged: Mutex<Staged>,
     /// As persisted.
     persisted: Mutex<Contents>,
     /// As of the last checkpoint.
     flushed: Mutex<Contents>,
+}
+
+#[derive(Debug, Default)]
+struct Staged {
+    changes: Vec<Change>,
+    /// An entry was given up, or another one began within it.
+    is_abandoned: bool,
+    is_within_entry: bool,
 }
 
 /// Depth and path to znode: the order of RocksDB's keys.
@@ -218,39 +226,8 @@ impl Store for MemoryTree {
         Ok(self.visible.read().nodes.get(&key(path)).cloned())
     }
 
-    fn begin(&self) {}
-
-    fn install(&self, txn: &Txn) {
-        let mut visible = self.visible.write();
-        for change in &txn.changes {
-            match change {
-                Change::Znode { path, after, .. } => {
-                    put(Arc::make_mut(&mut visible.nodes), path, after);
-                }
-                Change::Reap { path, added } => {
-                    toggle(Arc::make_mut(&mut visible.reap), Arc::clone(path), *added);
-                }
-                Change::Session { .. }
-                | Change::Ephemeral { .. }
-                | Change::Acl { .. }
-                | Change::Quota { .. } => {}
-            }
-        }
-    }
-
-    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
-        let changes = txns.iter().flat_map(|txn| &txn.changes);
-        self.staged.lock().extend(changes.cloned());
-        Ok(())
-    }
-
-    fn persist(&self, meta: &Meta) -> Result<(), StoreError> {
-        let mut persisted = self.persisted.lock();
-        for change in self.staged.lock().drain(..) {
-            persisted.apply(&change);
-        }
-        persisted.meta = meta.clone();
-        Ok(())
+    fn entry(&self) -> Entry<'_> {
+        Entry::begin(self)
     }
 
     fn view(&self) -> Box<dyn View> {
@@ -272,6 +249,59 @@ impl Store for MemoryTree {
                 .collect(),
             quotas: contents.quotas.into_iter().collect(),
         })
+    }
+}
+
+impl Intake for MemoryTree {
+    fn begin(&self) {
+        let staged = &mut *self.staged.lock();
+        staged.is_abandoned |= std::mem::replace(&mut staged.is_within_entry, true);
+    }
+
+    fn install(&self, txn: &Txn) {
+        let mut visible = self.visible.write();
+        for change in &txn.changes {
+            match change {
+                Change::Znode { path, after, .. } => {
+                    put(Arc::make_mut(&mut visible.nodes), path, after);
+                }
+                Change::Reap { path, added } => {
+                    toggle(Arc::make_mut(&mut visible.reap), Arc::clone(path), *added);
+                }
+                Change::Session { .. }
+                | Change::Ephemeral { .. }
+                | Change::Acl { .. }
+                | Change::Quota { .. } => {}
+            }
+        }
+    }
+
+    fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
+        let changes = txns.iter().flat_map(|txn| &txn.changes);
+        let mut staged = self.staged.lock();
+        if staged.is_abandoned {
+            return Err(StoreError::abandoned("stage changes"));
+        }
+        staged.changes.extend(changes.cloned());
+        Ok(())
+    }
+
+    fn end(&self, meta: &Meta) -> Result<(), StoreError> {
+        let mut staged = self.staged.lock();
+        if staged.is_abandoned {
+            return Err(StoreError::abandoned("persist changes"));
+        }
+        staged.is_within_entry = false;
+        let mut persisted = self.persisted.lock();
+        for change in staged.changes.drain(..) {
+            persisted.apply(&change);
+        }
+        persisted.meta = meta.clone();
+        Ok(())
+    }
+
+    fn abandon(&self) {
+        self.staged.lock().is_abandoned = true;
     }
 }
 

@@ -131,13 +131,13 @@ fn flipped_bits_in_the_tree_are_never_served() {
                 continue;
             };
             for index in 0..200 {
-                let Ok(found) = stores.tree.load(&format!("/n{index}")) else {
+                let Ok(found) = stores.tree().load(&format!("/n{index}")) else {
                     break;
                 };
                 assert_eq!(found, Some(node(index, "some data")), "byte {at}");
             }
             let mut count = 0;
-            let walked = stores.tree.view().walk("/", &mut |_, _| {
+            let walked = stores.tree().view().walk("/", &mut |_, _| {
                 count += 1;
                 true
             });
@@ -199,15 +199,15 @@ fn a_checkpoint_within_an_entry_waits_for_its_end() {
     apply(&*doors.tree, 1, vec![came("/", &parent(0))]);
     let first = txn(2, vec![came("/a", &node(1, "")), set("/", &parent(1))]);
     let second = txn(3, vec![came("/b", &node(2, "")), set("/", &parent(2))]);
-    doors.tree.begin();
-    doors.tree.install(&first);
-    doors.tree.stage(&[first]).unwrap();
+    let mut entry = doors.tree.entry();
+    entry.install(&first);
+    entry.stage(&[first]).unwrap();
     thread::scope(|scope| {
         let taking = scope.spawn(|| doors.snapshots.take().unwrap());
         thread::sleep(Duration::from_millis(50));
         assert!(!taking.is_finished());
-        doors.tree.install(&second);
-        persist(&*doors.tree, &[second], &meta(3));
+        entry.install(&second);
+        persist(entry, &[second], &meta(3));
         assert_eq!(taking.join().unwrap().meta, meta(3));
     });
     // What the process would leave if it ended now.
@@ -216,6 +216,26 @@ fn a_checkpoint_within_an_entry_waits_for_its_end() {
     assert_eq!(tree.load("/").unwrap(), Some(parent(2)));
     assert_eq!(tree.load("/a").unwrap(), Some(node(1, "")));
     assert_eq!(tree.load("/b").unwrap(), Some(node(2, "")));
+}
+
+/// It would otherwise wait for what never comes, and then say that all is well.
+#[test]
+fn a_checkpoint_within_an_entry_that_is_given_up_fails() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    apply(&*doors.tree, 1, vec![came("/", &parent(0))]);
+    let entry = doors.tree.entry();
+    thread::scope(|scope| {
+        let taking = scope.spawn(|| doors.snapshots.take());
+        drop(entry);
+        let refused = taking.join().unwrap().unwrap_err();
+        assert!(matches!(refused, StorageError::Failed { .. }), "{refused}");
+    });
+    assert_eq!(
+        disk.copy().open().tree.restore().unwrap().meta,
+        Meta::default()
+    );
 }
 
 #[test]
@@ -285,10 +305,10 @@ fn reads_never_bring_back_an_old_value() {
                 let left = guard.iter().filter(|version| !gone(version)).count();
                 changes.push(set("/p", &parent(u32::try_from(left).unwrap())));
                 let done = txn(index, changes);
-                tree.begin();
-                tree.install(&done);
+                let mut entry = tree.entry();
+                entry.install(&done);
                 drop(guard);
-                persist(&*tree, &[done], &meta(index.cast_unsigned()));
+                persist(entry, &[done], &meta(index.cast_unsigned()));
             }
             index += 1;
         }

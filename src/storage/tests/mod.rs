@@ -1,5 +1,6 @@
 //! One suite for both kinds of stores, and what only RocksDB can be asked.
 
+mod adopt;
 mod crash;
 mod kill;
 mod log_suite;
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 use super::memory::{MemoryLog, MemorySnapshots, MemoryTree};
 use super::{Config, Log, LogEntry, Snapshots, StorageError, Stores};
 use crate::state::{
-    Change, LogPosition, Meta, Origin, Outcome, SessionId, Store, Txn, Znode, Zxid,
+    Change, Entry, LogPosition, Meta, Origin, Outcome, SessionId, Store, Txn, Znode, Zxid,
 };
 
 /// The doors, without what is behind them.
@@ -101,7 +102,7 @@ impl Disk for RocksDisk {
         let stores = self.try_open().unwrap();
         Doors {
             log: Arc::clone(&stores.log),
-            tree: Arc::clone(&stores.tree),
+            tree: stores.tree(),
             snapshots: Arc::clone(&stores.snapshots),
             stores: Some(stores),
         }
@@ -230,13 +231,13 @@ fn meta(index: u64) -> Meta {
 /// Installs and persists.
 fn apply(tree: &dyn Store, index: u64, changes: Vec<Change>) {
     let txn = txn(index.cast_signed(), changes);
-    tree.begin();
-    tree.install(&txn);
-    persist(tree, &[txn], &meta(index));
+    let mut entry = tree.entry();
+    entry.install(&txn);
+    persist(entry, &[txn], &meta(index));
 }
 
 /// Ends an entry whose txns have been installed.
-fn persist(tree: &dyn Store, txns: &[Txn], meta: &Meta) {
-    tree.stage(txns).unwrap();
-    tree.persist(meta).unwrap();
+fn persist(mut entry: Entry<'_>, txns: &[Txn], meta: &Meta) {
+    entry.stage(txns).unwrap();
+    entry.persist(meta).unwrap();
 }

@@ -47,8 +47,8 @@ fn a_listing_never_misses_the_first_child() {
             for _ in 0..dice.roll(6000) {
                 std::hint::spin_loop();
             }
-            tree.begin();
-            tree.install(&txn);
+            let mut entry = tree.entry();
+            entry.install(&txn);
             while done.load(SeqCst) <= round {
                 thread::yield_now();
             }
@@ -57,7 +57,7 @@ fn a_listing_never_misses_the_first_child() {
             if seen == Peek::Known(()) && names != ["a"] {
                 wrong.push((path, names));
             }
-            persist(&**tree, &[txn], &meta(index.cast_unsigned()));
+            persist(entry, &[txn], &meta(index.cast_unsigned()));
         }
     });
     assert!(wrong.is_empty(), "{} of {ROUNDS}: {wrong:?}", wrong.len());

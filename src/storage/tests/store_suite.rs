@@ -19,10 +19,12 @@ on_both! {
     restores_what_was_persisted
     agrees_with_a_naive_tree
     takes_checkpoints
+    an_entry_that_was_given_up_is_the_last
+    an_entry_is_taken_in_its_order_only
 }
 
 /// What the state would see: asks memory, and if need be loads what it misses and asks again.
-fn look(tree: &dyn Store, path: &str) -> Option<Arc<Znode>> {
+pub(super) fn look(tree: &dyn Store, path: &str) -> Option<Arc<Znode>> {
     if let Peek::Known(node) = tree.peek(path) {
         return node;
     }
@@ -33,7 +35,7 @@ fn look(tree: &dyn Store, path: &str) -> Option<Arc<Znode>> {
     }
 }
 
-fn list(tree: &dyn Store, path: &str) -> Vec<String> {
+pub(super) fn list(tree: &dyn Store, path: &str) -> Vec<String> {
     let names = || {
         let mut names = Vec::new();
         let peeked = tree.peek_children(path, &mut |name| names.push(name.to_owned()));
@@ -75,12 +77,13 @@ fn walked(tree: &dyn Store, root: &str) -> Vec<String> {
 fn shows_what_is_installed(disk: &dyn Disk) {
     let tree = disk.open().tree;
     let first = txn(1, vec![came("/", &parent(1)), came("/a", &node(0, "x"))]);
-    tree.install(&first);
+    let mut entry = tree.entry();
+    entry.install(&first);
     assert_eq!(tree.peek("/a"), Peek::Known(Some(node(0, "x"))));
     let second = txn(2, vec![set("/a", &node(1, "y"))]);
-    tree.install(&second);
+    entry.install(&second);
     assert_eq!(tree.peek("/a"), Peek::Known(Some(node(1, "y"))));
-    persist(&*tree, &[first, second], &meta(2));
+    persist(entry, &[first, second], &meta(2));
     assert_eq!(look(&*tree, "/a"), Some(node(1, "y")));
     assert_eq!(tree.load("/a").unwrap(), Some(node(1, "y")));
     apply(&*tree, 3, vec![gone("/a"), set("/", &parent(0))]);
@@ -148,9 +151,10 @@ fn lists_children_in_step(disk: &dyn Disk) {
         set("/p", &parent(5)),
     ];
     let change = txn(21, change);
-    tree.install(&change);
+    let mut entry = tree.entry();
+    entry.install(&change);
     assert_eq!(list(&*tree, "/p"), ["B", "a", "b", "c", "\u{e4}"]);
-    persist(&*tree, &[change], &meta(21));
+    persist(entry, &[change], &meta(21));
     assert_eq!(list(&*tree, "/p"), ["B", "a", "b", "c", "\u{e4}"]);
 }
 
@@ -184,14 +188,15 @@ fn answers_between_install_and_persist(disk: &dyn Disk) {
     let data = "x".repeat(100_000);
     let changes = (0..100).map(|index| came(&format!("/n{index}"), &node(index, &data)));
     let large = txn(1, changes.chain([came("/", &parent(100))]).collect());
-    tree.install(&large);
+    let mut entry = tree.entry();
+    entry.install(&large);
     for index in 0..100 {
         // Ten MB do not fit into the cache, but memory must answer.
         let found = tree.peek(&format!("/n{index}"));
         assert!(matches!(found, Peek::Known(Some(found)) if found.version == index));
     }
     assert_eq!(list(&*tree, "/").len(), 100);
-    persist(&*tree, &[large], &meta(1));
+    persist(entry, &[large], &meta(1));
     assert_eq!(look(&*tree, "/n0").unwrap().version, 0);
 }
 
@@ -214,7 +219,8 @@ fn a_view_stays_as_it_was(disk: &dyn Disk) {
             set("/b", &node(1, "new")),
         ],
     );
-    tree.install(&second);
+    let mut entry = tree.entry();
+    entry.install(&second);
     let view = tree.view();
     let third = txn(
         3,
@@ -224,8 +230,8 @@ fn a_view_stays_as_it_was(disk: &dyn Disk) {
             came("/d", &node(0, "")),
         ],
     );
-    tree.install(&third);
-    persist(&*tree, &[second, third], &meta(3));
+    entry.install(&third);
+    persist(entry, &[second, third], &meta(3));
     let mut seen = Vec::new();
     view.walk("/", &mut |path, node| {
         seen.push((path.to_owned(), node.version));
@@ -257,7 +263,8 @@ fn walks_parents_first(disk: &dyn Disk) {
     assert_eq!(walked(&*tree, "/a"), ["/a", "/a/b", "/a/z", "/a/z/1"]);
     assert_eq!(walked(&*tree, "/nothing"), [""; 0]);
     // Everything at one depth deleted, not persisted, and something deeper left out of reach.
-    tree.install(&txn(2, vec![gone("/a/z/1"), came("/a/z/2", &node(0, ""))]));
+    let mut entry = tree.entry();
+    entry.install(&txn(2, vec![gone("/a/z/1"), came("/a/z/2", &node(0, ""))]));
     assert_eq!(walked(&*tree, "/a"), ["/a", "/a/b", "/a/z", "/a/z/2"]);
     let mut visited = 0;
     tree.view()
@@ -281,7 +288,8 @@ fn visits_what_may_be_reaped(disk: &dyn Disk) {
     };
     apply(&*tree, 1, vec![came("/a", &container), reap("/a", true)]);
     apply(&*tree, 2, vec![came("/b", &container), reap("/b", true)]);
-    tree.install(&txn(
+    let mut entry = tree.entry();
+    entry.install(&txn(
         3,
         vec![
             gone("/a"),
@@ -369,10 +377,11 @@ fn restores_what_was_persisted(disk: &dyn Disk) {
         ],
     );
     let meta = full_meta();
+    let mut entry = doors.tree.entry();
     for txn in [&first, &second] {
-        doors.tree.install(txn);
+        entry.install(txn);
     }
-    persist(&*doors.tree, &[first, second], &meta);
+    persist(entry, &[first, second], &meta);
     drop(doors);
     let restored = disk.open().tree.restore().unwrap();
     assert_eq!(restored.meta, meta);
@@ -481,11 +490,13 @@ fn agrees_with_a_naive_tree(disk: &dyn Disk) {
     doors.log.append(entries(1, 0..3001), Box::new(|_| {}));
     apply(&*doors.tree, 0, vec![came("/", &naive.znode("/").unwrap())]);
     let mut waiting = Vec::new();
+    let mut tree = Arc::clone(&doors.tree);
+    let mut entry = tree.entry();
     for step in 1..3000_u64 {
         let path = random_path(&mut dice);
         let changes = naive.change(&path, i32::try_from(step).unwrap(), &mut dice);
         let done = txn(step.cast_signed(), changes);
-        doors.tree.install(&done);
+        entry.install(&done);
         waiting.push(done);
         for path in [random_path(&mut dice), path, "/".to_owned()] {
             let found = look(&*doors.tree, &path);
@@ -497,12 +508,14 @@ fn agrees_with_a_naive_tree(disk: &dyn Disk) {
             );
         }
         if dice.roll(5) == 0 {
-            persist(&*doors.tree, &waiting, &meta(step));
+            persist(entry, &waiting, &meta(step));
             waiting.clear();
             if dice.roll(20) == 0 {
-                drop(doors);
+                drop((doors, tree));
                 doors = disk.open();
+                tree = Arc::clone(&doors.tree);
             }
+            entry = tree.entry();
         }
         if step % 500 == 0 {
             let mut paths = walked(&*doors.tree, "/");
@@ -531,4 +544,55 @@ fn takes_checkpoints(disk: &dyn Disk) {
     assert!(!first.dir.exists());
     // Nothing new.
     assert_eq!(doors.snapshots.take().unwrap(), second);
+}
+
+/// I6: what was staged of it is nobody else's, and a later entry may not claim to hold it.
+fn an_entry_that_was_given_up_is_the_last(disk: &dyn Disk) {
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    apply(&*doors.tree, 1, vec![came("/", &parent(0))]);
+    doors.snapshots.take().unwrap();
+    let half = txn(2, vec![came("/half", &node(0, "")), set("/", &parent(1))]);
+    {
+        let mut entry = doors.tree.entry();
+        entry.install(&half);
+        entry.stage(&[half]).unwrap();
+    }
+    for _ in 0..2 {
+        let next = txn(3, vec![came("/next", &node(0, "")), set("/", &parent(2))]);
+        let mut entry = doors.tree.entry();
+        entry.install(&next);
+        entry.stage(&[next]).unwrap_err();
+        doors.tree.entry().persist(&meta(3)).unwrap_err();
+    }
+    drop(doors);
+    let tree = disk.open().tree;
+    assert_eq!(tree.restore().unwrap().meta, meta(1));
+    assert_eq!(walked(&*tree, "/"), ["/"]);
+    assert_eq!(tree.load("/").unwrap(), Some(parent(0)));
+}
+
+fn an_entry_is_taken_in_its_order_only(disk: &dyn Disk) {
+    let refused = |wrong: &dyn Fn(Entry<'_>) -> bool| {
+        let tree = disk.open().tree;
+        assert!(wrong(tree.entry()));
+        // Whatever was done wrong, it is the last that was done.
+        tree.entry().persist(&meta(1)).unwrap_err();
+        drop(tree);
+        assert_eq!(disk.open().tree.restore().unwrap().meta, Meta::default());
+    };
+    let first = || txn(1, vec![came("/", &parent(0))]);
+    refused(&|mut entry| entry.stage(&[first()]).is_err());
+    refused(&|mut entry| {
+        entry.install(&first());
+        entry.persist(&meta(1)).is_err()
+    });
+    refused(&|mut entry| {
+        entry.install(&first());
+        entry.stage(&[first(), first()]).is_err()
+    });
+    // Two at the same time.
+    let tree = disk.open().tree;
+    let (one, other) = (tree.entry(), tree.entry());
+    assert!(other.persist(&meta(1)).is_err() && one.persist(&meta(1)).is_err());
 }

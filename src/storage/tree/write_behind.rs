@@ -67,7 +67,8 @@ struct Pending {
     /// Somebody waits for everything to be written at the end of this entry.
     is_wanted: bool,
     /// A write was begun and has not succeeded: some changes are missing here, and a later write
-    /// would say that the database holds them.
+    /// would say that the database holds them. Or an entry was given up: some are here that a later
+    /// write must not count as those of another entry.
     has_failed: bool,
     encoder: Encoder,
 }
@@ -100,16 +101,30 @@ impl WriteBehind {
 
     /// An entry begins, before anything of it is installed.
     pub(in crate::storage) fn begin(&self) {
-        self.pending.lock().is_within_entry = true;
+        let pending = &mut *self.pending.lock();
+        // Whoever began the one before has neither ended nor abandoned it.
+        pending.has_failed |= std::mem::replace(&mut pending.is_within_entry, true);
+    }
+
+    /// The entry that began will not end: nothing is written any more. Whoever waits for its end is
+    /// told.
+    pub(in crate::storage) fn abandon(&self) {
+        let pending = &mut *self.pending.lock();
+        pending.is_within_entry = false;
+        pending.has_failed = true;
+        if std::mem::take(&mut pending.is_wanted) {
+            self.written.notify_all();
+        }
     }
 
     /// Adds a slice, which has been installed.
     ///
     /// # Errors
-    /// The database lacks a family.
+    /// The database lacks a family, or something failed before.
     pub(in crate::storage) fn add(&self, txns: &[Txn]) -> Result<(), StorageError> {
         let nodes = self.db.family(Family::Nodes.name())?;
         let pending = &mut *self.pending.lock();
+        self.refuse_failed(pending)?;
         for change in txns.iter().flat_map(|txn| &txn.changes) {
             self.add_change(pending, nodes, change)?;
         }
@@ -119,9 +134,10 @@ impl WriteBehind {
     /// The entry has been added; writes if enough has gathered.
     ///
     /// # Errors
-    /// The write failed.
+    /// The write failed, or something did before.
     pub(in crate::storage) fn end(&self, meta: &Meta) -> Result<(), StorageError> {
         let mut pending = self.pending.lock();
+        self.refuse_failed(&pending)?;
         pending.is_within_entry = false;
         pending.meta.clear();
         encode::put_meta(meta, &mut pending.meta);
@@ -138,7 +154,7 @@ impl WriteBehind {
     /// Writes all that has gathered, at the end of the entry that is under way if there is one.
     ///
     /// # Errors
-    /// The write failed.
+    /// The write failed, or something did before.
     pub(in crate::storage) fn write(&self) -> Result<(), StorageError> {
         let mut pending = self.pending.lock();
         if pending.is_within_entry {
@@ -146,10 +162,21 @@ impl WriteBehind {
             let is_wanted = |pending: &mut Pending| pending.is_wanted;
             self.written
                 .wait_while_for(&mut pending, is_wanted, ENTRY_TIME_MAX);
-            // Otherwise the database stays at the end of an earlier entry.
+            // In vain if it has taken too long: the database stays at the end of an earlier entry.
+            return self.refuse_failed(&pending);
+        }
+        self.refuse_failed(&pending)?;
+        self.write_out(&mut pending)
+    }
+
+    fn refuse_failed(&self, pending: &Pending) -> Result<(), StorageError> {
+        if !pending.has_failed {
             return Ok(());
         }
-        self.write_out(&mut pending)
+        Err(StorageError::Failed {
+            doing: "write changes",
+            path: self.db.path().to_owned(),
+        })
     }
 
     fn add_change(
@@ -194,12 +221,8 @@ impl WriteBehind {
         if pending.meta.is_empty() {
             return Ok(());
         }
-        if std::mem::replace(&mut pending.has_failed, true) {
-            return Err(StorageError::Failed {
-                doing: "write changes",
-                path: self.db.path().to_owned(),
-            });
-        }
+        // Until it has succeeded.
+        pending.has_failed = true;
         self.complete(pending)?;
         let next = WriteBatch::with_capacity_bytes(pending.batch.size_in_bytes().min(BYTES_MAX));
         let batch = std::mem::replace(&mut pending.batch, next);
@@ -308,7 +331,7 @@ impl Drop for WriteBehind {
 mod tests {
     use super::*;
 
-    /// Some changes went with the write that failed: the next one must not claim their position,
+    /// I6: some changes went with the write that failed: the next one must not claim their position,
     /// should it succeed.
     #[test]
     fn after_a_failed_write_nothing_is_written() {
@@ -326,9 +349,12 @@ mod tests {
         assert!(matches!(refused, StorageError::Rocks { .. }), "{refused}");
         for _ in 0..2 {
             write_behind.begin();
-            write_behind.end(&Meta::default()).unwrap();
-            let refused = write_behind.write().unwrap_err();
-            assert!(matches!(refused, StorageError::Failed { .. }), "{refused}");
+            let ended = write_behind.end(&Meta::default());
+            write_behind.abandon();
+            for refused in [ended, write_behind.add(&[]), write_behind.write()] {
+                let refused = refused.unwrap_err();
+                assert!(matches!(refused, StorageError::Failed { .. }), "{refused}");
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Values of the tree's database. Each begins with a version byte of [`Version`].
+//! Values of the tree's database. Each begins with a version byte of [`Version`]
+//! (formats.md 5).
 //!
 //! ```text
 //! znode    version, flags, czxid, mzxid - czxid, pzxid - czxid, ctime, mtime - ctime, version,

@@ -5,7 +5,7 @@
 //!   load, warm      pin ─▶ unwritten ─▶ cache ─▶ disk      unless installed meanwhile
 //!   install         unwritten, then cache: znodes, then names of children
 //!   stage           write_behind, cache makes room
-//!   persist         enough gathered? ─▶ one batch with the applied position ─▶ memtables
+//!   end of entry    enough gathered? ─▶ one batch with the applied position ─▶ memtables
 //! ```
 //!
 //! The database has no write-ahead log. What is in memtables is lost in a crash, all families
@@ -24,7 +24,8 @@ use super::options::{self, Split};
 use super::view::TreeView;
 use super::write_behind::WriteBehind;
 use crate::state::{
-    AclId, Change, Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn, View, Warmed, Znode,
+    AclId, Change, Entry, Intake, Meta, Missing, Peek, Pins, Restored, Store, StoreError, Txn,
+    View, Warmed, Znode,
 };
 use crate::storage::{StorageError, StorageStats};
 
@@ -33,7 +34,7 @@ use crate::storage::{StorageError, StorageStats};
 pub(in crate::storage) struct RocksTree {
     db: Arc<Database>,
     cache: Arc<Cache>,
-    write_behind: Arc<WriteBehind>,
+    write_behind: WriteBehind,
     loads: Loads,
     blocks: Blocks,
 }
@@ -49,19 +50,28 @@ impl std::fmt::Debug for Blocks {
 
 impl RocksTree {
     /// A tree over an open database.
-    pub(in crate::storage) fn new(
-        db: Arc<Database>,
-        write_behind: Arc<WriteBehind>,
-        blocks: rocksdb::Cache,
-        split: Split,
-    ) -> Self {
+    pub(in crate::storage) fn new(db: Database, blocks: rocksdb::Cache, split: Split) -> Self {
+        let db = Arc::new(db);
         Self {
-            db,
             cache: Arc::new(Cache::new(split.cache)),
-            write_behind,
+            write_behind: WriteBehind::new(Arc::clone(&db)),
+            db,
             loads: Loads::default(),
             blocks: Blocks(blocks),
         }
+    }
+
+    /// The database, for checkpoints: it holds what [`Self::write`] has written.
+    pub(in crate::storage) fn db(&self) -> &Database {
+        &self.db
+    }
+
+    /// Writes into the database what has gathered, at the end of the entry that is under way.
+    ///
+    /// # Errors
+    /// The write failed, or something did before.
+    pub(in crate::storage) fn write(&self) -> Result<(), StorageError> {
+        self.write_behind.write()
     }
 
     /// Fills in the tree's figures.
@@ -257,7 +267,7 @@ impl RocksTree {
     }
 
     fn read_all(&self) -> Result<Restored, StorageError> {
-        self.write_behind.write()?;
+        self.write()?;
         let mut restored = Restored {
             meta: read_meta(&self.db)?,
             ..Restored::default()
@@ -406,6 +416,23 @@ impl Store for RocksTree {
             .map_err(|source| store_error("read a znode", source))
     }
 
+    fn entry(&self) -> Entry<'_> {
+        Entry::begin(self)
+    }
+
+    fn view(&self) -> Box<dyn View> {
+        // Before the snapshot: what is persisted in between is then in both, never in none.
+        let unwritten = self.write_behind.unwritten.all();
+        Box::new(TreeView::new(Arc::clone(&self.db), unwritten))
+    }
+
+    fn restore(&self) -> Result<Restored, StoreError> {
+        self.read_all()
+            .map_err(|source| store_error("restore the state", source))
+    }
+}
+
+impl Intake for RocksTree {
     fn begin(&self) {
         self.write_behind.begin();
     }
@@ -425,27 +452,20 @@ impl Store for RocksTree {
     fn stage(&self, txns: &[Txn]) -> Result<(), StoreError> {
         self.write_behind
             .add(txns)
-            .map_err(|source| store_error("write_behind changes", source))?;
+            .map_err(|source| store_error("gather changes", source))?;
         // Here and not in `install`, which keeps readers waiting.
         self.cache.make_room();
         Ok(())
     }
 
-    fn persist(&self, meta: &Meta) -> Result<(), StoreError> {
+    fn end(&self, meta: &Meta) -> Result<(), StoreError> {
         self.write_behind
             .end(meta)
             .map_err(|source| store_error("persist changes", source))
     }
 
-    fn view(&self) -> Box<dyn View> {
-        // Before the snapshot: what is persisted in between is then in both, never in none.
-        let unwritten = self.write_behind.unwritten.all();
-        Box::new(TreeView::new(Arc::clone(&self.db), unwritten))
-    }
-
-    fn restore(&self) -> Result<Restored, StoreError> {
-        self.read_all()
-            .map_err(|source| store_error("restore the state", source))
+    fn abandon(&self) {
+        self.write_behind.abandon();
     }
 }
 

@@ -115,9 +115,7 @@ impl World {
         let split = Split::of(&Config::default());
         let options = options::tree(split);
         let db = Database::open(dir.path(), &options.db, options.families).unwrap();
-        let db = Arc::new(db);
-        let write_behind = Arc::new(WriteBehind::new(Arc::clone(&db)));
-        let tree = RocksTree::new(db, write_behind, options.blocks, split);
+        let tree = RocksTree::new(db, options.blocks, split);
         Self {
             _dir: dir,
             tree,
@@ -239,7 +237,7 @@ impl<'a> Applying<'a> {
                 }
                 None if self.at == Self::steps(self.txn) => {
                     self.tree.stage(std::slice::from_ref(self.txn)).unwrap();
-                    self.tree.persist(&Meta::default()).unwrap();
+                    self.tree.end(&Meta::default()).unwrap();
                     self.tree.write_behind.write().unwrap();
                 }
                 None => return false,

@@ -16,6 +16,8 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
+use crate::state::ServerId;
+
 /// What a member may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
@@ -71,9 +73,9 @@ pub struct ClientAddress {
 
 /// One member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerLine {
-    /// The number after `server.`: the server id, what `myid` holds.
-    pub id: u64,
+pub struct Member {
+    /// The number after `server.`: what its `myid` holds.
+    pub id: ServerId,
     /// At least one; all lead to the same server.
     pub addresses: Vec<PeerAddress>,
     /// Voter unless the line says otherwise.
@@ -86,7 +88,7 @@ const WRONG_FORMAT: &str = " does not have the form server_config or server_conf
                             where server_config is the pipe separated list of host:port:port or \
                             host:port:port:type and client_config is port or host:port";
 
-impl ServerLine {
+impl Member {
     /// Reads the part after `server.` (`id`) and the value.
     ///
     /// `multi_address`: more than one ADDR is allowed.
@@ -97,6 +99,7 @@ impl ServerLine {
         let id: u64 = id
             .parse()
             .map_err(|_| format!("serverid {id} is not a number"))?;
+        let id = ServerId(id);
         let parts = java_split(value, ';');
         let (servers, client) = match parts.as_slice() {
             [servers] => (*servers, None),
@@ -126,7 +129,7 @@ impl ServerLine {
                 Some(_) => {}
             }
         }
-        Ok(ServerLine {
+        Ok(Member {
             id,
             addresses,
             role: role.unwrap_or_default(),
@@ -136,7 +139,7 @@ impl ServerLine {
 }
 
 /// The canonical form without `server.N=`: sorted addresses, the role always, `0.0.0.0` spelled out.
-impl fmt::Display for ServerLine {
+impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut sorted: Vec<&PeerAddress> = self.addresses.iter().collect();
         sorted.sort();
@@ -169,7 +172,11 @@ fn bracketed(host: &str) -> String {
     }
 }
 
-fn peer_address(id: u64, line: &str, server: &str) -> Result<(PeerAddress, Option<Role>), String> {
+fn peer_address(
+    id: ServerId,
+    line: &str,
+    server: &str,
+) -> Result<(PeerAddress, Option<Role>), String> {
     let parts = host_and_ports(server)?;
     let (host, quorum, election, role) = match parts.as_slice() {
         [host, quorum, election] => (host, quorum, election, None),
@@ -252,7 +259,7 @@ mod tests {
     use super::*;
 
     fn parse(value: &str) -> Result<String, String> {
-        ServerLine::parse("1", value, false).map(|line| line.to_string())
+        Member::parse("1", value, false).map(|line| line.to_string())
     }
 
     #[test]
@@ -320,13 +327,13 @@ mod tests {
         ] {
             assert_eq!(parse(value), Err(expected), "{value}");
         }
-        let id = ServerLine::parse("one", "h:1:2", false);
+        let id = Member::parse("one", "h:1:2", false);
         assert_eq!(id, Err("serverid one is not a number".to_owned()));
     }
 
     #[test]
     fn several_addresses_are_sorted_and_agree_on_the_role() {
-        let line = |value| ServerLine::parse("7", value, true);
+        let line = |value| Member::parse("7", value, true);
         let both = line("b:3:4|a:1:2:observer;9").unwrap();
         assert_eq!(both.to_string(), "a:1:2|b:3:4:observer;0.0.0.0:9");
         let why = line("a:1:2:participant|b:3:4:observer").unwrap_err();
@@ -339,8 +346,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_is_judged(value: String) {
-            if let Ok(line) = ServerLine::parse("1", &value, true) {
-                let again = ServerLine::parse("1", &line.to_string(), true);
+            if let Ok(line) = Member::parse("1", &value, true) {
+                let again = Member::parse("1", &line.to_string(), true);
                 proptest::prop_assert!(again.is_ok(), "{line}");
             }
         }
@@ -348,7 +355,7 @@ mod tests {
         #[test]
         fn the_canonical_form_reads_back(host in "[a-z]{1,9}", q in 0u16..9, e in 10u16.., c: u16) {
             let value = format!("{host}:{q}:{e}:observer;{host}:{c}");
-            let line = ServerLine::parse("1", &value, false).unwrap();
+            let line = Member::parse("1", &value, false).unwrap();
             proptest::prop_assert_eq!(line.to_string(), value);
         }
     }

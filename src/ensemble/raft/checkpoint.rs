@@ -7,15 +7,15 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::config::Config;
-use super::progress::Progress;
-use super::raft::types::{Raft, position};
+use super::types::{Raft, position};
+use crate::ensemble::config::Config;
+use crate::ensemble::progress::Progress;
 use crate::state::LogPosition;
 use crate::storage::Log;
 
 /// How much log there is behind the last checkpoint.
 #[derive(Debug)]
-pub(super) struct Pressure {
+pub(in crate::ensemble) struct Pressure {
     bytes_max: u64,
     entries_max: u64,
     /// Bytes of log behind the last checkpoint when the process started.
@@ -33,7 +33,11 @@ pub(super) struct Pressure {
 
 impl Pressure {
     /// For `log`, the newest checkpoint of which ends with entry `checkpoint`. May wait for a write.
-    pub(super) fn new(config: &Config, log: &dyn Log, checkpoint: Option<u64>) -> Self {
+    pub(in crate::ensemble) fn new(
+        config: &Config,
+        log: &dyn Log,
+        checkpoint: Option<u64>,
+    ) -> Self {
         let bytes_before = log.bytes_behind(checkpoint);
         let pressure = Self {
             bytes_max: config.checkpoint_log_bytes.max(1),
@@ -50,7 +54,7 @@ impl Pressure {
     }
 
     /// The log now ends at `index` and has taken `bytes` since the start of the process.
-    pub(super) fn appended(&self, index: u64, bytes: u64) {
+    pub(in crate::ensemble) fn appended(&self, index: u64, bytes: u64) {
         self.bytes
             .store(self.bytes_before.saturating_add(bytes), Relaxed);
         self.index.store(index, Relaxed);
@@ -88,7 +92,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// can end where the last one did: a checkpoint does not wait for ever for the end of the entry
 /// under way, and what was applied before that may not be in the database yet. openraft does not
 /// count it, so its own figures would be waited for in vain; there is more when that entry ends.
-pub(super) async fn run(
+pub(in crate::ensemble) async fn run(
     raft: Raft,
     pressure: Arc<Pressure>,
     progress: Arc<Progress>,

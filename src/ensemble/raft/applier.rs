@@ -1,0 +1,145 @@
+//! Applies entries to the replica, in order: on openraft's own task, or on a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+
+use openraft::storage::EntryResponder;
+use tokio::sync::oneshot;
+
+use super::records;
+use super::types::{EncodedBatch, Entry, Payload, StoredMembership, Types, position};
+use crate::ensemble::error::Failure;
+use crate::ensemble::origin::proposals::Proposals;
+use crate::ensemble::progress::Progress;
+use crate::state::{Batch, LogPosition, Origin, Replica, Sink};
+
+/// Entries that are handed to the thread at once.
+pub(in crate::ensemble) const ENTRIES_MAX: usize = 16;
+
+/// Applies entries.
+pub(in crate::ensemble) struct Applier {
+    pub(in crate::ensemble) origin: Origin,
+    pub(in crate::ensemble) replica: Arc<Replica>,
+    pub(in crate::ensemble) sink: Arc<dyn Sink>,
+    pub(in crate::ensemble) proposals: Arc<Proposals>,
+    pub(in crate::ensemble) progress: Arc<Progress>,
+}
+
+/// Where entries are applied.
+pub(in crate::ensemble) enum Applying {
+    /// On the task that openraft calls from.
+    Here(Applier),
+    /// On a thread of its own.
+    There(Thread),
+}
+
+/// The thread that applies; it ends when this is dropped.
+pub(in crate::ensemble) struct Thread {
+    jobs: mpsc::Sender<Job>,
+    progress: Arc<Progress>,
+}
+
+struct Job {
+    entries: Vec<EntryResponder<Types>>,
+    done: oneshot::Sender<io::Result<()>>,
+}
+
+impl Applier {
+    /// Applies an entry and says so.
+    ///
+    /// # Errors
+    /// The tree failed, or the entry is none of ours.
+    pub(in crate::ensemble) fn apply(
+        &self,
+        (entry, answer): EntryResponder<Types>,
+    ) -> io::Result<()> {
+        self.apply_entry(entry)?;
+        // Only says that the cursor has been moved; the outcome went to the sink.
+        if let Some(answer) = answer {
+            answer.send(());
+        }
+        Ok(())
+    }
+
+    fn apply_entry(&self, entry: Entry) -> io::Result<()> {
+        let id = entry.log_id;
+        let at = position(&id);
+        let LogPosition { index, term } = at;
+        let fail = |failure| self.progress.fail(failure);
+        match entry.payload {
+            Payload::Normal(EncodedBatch(bytes)) => {
+                let batch = Batch::decode(bytes).map_err(|source| {
+                    fail(Failure::Batch {
+                        index,
+                        term,
+                        source,
+                    })
+                })?;
+                let applied = self.replica.apply(at, &batch, &*self.sink);
+                applied.map_err(|source| {
+                    fail(Failure::Apply {
+                        index,
+                        term,
+                        source,
+                    })
+                })?;
+            }
+            Payload::Blank => self
+                .replica
+                .advance(at, None)
+                .map_err(|error| fail(Failure::Store(error)))?,
+            Payload::Membership(members) => {
+                let stored = StoredMembership::new(Some(id), members);
+                let bytes = records::encode_membership(&stored);
+                self.replica
+                    .advance(at, Some(bytes))
+                    .map_err(|error| fail(Failure::Store(error)))?;
+            }
+        }
+        let cursor = self.replica.read().cursor(self.origin.server);
+        let is_ours = cursor.incarnation == self.origin.incarnation;
+        self.proposals
+            .applied(at, is_ours.then_some(cursor.sequence));
+        self.progress.advance(at);
+        Ok(())
+    }
+}
+
+impl Thread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub(in crate::ensemble) fn start(applier: Applier) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let progress = Arc::clone(&applier.progress);
+        thread::Builder::new()
+            .name("apply".to_owned())
+            .spawn(move || {
+                for Job { entries, done } in queue {
+                    let applied = entries
+                        .into_iter()
+                        .try_for_each(|entry| applier.apply(entry));
+                    // Nobody waits only if the core has been dropped.
+                    let _unheard = done.send(applied);
+                }
+            })?;
+        Ok(Self { jobs, progress })
+    }
+
+    /// Applies entries there. One call at a time.
+    ///
+    /// # Errors
+    /// As [`Applier::apply`].
+    pub(in crate::ensemble) async fn apply(
+        &self,
+        entries: Vec<EntryResponder<Types>>,
+    ) -> io::Result<()> {
+        let (done, applied) = oneshot::channel();
+        let gone = || self.progress.fail(Failure::CutOff { doing: "apply" });
+        self.jobs.send(Job { entries, done }).map_err(|_| gone())?;
+        applied.await.map_err(|_| gone())?
+    }
+}
