@@ -224,7 +224,7 @@ fn reopen(dir: &Path) -> Result<()> {
     let began = Instant::now();
     let stores = open(&config(dir))?;
     let opened = began.elapsed();
-    let restored = stores.tree.restore()?;
+    let restored = stores.tree().restore()?;
     let applied = restored.meta.applied.context("applied")?;
     let log = stores
         .log
