@@ -3,16 +3,16 @@
 //! ```text
 //!   a room ─▶ metrics::fsync_took(..) ─▶ a handle of the `metrics` crate ─▶ a cell of ours
 //!                                                                             │
-//!   admin: mntr, /metrics ◀─ each(..): the table's rows with what their cells hold ◀─┘
+//!   admin: mntr, /metrics ◀─ each(..): the table's rows with what their counters hold ◀─┘
 //! ```
 //!
 //! [`TABLE`] is the one list of names. ZooKeeper's names and units are kept (milliseconds without a
 //! suffix); new ones end in their unit. Cells are found once: recording is an atomic addition or
-//! two, without hashing or allocation. There is one set of cells in a process, as in ZooKeeper.
+//! two, without hashing or allocation. There is one set of counters in a process, as in ZooKeeper.
 //!
 //! A leaf: open to every room but the pure ones.
 
-mod cells;
+mod counters;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,8 +23,8 @@ use std::time::Duration;
 use ::metrics::{Counter, Gauge, Histogram};
 use ::metrics::{Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-pub use cells::Distribution;
-use cells::{Count, Samples};
+pub use counters::Distribution;
+use counters::{Count, Samples};
 pub use table::{Kind, Metric, Source, TABLE};
 
 /// What the table's rows hold.

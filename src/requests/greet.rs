@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jute::{ConnectRequest, Reader};
 
-use super::client::{Client, Head, Phase, Progress, Served};
+use super::client::{Client, Life};
+use super::head::{Head, Reached, Served};
 use super::pending::{Asked, Awaits};
 use super::step::Step;
 use crate::ensemble::SubmitError;
@@ -28,7 +29,7 @@ impl Client {
             tracing::debug!(peer = %self.connection.peer, "not serving: a client is sent away");
             return Served::End;
         }
-        if matches!(head.progress, Progress::New) {
+        if matches!(head.reached, Reached::New) {
             if !requests.greeter.admits(&request) {
                 tracing::debug!(peer = %self.connection.peer, "too many ask for sessions");
                 metrics::connection_rejected();
@@ -36,7 +37,7 @@ impl Client {
             }
             metrics::session_asked(requests.greeter.throttle().deficit());
             let until = self.now + requests.catch_up_time;
-            head.progress = Progress::Admitted { until };
+            head.reached = Reached::Admitted { until };
         }
         let (granted, asked) = match requests.greeter.greet(state, &request) {
             Greeting::Behind(zxid) => return self.behind(head, zxid),
@@ -66,7 +67,7 @@ impl Client {
     ///
     /// zk-differs: ZooKeeper closes such a connection at once, and the client tries the next server.
     fn behind(&self, head: Head, zxid: Zxid) -> Served {
-        if let Progress::Admitted { until } = head.progress
+        if let Reached::Admitted { until } = head.reached
             && until > self.now
         {
             return Served::Stays(head, Step::Behind { zxid, until });
@@ -103,11 +104,11 @@ impl Client {
             read_only_asked,
         };
         let requests = &self.requests;
-        requests.submit(&self.connection, session, 0, action, awaits, self.arrived)
+        requests.propose_for(&self.connection, session, 0, action, awaits, self.arrived)
     }
 
     fn begin_serving(&mut self) {
-        self.phase = Phase::Serving;
+        self.life = Life::Serving;
         self.codec.set_max(self.requests.frame_bytes_max);
     }
 }

@@ -23,7 +23,7 @@ use super::tree::keys::{Family, meta};
 use super::tree::live::Live;
 use super::tree::options::Split;
 use super::tree::rocks_tree::{RocksTree, read_meta};
-use super::varint::Cursor;
+use super::varint::ByteReader;
 use super::{Config, Log, LogEnds, StorageError, StorageStats};
 use crate::state::LogPosition;
 use crate::storage::files::{io_error, sync_dir};
@@ -201,7 +201,7 @@ fn identify(db: &Database) -> Result<u64, StorageError> {
         let Some(value) = db.value(family, key)? else {
             return Ok(None);
         };
-        let number = Cursor::new(&value).array(what).map(u64::from_be_bytes);
+        let number = ByteReader::new(&value).array(what).map(u64::from_be_bytes);
         number.map(Some).map_err(|why| db.corrupt(what, why))
     };
     match (
