@@ -214,8 +214,9 @@ impl Deliver {
         };
         if matches!(txn.outcome, Outcome::Refused(_)) {
             match asked {
-                // Of this id there is a session already, which is none of the client's business.
-                Asked::New => connection.outbox.end(End::Now),
+                // Of this id there is a session already, which is none of the client's business; or the
+                // end of it was under way. When it comes again, it is told.
+                Asked::New | Asked::Told => connection.outbox.end(End::Now),
                 Asked::Old => {
                     put(None);
                     self.shared.count_besides(connection);
@@ -227,14 +228,18 @@ impl Deliver {
         let touch = self.shared.sessions.of(granted.session);
         connection.bind(granted.session, touch);
         self.shared.connections.bind(granted.session, connection);
-        put(Some(granted));
         match asked {
             Asked::New => {
+                put(Some(granted));
                 connection.stats.opened(txn.zxid, took);
                 self.shared.connections.stats().answered(1, took);
                 metrics::update_answered(took);
             }
-            Asked::Old => self.shared.count_besides(connection),
+            Asked::Old => {
+                put(Some(granted));
+                self.shared.count_besides(connection);
+            }
+            Asked::Told => {}
         }
     }
 

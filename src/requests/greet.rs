@@ -11,7 +11,7 @@ use super::step::Step;
 use crate::ensemble::SubmitError;
 use crate::metrics;
 use crate::session::{Granted, Greeting, put_connect_response};
-use crate::state::{ActionRef, State, Zxid};
+use crate::state::{ActionRef, SessionRecord, State, Zxid};
 
 impl Client {
     /// The first frame. zk: ZooKeeperServer.processConnectRequest.
@@ -48,13 +48,20 @@ impl Client {
                 return Served::End;
             }
             Greeting::Open(granted) => (granted, Asked::New),
+            Greeting::Attach(granted) if self.lives(state, &granted) => (granted, Asked::Told),
             Greeting::Attach(granted) => (granted, Asked::Old),
         };
-        match self.ask(granted, asked, read_only_asked) {
+        match self.ask(granted.clone(), asked, read_only_asked) {
             Ok(sequence) => {
                 self.sequence = sequence;
                 self.writes_proposed += 1;
                 self.begin_serving();
+                if asked == Asked::Told {
+                    let touch = requests.shared.sessions.of(granted.session);
+                    self.connection.bind(granted.session, touch);
+                    put_connect_response(&mut self.run, Some(&granted), read_only_asked);
+                    requests.shared.count_besides(&self.connection);
+                }
                 Served::Done
             }
             Err(SubmitError::Full) => Served::Stays(head, Step::Full),
@@ -76,6 +83,19 @@ impl Client {
         Served::End
     }
 
+    /// Whether it is certain that the session lives, as nobody knows more than this server: then its
+    /// client need not wait for the disk to be told so. What it asks next does: it is behind a write.
+    fn lives(&self, state: &State, granted: &Granted) -> bool {
+        let Granted {
+            session, password, ..
+        } = granted;
+        let is_known = |it: &SessionRecord| it.password == *password;
+        let clock = || self.requests.shared.sessions.of(*session);
+        self.requests.catch_up_time.is_zero()
+            && state.session(*session).is_some_and(is_known)
+            && clock().is_some_and(|clock| !clock.closing())
+    }
+
     /// Proposes what the client gets if there is nothing against it.
     fn ask(
         &self,
@@ -92,7 +112,7 @@ impl Client {
                 timeout_ms,
                 password: &password,
             },
-            Asked::Old => ActionRef::Attach {
+            Asked::Old | Asked::Told => ActionRef::Attach {
                 connection,
                 timeout_ms,
                 password: &password,

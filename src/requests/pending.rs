@@ -74,6 +74,8 @@ pub(super) enum Asked {
     New,
     /// The one that it had on another connection.
     Old,
+    /// The same, and it has been told that it has it.
+    Told,
 }
 
 impl InFlight {

@@ -14,7 +14,7 @@ use super::tree::db::Database;
 use super::tree::keys::{Family, meta};
 use super::tree::options::{self, Split};
 use super::tree::rocks_tree::RocksTree;
-use super::varint::Cursor;
+use super::varint::ByteReader;
 use crate::state::LogPosition;
 
 /// Opens or creates a tree.
@@ -68,7 +68,7 @@ pub(in crate::storage) fn identify(db: &Database) -> Result<u64, StorageError> {
         let Some(value) = db.value(family, key)? else {
             return Ok(None);
         };
-        let number = Cursor::new(&value).array(what).map(u64::from_be_bytes);
+        let number = ByteReader::new(&value).array(what).map(u64::from_be_bytes);
         number.map(Some).map_err(|why| db.corrupt(what, why))
     };
     match (
@@ -135,7 +135,7 @@ pub(in crate::storage) fn installed(db: &Database) -> Result<Option<LogPosition>
     let Some(value) = db.value(Family::Meta.name(), meta::INSTALLED)? else {
         return Ok(None);
     };
-    let mut cursor = Cursor::new(&value);
+    let mut cursor = ByteReader::new(&value);
     let mut number = |what| cursor.array(what).map(u64::from_be_bytes);
     let position = number("term").and_then(|term| {
         let index = number("index")?;
