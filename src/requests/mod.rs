@@ -53,7 +53,6 @@ pub use warm::Warm;
 use crate::auth::Schemes;
 use crate::connection::{Connection, ConnectionId};
 use crate::ensemble::{Ensemble, Submission, SubmitError};
-use crate::metrics;
 use crate::session::{Greeter, Throttle};
 use crate::state::{ActionRef, Replica, SessionId, StoreError};
 use crate::watch::{Summary, WatcherId};
@@ -153,7 +152,6 @@ impl Requests {
             identities: &identities,
             action,
         })?;
-        metrics::proposed();
         pending.push(Pending {
             sequence,
             connection: Arc::clone(connection),

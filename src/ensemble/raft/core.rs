@@ -331,7 +331,9 @@ impl Core {
                 std::mem::replace(now, view) != view
             });
             if is_other {
-                self.progress.lead(matches!(role, Role::Leader { .. }));
+                let leads = matches!(role, Role::Leader { .. });
+                self.progress.lead(leads);
+                metrics::follows(!leads && role.has_leader());
                 tracing::info!(%role, leader = ?view.leader, "role");
                 if role == Role::Candidate {
                     metrics::looking();
