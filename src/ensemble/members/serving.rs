@@ -84,7 +84,7 @@ impl Pulse {
                 served = Some(Instant::now());
             }
             let admits = served.is_some_and(|at| at.elapsed() <= self.patience);
-            // In this order: whoever is told that it serves may send clients at once.
+            // First: whoever waits until it serves sends clients here.
             if replace(&admitting, admits) && !self.is_alone && !admits {
                 tracing::warn!("no leader for too long: clients are sent away");
             }
