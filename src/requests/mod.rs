@@ -54,7 +54,6 @@ pub use warm::Warm;
 use crate::auth::Schemes;
 use crate::connection::{Connection, ConnectionId};
 use crate::ensemble::{Ensemble, Submission, SubmitError};
-use crate::metrics;
 use crate::session::{Greeter, Throttle};
 use crate::state::{ActionRef, Replica, SessionId, StoreError};
 use crate::watch::{Summary, WatcherId};
@@ -154,7 +153,6 @@ impl Requests {
             identities: &identities,
             action,
         })?;
-        metrics::proposed();
         pending.push(Pending {
             sequence,
             connection: Arc::clone(connection),
