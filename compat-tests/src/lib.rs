@@ -22,6 +22,7 @@
 //! - [`damage`]: damaged files, full and failing disks;
 //! - [`disk`]: a disk on which one kind of the server's files hangs or fails;
 //! - [`lend`]: servers for test programs in other languages (`clients/`);
+//! - [`ensemble`]: several servers as an ensemble, faults between them, and who judges what came;
 //! - [`zoocfg`]: every key of zoo.cfg with values that are empty, wrong, odd and huge;
 //! - [`fault`]: the tracer, file systems and disks that these break;
 //! - [`suite`]: progress lines and the closing count.
@@ -42,6 +43,7 @@ pub mod client;
 pub mod damage;
 pub mod differential;
 pub mod disk;
+pub mod ensemble;
 pub mod fault;
 pub mod golden;
 pub mod hostile;

@@ -15,6 +15,7 @@
 //! ACLs, does no I/O and holds no policy. Numbers on the wire are open newtypes ([`OpCode`],
 //! [`ErrorCode`]) that keep values nobody has heard of.
 
+mod class;
 mod codes;
 pub mod data;
 mod error;
@@ -29,6 +30,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use class::OpClass;
 pub use codes::{ErrorCode, OpCode};
 pub use data::{Acl, ClientInfo, Id, Stat, perms};
 pub use error::{DecodeError, DecodeErrorKind, FrameError};

@@ -1,13 +1,44 @@
 //! Settings of the ensemble.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use crate::state::ServerId;
 
 use super::error::StartError;
+use super::peer::{PeerAddress, PeerConfig, Secret};
 use super::placement::Placement;
+
+/// What is sent to a follower at once beside one batch and one request that is as large as it may be.
+const FRAME_SLACK_BYTES: usize = 4 << 20;
 
 /// What a purge leaves at least. Never 0: openraft issue 2116, an apply that is still queued must not
 /// find its entries purged by a checkpoint that has just been finished.
 const ENTRIES_KEPT_MIN: u64 = 16;
+
+/// The same where others may have to be fed: what a server that is away for minutes has missed.
+const ENTRIES_FOR_OTHERS: u64 = 10_000;
+
+/// How proposals are put together into log entries: what an operator may set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Batches {
+    /// Proposals in one batch, at most.
+    pub ops_max: usize,
+    /// Bytes in one batch, at most; a proposal that is larger goes alone.
+    pub bytes_max: usize,
+    /// Batches that may be sent and not yet applied, before new proposals gather.
+    pub window: usize,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self {
+            ops_max: 512,
+            bytes_max: 1 << 20,
+            window: 4,
+        }
+    }
+}
 
 /// Settings of the ensemble.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +71,18 @@ pub struct Config {
     pub election_ms_min: u64,
     /// And at most about one and a half times this.
     pub election_ms_max: u64,
+    /// Where the other members are reached.
+    pub addresses: BTreeMap<ServerId, Vec<PeerAddress>>,
+    /// Where this server listens for them.
+    pub listen: Vec<PeerAddress>,
+    /// Holds what all members know and nobody else.
+    pub secret_file: Option<PathBuf>,
+    /// If this file exists, the operator says that this server is new; it goes when that has been used.
+    ///
+    /// zk: the file `initialize`.
+    pub initialize_file: Option<PathBuf>,
+    /// The longest request, bytes: a batch may hold one of them.
+    pub request_bytes_max: usize,
 }
 
 impl Config {
@@ -49,22 +92,40 @@ impl Config {
             0 | 1 => Placement::Alone,
             _ => Placement::Several,
         };
+        let batches = Batches::default();
         Self {
             server,
-            voters,
             placement,
-            batch_ops_max: 1000,
-            batch_bytes_max: 1 << 20,
-            window_batches: 4,
+            batch_ops_max: batches.ops_max,
+            batch_bytes_max: batches.bytes_max,
+            window_batches: batches.window,
             window_bytes: 4 << 20,
             queue_bytes_max: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_entries: 100_000,
-            entries_kept: ENTRIES_KEPT_MIN,
+            entries_kept: match voters.len() {
+                0 | 1 => ENTRIES_KEPT_MIN,
+                _ => ENTRIES_FOR_OTHERS,
+            },
             heartbeat_ms: 100,
             election_ms_min: 300,
             election_ms_max: 600,
+            addresses: BTreeMap::new(),
+            listen: Vec::new(),
+            secret_file: None,
+            initialize_file: None,
+            request_bytes_max: 1 << 20,
+            voters,
         }
+    }
+
+    /// The same with batches of this kind.
+    #[must_use]
+    pub fn with_batches(mut self, batches: Batches) -> Self {
+        self.batch_ops_max = batches.ops_max;
+        self.batch_bytes_max = batches.bytes_max;
+        self.set_window(batches.window);
+        self
     }
 
     /// Lets so many batches be on their way, and a purge leave twice as many: no more can be queued for
@@ -73,7 +134,11 @@ impl Config {
     pub fn set_window(&mut self, batches: usize) {
         self.window_batches = batches;
         let twice = u64::try_from(batches).map_or(u64::MAX, |batches| batches.saturating_mul(2));
-        self.entries_kept = twice.max(ENTRIES_KEPT_MIN);
+        let least = match self.is_alone() {
+            true => ENTRIES_KEPT_MIN,
+            false => ENTRIES_FOR_OTHERS,
+        };
+        self.entries_kept = twice.max(least);
     }
 
     /// Checks what the type does not say.
@@ -83,12 +148,39 @@ impl Config {
                 server: self.server,
             });
         }
-        if self.voters.len() > 1 {
-            return Err(StartError::SeveralVoters {
-                voters: self.voters.len(),
-            });
-        }
         Ok(())
+    }
+
+    /// Whether there are no others, so that nobody has to be waited for.
+    pub(super) fn is_alone(&self) -> bool {
+        self.voters.len() == 1
+    }
+
+    /// A number by which servers see whether they were told of the same members.
+    pub(super) fn members_hash(&self) -> u64 {
+        let mut voters = self.voters.clone();
+        voters.sort_unstable();
+        let bytes = voters.iter().flat_map(|voter| voter.0.to_be_bytes());
+        // FNV-1a: the same in every build.
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
+    }
+
+    /// How this server talks to the others.
+    ///
+    /// # Errors
+    /// The secret cannot be read.
+    pub(super) fn peer(&self, incarnation: u64) -> Result<PeerConfig, StartError> {
+        let secret = self.secret_file.as_deref().map(Secret::load).transpose();
+        let mut config = PeerConfig::new(self.server, incarnation);
+        config.secret = secret.map_err(StartError::Secret)?;
+        config.addresses.clone_from(&self.addresses);
+        config.listen.clone_from(&self.listen);
+        config.frame_bytes_max = config
+            .frame_bytes_max
+            .max(FRAME_SLACK_BYTES + self.batch_bytes_max + self.request_bytes_max);
+        Ok(config)
     }
 }
 
@@ -114,12 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_refused() {
-        let several = Config::new(ServerId(1), vec![ServerId(1), ServerId(2)]);
-        assert!(matches!(
-            several.validate(),
-            Err(StartError::SeveralVoters { voters: 2 })
-        ));
+    fn a_stranger_is_refused() {
         let stranger = Config::new(ServerId(3), vec![ServerId(1)]);
         assert!(matches!(
             stranger.validate(),

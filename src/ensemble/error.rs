@@ -5,17 +5,12 @@ use std::sync::Arc;
 use crate::state::{ApplyError, ServerId, StoreError};
 use crate::storage::StorageError;
 
+use super::peer::{ListenError, SecretError};
 use super::raft::records::FormatError;
 
 /// The ensemble did not start: print it and exit.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// `server.N` lines of more than one server.
-    #[error("{voters} voters are configured: ensembles of several servers are not built yet")]
-    SeveralVoters {
-        /// How many.
-        voters: usize,
-    },
     /// This server's id is none of the voters'.
     #[error("server {server} is not among the configured voters")]
     NotAVoter {
@@ -35,6 +30,12 @@ pub enum StartError {
     /// A setting that openraft refuses.
     #[error("check the timing of the ensemble")]
     Timing(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The secret of the peers.
+    #[error("read the secret of the peers")]
+    Secret(#[source] SecretError),
+    /// The port of the peers.
+    #[error("open the port of the peers")]
+    Listen(#[source] ListenError),
     /// The system has no thread for it.
     #[error("start the thread of the ensemble")]
     Thread(#[source] std::io::Error),
@@ -120,6 +121,9 @@ pub enum Failure {
     /// A snapshot came from a peer, of which there are none yet.
     #[error("install a snapshot: not built yet")]
     Install,
+    /// This server could not get into its ensemble.
+    #[error("join the ensemble")]
+    Join(#[source] Box<StartError>),
     /// A task that blocks on the disk was cut off.
     #[error("{doing} was cut off")]
     CutOff {

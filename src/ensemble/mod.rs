@@ -27,6 +27,7 @@ mod config;
 mod error;
 mod members;
 mod origin;
+mod peer;
 mod placement;
 mod progress;
 mod raft;
@@ -35,6 +36,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,23 +47,28 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::io::Network;
 use crate::state::{
     ActionRef, Identities, LogPosition, Origin, Replica, ServerId, SessionId, Sink,
 };
 use crate::storage::{Log, Snapshots};
 
-pub use config::Config;
+pub use config::{Batches, Config};
 pub use error::{Failure, ProposeError, StartError, SubmitError};
 pub use members::role::Role;
 pub use origin::outgoing::QueueReport;
+pub use peer::{ListenError, PeerAddress, SecretError};
 pub use start::origin;
 
 use origin::barrier::Barrier;
 use origin::proposals::Proposals;
+use peer::{Ask, Peers, Told};
 use placement::Home;
 use progress::Progress;
 use raft::core::{Core, Figures, View};
 
+/// How long a stop waits for another server to lead.
+const HAND_OVER_MS_MAX: u64 = 1_000;
 /// How long a stop waits for what is under way to be applied.
 const DRAIN_MS_MAX: u64 = 3_000;
 /// How long it waits for the core and the log to end.
@@ -97,6 +104,24 @@ pub struct Parts {
     pub sink: Arc<dyn Sink>,
     /// What batches are stamped with.
     pub clock: Arc<dyn Clock>,
+    /// By which the other servers are reached.
+    pub network: Arc<dyn Network>,
+    /// Who is told which sessions the others have heard of, while this server leads.
+    pub touched: Arc<dyn Touched>,
+}
+
+/// Hears which sessions are alive elsewhere.
+pub trait Touched: fmt::Debug + Send + Sync {
+    /// `server` has heard of these since it last said so, each with its timeout in milliseconds.
+    fn heard(&self, server: ServerId, sessions: &[(SessionId, i32)]);
+}
+
+/// Hears nothing: for tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Deaf;
+
+impl Touched for Deaf {
+    fn heard(&self, _server: ServerId, _sessions: &[(SessionId, i32)]) {}
 }
 
 /// What metrics and four-letter words say of the ensemble.
@@ -129,10 +154,12 @@ pub struct Report {
 pub struct Ensemble {
     origin: Origin,
     core: Core,
+    peers: Arc<Peers>,
     log: Arc<dyn Log>,
     proposals: Arc<Proposals>,
     progress: Arc<Progress>,
     views: watch::Receiver<View>,
+    serving: watch::Receiver<bool>,
     barrier: Barrier,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -140,8 +167,8 @@ pub struct Ensemble {
 }
 
 impl Ensemble {
-    /// Joins; returns when this server serves: everything committed before is applied and the
-    /// leader is known. A lone voter is its own leader within milliseconds.
+    /// Joins. A lone voter serves when this returns, which is its own leader within milliseconds;
+    /// others when [`Ensemble::serves`] says so.
     ///
     /// Runs on tokio's multi-threaded runtime: apply tells it when it blocks.
     ///
@@ -179,9 +206,71 @@ impl Ensemble {
     /// No leader confirmed it: wait for one and ask again, or close the connection.
     pub async fn barrier(&self) -> Result<(), ProposeError> {
         let submitted = self.proposals.submitted();
-        let ask = async || self.core.read_index().await;
+        let ask = async || self.read_index().await;
         self.barrier.pass(ask, &self.progress).await?;
         self.proposals.passed(submitted, &self.progress).await
+    }
+
+    /// Up to where the log must have been applied here for a read to show all that was acknowledged
+    /// before the call: the leader says so.
+    async fn read_index(&self) -> Result<u64, ProposeError> {
+        let leader = self.views.borrow().leader;
+        let Some((leader, _)) = leader else {
+            return Err(ProposeError::NoLeader);
+        };
+        if leader == self.origin.server {
+            return Ok(self.core.read_index().await?.index);
+        }
+        match self.peers.call(leader, Ask::ReadIndex).await {
+            Ok(Told::ReadIndex { at }) => Ok(at.map_or(0, |at| at.index)),
+            Ok(_) | Err(_) => Err(ProposeError::NoLeader),
+        }
+    }
+
+    /// Tells the leader which sessions this server has heard of, each with its timeout in
+    /// milliseconds; the term of the leader that took it.
+    ///
+    /// # Errors
+    /// Nobody took it: tell it again to the next leader.
+    pub async fn report_touches(
+        &self,
+        sessions: Vec<(SessionId, i32)>,
+    ) -> Result<u64, ProposeError> {
+        let leader = self.views.borrow().leader;
+        let Some((leader, _)) = leader else {
+            return Err(ProposeError::NoLeader);
+        };
+        match self.peers.call(leader, Ask::Touches { sessions }).await {
+            Ok(Told::Touched { term }) => Ok(term),
+            Ok(_) | Err(_) => Err(ProposeError::NoLeader),
+        }
+    }
+
+    /// Whether clients are to be served: this server leads and a quorum says so, or it follows a
+    /// leader that it hears, and knows all that was acknowledged before.
+    pub fn serves(&self) -> bool {
+        *self.serving.borrow()
+    }
+
+    /// The same, to watch it change.
+    pub fn serving(&self) -> watch::Receiver<bool> {
+        self.serving.clone()
+    }
+
+    /// Waits until this server serves.
+    ///
+    /// # Errors
+    /// A store failed, or it cannot get into its ensemble.
+    pub async fn served(&self) -> Result<(), StartError> {
+        let mut serving = self.serving.clone();
+        tokio::select! {
+            failure = self.failed() => Err(StartError::Failed(failure)),
+            _ = serving.wait_for(|serves| *serves) => {
+                let (role, applied) = (self.role(), self.progress.applied());
+                tracing::info!(%role, ?applied, "serving");
+                Ok(())
+            }
+        }
     }
 
     /// For how long nothing of what is under way has got on: long if the disk hangs. Zero if nothing is
@@ -234,6 +323,7 @@ impl Ensemble {
     /// closed and nothing is applied any more when this returns, unless the disk hangs: then it
     /// returns all the same, and the process must end.
     pub async fn stop(&self) {
+        self.hand_over().await;
         self.proposals.close();
         let drain = Duration::from_millis(DRAIN_MS_MAX);
         tokio::select! {
@@ -254,8 +344,37 @@ impl Ensemble {
         }
     }
 
+    /// Hands leadership to the follower that has most of the log, and waits until somebody else leads.
+    async fn hand_over(&self) {
+        let me = self.origin.server;
+        let leads = |view: &View| view.leader.is_some_and(|(leader, _)| leader == me);
+        let mut views = self.views.clone();
+        if !leads(&views.borrow()) {
+            return;
+        }
+        let links = self.peers.states();
+        let is_up = |server: ServerId| links.iter().any(|one| one.server == server && one.is_up());
+        let matched = self.core.matched().into_iter();
+        let heir = matched
+            .filter(|(server, _)| is_up(*server))
+            .max_by_key(|(server, at)| (*at, std::cmp::Reverse(*server)));
+        let Some((heir, _)) = heir else {
+            return;
+        };
+        self.core.hand_over(heir).await;
+        let is_done = views.wait_for(|view| {
+            let leader = view.leader.map(|(leader, _)| leader);
+            leader.is_some_and(|leader| leader != me)
+        });
+        match tokio::time::timeout(Duration::from_millis(HAND_OVER_MS_MAX), is_done).await {
+            Ok(_) => tracing::info!(heir = heir.0, "leadership was handed over"),
+            Err(_) => tracing::warn!(heir = heir.0, "leadership was not taken over"),
+        }
+    }
+
     async fn end(&self) {
         self.core.shutdown().await;
+        self.peers.stop().await;
         self.tasks.close();
         self.tasks.wait().await;
         self.progress.machine_gone().await;

@@ -43,6 +43,11 @@ impl Progress {
         *self.applied.borrow()
     }
 
+    /// Changes whenever something is applied.
+    pub(super) fn changes(&self) -> watch::Receiver<Option<LogPosition>> {
+        self.applied.subscribe()
+    }
+
     /// Waits until the applied position is as wanted. Endless by itself, if nothing is applied any
     /// more: who waits must also see `stopping`, a failure, or the machine's end.
     pub(super) async fn until(&self, wanted: impl FnMut(&Option<LogPosition>) -> bool) {

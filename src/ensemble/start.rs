@@ -1,23 +1,31 @@
-//! Start: puts the parts of the room together and waits until this server serves.
+//! Start: puts the parts of the room together.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::io::Network;
 use crate::state::Config as Rules;
 use crate::state::{LogPosition, Origin, Replica, ServerId};
 use crate::storage::{Log, Snapshots, StorageError};
 
 use super::config::Config;
 use super::error::{Failure, StartError};
+use super::members::answers::Answers;
+use super::members::beginning::{self, Beginning};
+use super::members::failover::Failover;
+use super::members::serving::{Heard, Pulse};
+use super::members::standing::Standing;
 use super::origin::barrier::Barrier;
+use super::origin::forward::Forward;
 use super::origin::outgoing::Outgoing;
 use super::origin::proposals::Proposals;
 use super::origin::sender;
+use super::peer::{Identity, Peers};
 use super::placement::Home;
 use super::progress::Progress;
 use super::raft::applier::{Applier, Applying, Thread};
@@ -25,26 +33,30 @@ use super::raft::checkpoint::Pressure;
 use super::raft::core::{Core, View};
 use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
-use super::raft::network::NoPeers;
-use super::{Ensemble, Parts};
+use super::raft::network::PeerNetwork;
+use super::{Ensemble, Parts, Touched};
 
 /// What is run at home.
 struct Unstarted {
     config: Config,
+    origin: Origin,
     /// What the tree holds.
     applied: Option<LogPosition>,
     log: Arc<dyn Log>,
     progress: Arc<Progress>,
     proposals: Arc<Proposals>,
     pressure: Arc<Pressure>,
-    machine: Machine,
     rules: Rules,
+    network: Arc<dyn Network>,
+    touched: Arc<dyn Touched>,
 }
 
 /// The parts that run.
 struct Tasks {
     core: Core,
+    peers: Arc<Peers>,
     views: watch::Receiver<View>,
+    serving: watch::Receiver<bool>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -59,6 +71,8 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         replica,
         sink,
         clock,
+        network,
+        touched,
     } = parts;
     config.validate()?;
     let applied = replica.read().applied();
@@ -81,70 +95,74 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     };
     let machine = Machine::new(applying, replica, snapshots, Arc::clone(&progress));
     let home = Home::new()?;
+    let is_alone = config.is_alone();
     let unstarted = Unstarted {
-        config: config.clone(),
+        config,
+        origin,
         applied,
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
         proposals: Arc::clone(&proposals),
         pressure,
-        machine,
         rules,
+        network,
+        touched,
     };
     let Tasks {
         core,
+        peers,
         views,
+        serving,
         tasks,
         stopping,
-    } = home.run(unstarted.spawn()).await?;
-
+    } = home.run(unstarted.spawn(machine)).await?;
     let ensemble = Ensemble {
         origin,
         core,
+        peers,
         log,
         proposals,
         progress,
         views,
+        serving,
         barrier: Barrier::default(),
         tasks,
         stopping,
         home,
     };
-    join(&config, &ensemble).await?;
-    serve(&ensemble).await?;
-    tracing::info!(role = %ensemble.role(), applied = ?ensemble.progress.applied(), "serving");
+    if is_alone {
+        // It has nobody to wait for.
+        ensemble.served().await?;
+    }
     Ok(ensemble)
 }
 
 impl Unstarted {
     /// Starts openraft, which replays the log up to what was known to be committed, and the tasks
     /// around it.
-    async fn spawn(self) -> Result<Tasks, StartError> {
+    async fn spawn(self, machine: Machine) -> Result<Tasks, StartError> {
+        let standing = Arc::new(self.standing().await?);
+        let identity = Identity {
+            cluster: None,
+            members: self.config.members_hash(),
+        };
+        let peer_config = self.config.peer(self.origin.incarnation)?;
+        let peers = Peers::open(peer_config, identity, Arc::clone(&self.network)).await;
+        let peers = Arc::new(peers.map_err(StartError::Listen)?);
+        let core = self.start_core(&peers, machine).await?;
+        core.may_elect(standing.votes());
+        let beginning = self.beginning(&core, &peers, &standing);
+        beginning.check().await?;
         let Self {
             config,
-            applied,
             log,
             progress,
             proposals,
             pressure,
-            machine,
             rules,
+            touched,
+            ..
         } = self;
-        let mut log_store = LogStore::new(
-            log,
-            Arc::clone(&progress),
-            Arc::clone(&pressure),
-            config.placement.is_one_thread(),
-        );
-        if let Some(applied) = applied {
-            let raised = log_store.raise_vote(applied.term, config.server).await;
-            raised.map_err(|_| {
-                let doing = "raise the vote";
-                let first = progress.failure();
-                StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::CutOff { doing })))
-            })?;
-        }
-        let core = Core::start(&config, NoPeers, log_store, machine, progress).await?;
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (view_sender, views) = watch::channel(View::NONE);
@@ -154,19 +172,110 @@ impl Unstarted {
             move |leader| told.leader(leader, here),
             stopping.clone(),
         ));
-        tasks.spawn(sender::run(
-            proposals,
-            core.clone(),
+        let heard = Arc::new(Heard::default());
+        peers.serve(Arc::new(Answers {
+            server: config.server,
+            identity,
+            declared_new: beginning.is_declared_new(),
+            core: core.clone(),
+            log,
+            views: views.clone(),
+            links: peers.links(),
+            heard: Arc::clone(&heard),
+            standing,
+            proposals: Arc::clone(&proposals),
             rules,
-            stopping.clone(),
-        ));
+            touched,
+        }));
+        let (serving_sender, serving) = watch::channel(false);
+        let pulse = Pulse {
+            core: core.clone(),
+            views: views.clone(),
+            heard,
+            progress: Arc::clone(&progress),
+            silence_max: Duration::from_millis(config.election_ms_max),
+            is_alone: config.is_alone(),
+        };
+        tasks.spawn(pulse.run(serving_sender, stopping.clone()));
+        let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
+        let sending = sender::run(proposals, core.clone(), forward, rules, stopping.clone());
+        tasks.spawn(sending);
         tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
+        if !config.is_alone() {
+            let failover = Failover {
+                server: config.server,
+                voters: config.voters.len(),
+                core: core.clone(),
+                peers: Arc::clone(&peers),
+                views: views.clone(),
+            };
+            tasks.spawn(failover.run(stopping.clone()));
+        }
+        let (until, views_here) = (stopping.clone(), views.clone());
+        tasks.spawn(async move {
+            let begun = tokio::select! {
+                begun = beginning.run(views_here) => begun,
+                () = until.cancelled() => return,
+            };
+            if let Err(error) = begun {
+                drop(progress.fail(Failure::Join(Box::new(error))));
+            }
+        });
         Ok(Tasks {
             core,
+            peers,
             views,
+            serving,
             tasks,
             stopping,
         })
+    }
+
+    /// Whether this server may vote; one with a new disk says there that it is new.
+    async fn standing(&self) -> Result<Standing, StartError> {
+        let (log, is_alone) = (Arc::clone(&self.log), self.config.is_alone());
+        let is_new = self.applied.is_none() && beginning::is_new(log.ends().last);
+        let open = move || Standing::open(log, is_new, is_alone);
+        match tokio::task::spawn_blocking(open).await {
+            Ok(standing) => standing.map_err(storage_failed),
+            Err(_) => {
+                let doing = "look whether the disk is new";
+                Err(StartError::Failed(Arc::new(Failure::CutOff { doing })))
+            }
+        }
+    }
+
+    async fn start_core(&self, peers: &Arc<Peers>, machine: Machine) -> Result<Core, StartError> {
+        let config = &self.config;
+        let progress = Arc::clone(&self.progress);
+        let mut log_store = LogStore::new(
+            Arc::clone(&self.log),
+            Arc::clone(&progress),
+            Arc::clone(&self.pressure),
+            config.placement.is_one_thread(),
+        );
+        if let Some(applied) = self.applied {
+            let raised = log_store.raise_vote(applied.term, config.server).await;
+            raised.map_err(|_| {
+                let doing = "raise the vote";
+                let first = progress.failure();
+                StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::CutOff { doing })))
+            })?;
+        }
+        let network = PeerNetwork::new(config.server, Arc::clone(peers));
+        Core::start(config, network, log_store, machine, progress).await
+    }
+
+    fn beginning(&self, core: &Core, peers: &Arc<Peers>, standing: &Arc<Standing>) -> Beginning {
+        Beginning {
+            server: self.config.server,
+            voters: self.config.voters.iter().copied().collect(),
+            initialize_file: self.config.initialize_file.clone(),
+            core: core.clone(),
+            peers: Arc::clone(peers),
+            standing: Arc::clone(standing),
+            progress: Arc::clone(&self.progress),
+        }
     }
 }
 
@@ -209,42 +318,6 @@ fn pressure(
     let newest = snapshots.newest().map_err(storage_failed)?;
     let checkpoint = newest.and_then(|checkpoint| checkpoint.meta.applied);
     Ok(Pressure::new(config, log, checkpoint.map(|at| at.index)))
-}
-
-/// Writes the first membership into a new log, or checks that of an old one and stands for
-/// election at once: a lone voter has nobody to wait for.
-async fn join(config: &Config, ensemble: &Ensemble) -> Result<(), StartError> {
-    let core = &ensemble.core;
-    let configured: BTreeSet<ServerId> = config.voters.iter().copied().collect();
-    let Some(stored) = core.voters().await? else {
-        return core.initialize(configured).await;
-    };
-    if stored != configured {
-        return Err(StartError::OtherMembers {
-            stored: stored.into_iter().collect(),
-            configured: config.voters.clone(),
-        });
-    }
-    core.elect(config.voters.len() > 1).await
-}
-
-/// Waits for a leader, and until an entry of its term is applied here: then everything that was
-/// ever acknowledged is.
-async fn serve(ensemble: &Ensemble) -> Result<(), StartError> {
-    let served = async {
-        let mut views = ensemble.views.clone();
-        let view = views.wait_for(|view| view.leader.is_some()).await;
-        let leader = view.ok().and_then(|view| view.leader);
-        let term = leader.map_or(0, |(_, term)| term);
-        let progress = &ensemble.progress;
-        progress
-            .until(|at| at.is_some_and(|at| at.term >= term))
-            .await;
-    };
-    tokio::select! {
-        failure = ensemble.failed() => Err(StartError::Failed(failure)),
-        () = served => Ok(()),
-    }
 }
 
 fn storage_failed(error: StorageError) -> StartError {

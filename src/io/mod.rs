@@ -3,9 +3,13 @@
 
 pub mod buffers;
 mod http;
+#[cfg(test)]
+pub(crate) mod memory;
+mod network;
 pub mod tcp;
 
 pub use http::{Answer, HttpError, HttpListener, Page};
+pub use network::{Acceptor, Network, Stream, TcpNetwork};
 
 use std::io;
 use std::task::{Context, Poll};

@@ -5,9 +5,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jute::{Cut, FrameCodec, Reader, Request, RequestHeader, Text};
+use jute::{Cut, FrameCodec, OpClass, Reader, Request, RequestHeader, Text};
 
-use super::classify::{Class, classify};
 use super::client::Client;
 use crate::state::{Missing, Peek, State};
 
@@ -48,7 +47,7 @@ fn first_read(bytes: &[u8]) -> Option<(Request, &[u8])> {
     };
     let mut reader = Reader::new(Bytes::copy_from_slice(payload));
     let header = RequestHeader::decode(&mut reader).ok()?;
-    if classify(header.op) != Class::Read {
+    if header.op.class() != OpClass::Read {
         return None;
     }
     let request = Request::decode(header.op, reader.rest()).ok()?;

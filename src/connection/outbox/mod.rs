@@ -36,6 +36,7 @@ pub struct Outbox {
     listed: AtomicBool,
     woken: AtomicBool,
     waker: AtomicWaker,
+    /// A client for which more waits is given up (STYLE I8).
     bytes_max: usize,
 }
 

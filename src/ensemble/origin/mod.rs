@@ -4,6 +4,7 @@
 //! Does not know: what is proposed, how the log gets to a quorum.
 
 pub(super) mod barrier;
+pub(super) mod forward;
 pub(super) mod outgoing;
 pub(super) mod proposals;
 pub(super) mod sender;

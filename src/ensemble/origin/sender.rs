@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::forward::Forward;
 use super::outgoing::{Command, Event, Parcel};
 use super::proposals::Proposals;
 use crate::ensemble::raft::core::Core;
@@ -21,6 +22,7 @@ const RESEND_PAUSE_MS: u64 = 10;
 pub(in crate::ensemble) async fn run(
     proposals: Arc<Proposals>,
     core: Core,
+    mut forward: Forward,
     rules: Rules,
     stopping: CancellationToken,
 ) {
@@ -43,7 +45,9 @@ pub(in crate::ensemble) async fn run(
                         return;
                     }
                 }
-                Command::Forward(..) | Command::Wake | Command::Room | Command::End => {}
+                Command::Forward(to, parcel) => forward.send(to, parcel).await,
+                // Obeyed by the proposals themselves.
+                Command::Wake | Command::Room | Command::End => {}
             }
         }
     }

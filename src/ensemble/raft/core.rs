@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt as _};
+use openraft::Instant as _;
 use openraft::ReadPolicy;
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
@@ -16,16 +19,23 @@ use tokio_util::sync::CancellationToken;
 use super::checkpoint::{self, Pressure};
 use super::log_store::LogStore;
 use super::machine::Machine;
-use super::network::NoPeers;
+use super::messages::{
+    AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
+    VoteResponse,
+};
+use super::network::PeerNetwork;
 use super::settings;
-use super::types::{CommittedLeaderId, EncodedBatch, Fatal, Raft, Respond, Types};
+use super::types::{
+    CommittedLeaderId, EncodedBatch, Fatal, Raft, Respond, Types, Vote, log_id, position,
+};
 use crate::ensemble::config::Config;
 use crate::ensemble::error::{Failure, ProposeError, StartError};
 use crate::ensemble::members::role::Role;
 use crate::ensemble::origin::outgoing::Answer;
+use crate::ensemble::peer::Refusal;
 use crate::ensemble::progress::Progress;
 use crate::metrics;
-use crate::state::ServerId;
+use crate::state::{LogPosition, ServerId};
 
 /// openraft's core: a handle to be cloned.
 #[derive(Clone, Debug)]
@@ -88,7 +98,7 @@ impl Core {
     /// A setting that openraft refuses, or the stores failed.
     pub(in crate::ensemble) async fn start(
         config: &Config,
-        network: NoPeers,
+        network: PeerNetwork,
         log: LogStore,
         machine: Machine,
         progress: Arc<Progress>,
@@ -129,13 +139,13 @@ impl Core {
     ///
     /// # Errors
     /// It does not lead, or no quorum says so.
-    pub(in crate::ensemble) async fn read_index(&self) -> Result<u64, ProposeError> {
+    pub(in crate::ensemble) async fn read_index(&self) -> Result<LogPosition, ProposeError> {
         let confirmed = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         let confirmed = confirmed.map_err(|error| match error {
             RaftError::APIError(_) => ProposeError::NoLeader,
             RaftError::Fatal(_) => ProposeError::Stopped,
         })?;
-        Ok(confirmed.read_log_id().index())
+        Ok(position(confirmed.read_log_id().log_id()))
     }
 
     /// Who votes, by the log; `None` if the log is new.
@@ -182,6 +192,104 @@ impl Core {
     pub(in crate::ensemble) async fn elect(&self, asks_first: bool) -> Result<(), StartError> {
         let elected = self.raft.trigger().elect(asks_first).await;
         elected.map_err(|fatal| self.failed(fatal))
+    }
+
+    /// Whether this server stands for election when it hears of no leader.
+    pub(in crate::ensemble) fn may_elect(&self, may: bool) {
+        self.raft.runtime_config().elect(may);
+    }
+
+    /// Stands for election at once, in place of a leader that is gone: those who vote do not wait until
+    /// it has been silent for long enough.
+    pub(in crate::ensemble) async fn succeed(&self, leader: ServerId, term: u64) {
+        let vote = Vote::new_committed(term, leader.0);
+        let last = self.last_log().map(log_id);
+        let request = TransferRequest::new(vote, *self.raft.node_id(), last);
+        if let Err(error) = self.raft.handle_transfer_leader(request).await {
+            tracing::debug!(%error, "no election");
+        }
+    }
+
+    /// Hands leadership to `heir`, who stands for election when it has all of this server's log.
+    pub(in crate::ensemble) async fn hand_over(&self, heir: ServerId) {
+        if let Err(error) = self.raft.trigger().transfer_leader(heir.0).await {
+            tracing::debug!(%error, "leadership is not handed over");
+        }
+    }
+
+    /// The other members and how far each one's log is known to agree with this leader's; nothing if
+    /// this server does not lead.
+    pub(in crate::ensemble) fn matched(&self) -> Vec<(ServerId, Option<u64>)> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let me = *self.raft.node_id();
+        let followers = metrics.replication.iter().flatten();
+        followers
+            .filter(|(server, _)| **server != me)
+            .map(|(server, last)| (ServerId(*server), last.as_ref().map(|id| id.index)))
+            .collect()
+    }
+
+    /// For how long no quorum has confirmed that this server leads; `None` if it does not.
+    pub(in crate::ensemble) fn quorum_acked_for(&self) -> Option<Duration> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.last_quorum_acked.map(|at| at.elapsed())
+    }
+
+    /// The end of the log.
+    pub(in crate::ensemble) fn last_log(&self) -> Option<LogPosition> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.last_log.as_ref().map(position)
+    }
+
+    /// A candidate asks for a vote.
+    pub(in crate::ensemble) async fn vote(
+        &self,
+        request: VoteRequest,
+    ) -> Result<VoteResponse, Refusal> {
+        self.raft.vote(request).await.map_err(|_| Refusal::Failed)
+    }
+
+    /// A candidate asks whether it would get one.
+    pub(in crate::ensemble) async fn pre_vote(
+        &self,
+        request: VoteRequest,
+    ) -> Result<VoteResponse, Refusal> {
+        self.raft
+            .pre_vote(request)
+            .await
+            .map_err(|_| Refusal::Failed)
+    }
+
+    /// A leader's heartbeat.
+    pub(in crate::ensemble) async fn append(
+        &self,
+        request: AppendRequest,
+    ) -> Result<AppendResponse, Refusal> {
+        let appended = self.raft.append_entries(request).await;
+        appended.map_err(|_| Refusal::Failed)
+    }
+
+    /// A leader's entries, several requests under way.
+    pub(in crate::ensemble) fn append_stream(
+        &self,
+        requests: BoxStream<'static, AppendRequest>,
+    ) -> BoxStream<'static, Result<AppendResult, Refusal>> {
+        let responses = self.raft.stream_append(requests);
+        responses
+            .map(|response| response.map_err(|_| Refusal::Failed))
+            .boxed()
+    }
+
+    /// A leader hands over to this server.
+    pub(in crate::ensemble) async fn take_over(
+        &self,
+        request: TransferRequest,
+    ) -> Result<TransferResponse, Refusal> {
+        let taken = self.raft.handle_transfer_leader(request).await;
+        taken.map_err(|_| Refusal::Failed)
     }
 
     /// Numbers for metrics and four-letter words.

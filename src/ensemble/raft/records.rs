@@ -64,6 +64,12 @@ pub enum FormatError {
         /// What is there.
         left: usize,
     },
+    /// A field that no server writes like this.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong.
+        what: &'static str,
+    },
     /// Bytes behind the end.
     #[error("{left} bytes behind the end of the record")]
     Trailing {
@@ -195,7 +201,7 @@ fn version(bytes: &mut Bytes) -> Result<(), FormatError> {
     }
 }
 
-fn end(bytes: &Bytes) -> Result<(), FormatError> {
+pub(in crate::ensemble) fn end(bytes: &Bytes) -> Result<(), FormatError> {
     if bytes.is_empty() {
         Ok(())
     } else {
@@ -203,12 +209,12 @@ fn end(bytes: &Bytes) -> Result<(), FormatError> {
     }
 }
 
-fn put_position(out: &mut BytesMut, id: &LogId) {
+pub(super) fn put_position(out: &mut BytesMut, id: &LogId) {
     out.put_u64(id.leader_id.term);
     out.put_u64(id.index);
 }
 
-fn take_position(bytes: &mut Bytes) -> Result<LogId, FormatError> {
+pub(super) fn take_position(bytes: &mut Bytes) -> Result<LogId, FormatError> {
     let term = bytes.try_get_u64()?;
     let index = bytes.try_get_u64()?;
     Ok(log_id(LogPosition { term, index }))

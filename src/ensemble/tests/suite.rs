@@ -124,6 +124,14 @@ impl Log for FromItsFirst {
         self.log.next_incarnation(at_least)
     }
 
+    fn is_joining(&self) -> Result<bool, StorageError> {
+        self.log.is_joining()
+    }
+
+    fn mark_joining(&self, joining: bool) -> Result<(), StorageError> {
+        self.log.mark_joining(joining)
+    }
+
     fn close(&self) {
         self.log.close();
     }
@@ -140,11 +148,12 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for OnRocks {
             ..storage::Config::default()
         })
         .unwrap();
+        let tree = stores.tree();
         let log = FromItsFirst {
             log: stores.log,
             first: Mutex::new(None),
         };
-        let (log, machine) = adapters(Arc::new(log), stores.tree, stores.snapshots);
+        let (log, machine) = adapters(Arc::new(log), tree, stores.snapshots);
         Ok((dir, log, machine))
     }
 }

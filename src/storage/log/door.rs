@@ -146,6 +146,18 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// The storage failed: end the process.
     fn next_incarnation(&self, at_least: u64) -> Result<u64, StorageError>;
 
+    /// Whether this server has a new disk and has not caught up with its ensemble yet.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn is_joining(&self) -> Result<bool, StorageError>;
+
+    /// Writes or takes away the mark that says so; durable when it returns.
+    ///
+    /// # Errors
+    /// The storage failed: end the process.
+    fn mark_joining(&self, joining: bool) -> Result<(), StorageError>;
+
     /// Ends the writer after what is queued is durable.
     fn close(&self);
 }

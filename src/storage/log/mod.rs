@@ -33,7 +33,8 @@ mod writer;
 pub use self::door::{Durable, Log, LogEnds, LogEntry};
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -54,7 +55,10 @@ use self::writer::{Job, Jobs, Write, Writer};
 use super::stats::LogCounters;
 use super::{Config, StorageError, StorageStats};
 use crate::state::LogPosition;
-use crate::storage::files::io_error;
+use crate::storage::files::{io_error, sync_dir};
+
+/// Lies beside the segments of a server that has a new disk and has not caught up with its ensemble.
+const JOINING: &str = "joining";
 
 /// The Raft log in segments: the one that servers have.
 pub(super) struct SegmentLog {
@@ -126,8 +130,8 @@ impl Failed {
 
     fn error(&self) -> StorageError {
         let source = match self.code {
-            Some(code) => std::io::Error::from_raw_os_error(code),
-            None => std::io::Error::other(self.words.clone()),
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::other(self.words.clone()),
         };
         io_error(self.doing, &self.path, source)
     }
@@ -576,6 +580,25 @@ impl Log for SegmentLog {
             Ok(())
         })?;
         Ok(number)
+    }
+
+    fn is_joining(&self) -> Result<bool, StorageError> {
+        let path = self.shared.dir.join(JOINING);
+        path.try_exists()
+            .map_err(|source| io_error("look for", &path, source))
+    }
+
+    fn mark_joining(&self, joining: bool) -> Result<(), StorageError> {
+        let path = self.shared.dir.join(JOINING);
+        let done = match joining {
+            true => File::create(&path).and_then(|file| file.sync_all()),
+            false => fs::remove_file(&path),
+        };
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(io_error("mark", &path, source)),
+            Ok(()) => sync_dir(&self.shared.dir),
+        }
     }
 
     fn close(&self) {

@@ -37,6 +37,7 @@ struct Contents {
     vote: Option<Bytes>,
     committed: Option<Bytes>,
     incarnation: u64,
+    joining: bool,
 }
 
 #[derive(Clone)]
@@ -46,6 +47,7 @@ enum Edit {
     TruncateAfter(Option<LogPosition>),
     Purge(LogPosition),
     Incarnation(u64),
+    Joining(bool),
 }
 
 impl fmt::Debug for MemoryLog {
@@ -187,6 +189,7 @@ impl Contents {
                 self.ends.purge(*upto);
             }
             Edit::Incarnation(number) => self.incarnation = *number,
+            Edit::Joining(joining) => self.joining = *joining,
         }
     }
 }
@@ -265,6 +268,14 @@ impl Log for MemoryLog {
         let number = stored.saturating_add(1).max(at_least);
         self.edit_now(Edit::Incarnation(number))?;
         Ok(number)
+    }
+
+    fn is_joining(&self) -> Result<bool, StorageError> {
+        Ok(self.inner.lock().visible.joining)
+    }
+
+    fn mark_joining(&self, joining: bool) -> Result<(), StorageError> {
+        self.edit_now(Edit::Joining(joining))
     }
 
     fn close(&self) {

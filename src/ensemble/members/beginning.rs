@@ -1,0 +1,189 @@
+//! How a server with a new disk gets into an ensemble (DESIGN 5 "Beginning").
+//!
+//! ```text
+//!   new disk ─▶ asks all others ─┬─ all answer, all are new ────────▶ begins: writes the first entry
+//!                                ├─ a majority is declared new ─────▶ the same
+//!                                ├─ somebody has more than that ────▶ waits for the leader's entries,
+//!                                │                                    votes when it has caught up
+//!                                └─ somebody is missing ────────────▶ asks again; the log names them
+//! ```
+//!
+//! New is also who has written that first entry and nothing behind it: it is the same everywhere.
+//! So two servers never begin two ensembles, however many disks are wiped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::ensemble::error::{Failure, StartError};
+use crate::ensemble::members::standing::Standing;
+use crate::ensemble::peer::{Ask, Peers, Probed, Told};
+use crate::ensemble::progress::Progress;
+use crate::ensemble::raft::core::{Core, View};
+use crate::state::{LogPosition, ServerId};
+
+/// Between two rounds of asking.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What takes part.
+pub(in crate::ensemble) struct Beginning {
+    pub(in crate::ensemble) server: ServerId,
+    pub(in crate::ensemble) voters: BTreeSet<ServerId>,
+    pub(in crate::ensemble) initialize_file: Option<PathBuf>,
+    pub(in crate::ensemble) core: Core,
+    pub(in crate::ensemble) peers: Arc<Peers>,
+    pub(in crate::ensemble) standing: Arc<Standing>,
+    pub(in crate::ensemble) progress: Arc<Progress>,
+}
+
+/// Whether a log holds nothing that anybody could miss: nothing, or the first membership.
+pub(in crate::ensemble) fn is_new(last: Option<LogPosition>) -> bool {
+    last.is_none_or(|last| last.index == 0)
+}
+
+impl Beginning {
+    /// Whether the operator says that this server is new.
+    pub(in crate::ensemble) fn is_declared_new(&self) -> bool {
+        let file = self.initialize_file.as_deref();
+        file.is_some_and(|file| file.try_exists().unwrap_or(false))
+    }
+
+    /// Looks whose log it is.
+    ///
+    /// # Errors
+    /// It belongs to other members.
+    pub(in crate::ensemble) async fn check(&self) -> Result<(), StartError> {
+        match self.core.voters().await? {
+            Some(stored) if stored != self.voters => Err(StartError::OtherMembers {
+                stored: stored.into_iter().collect(),
+                configured: self.voters.iter().copied().collect(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Gets this server into the ensemble: returns when it may vote.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub(in crate::ensemble) async fn run(
+        self,
+        views: watch::Receiver<View>,
+    ) -> Result<(), StartError> {
+        let is_alone = self.voters.len() == 1;
+        if self.core.voters().await?.is_none() && self.begin().await? {
+            return self.core.initialize(self.voters).await;
+        }
+        if !self.standing.votes() {
+            self.catch_up(views).await?;
+            self.grant().await?;
+            tracing::info!("caught up with the ensemble: this server votes from now on");
+        }
+        self.core.may_elect(true);
+        if is_alone {
+            // It has nobody to wait for.
+            self.core.elect(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks until it is clear whether there is an ensemble: false, if there is.
+    async fn begin(&self) -> Result<bool, StartError> {
+        let mut said = None;
+        loop {
+            if self.core.voters().await?.is_some() {
+                return Ok(false);
+            }
+            let probed = self.ask_all().await;
+            if probed.values().any(|probed| !probed.empty) {
+                tracing::info!("others have an ensemble: this server joins it");
+                return Ok(false);
+            }
+            let is_declared = |probed: &&Probed| probed.declared_new;
+            let declared = probed.values().filter(is_declared).count();
+            let majority = self.voters.len() / 2 + 1;
+            let is_majority = declared + usize::from(self.is_declared_new()) >= majority;
+            if probed.len() + 1 == self.voters.len() || is_majority {
+                self.grant().await?;
+                self.core.may_elect(true);
+                return Ok(true);
+            }
+            let missing: Vec<u64> = self
+                .others()
+                .filter(|server| !probed.contains_key(server))
+                .map(|server| server.0)
+                .collect();
+            if said.as_ref() != Some(&missing) {
+                tracing::info!(
+                    ?missing,
+                    "a new disk: waiting for all servers, to know whether there is an ensemble"
+                );
+                said = Some(missing);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = ServerId> {
+        let others = self.voters.iter().copied();
+        others.filter(|server| *server != self.server)
+    }
+
+    async fn ask_all(&self) -> BTreeMap<ServerId, Probed> {
+        let ask = |server| async move {
+            match self.peers.call(server, Ask::Probe).await {
+                Ok(Told::Probe(probed)) => Some((server, probed)),
+                Ok(_) | Err(_) => None,
+            }
+        };
+        let asked = futures::future::join_all(self.others().map(ask)).await;
+        asked.into_iter().flatten().collect()
+    }
+
+    /// Returns when all that some leader knew to be committed after the call has been applied here.
+    async fn catch_up(&self, mut views: watch::Receiver<View>) -> Result<(), StartError> {
+        loop {
+            let view = views.wait_for(|view| view.leader.is_some()).await;
+            let leader = view.ok().and_then(|view| view.leader);
+            let Some((leader, _)) = leader else {
+                let doing = "join the ensemble";
+                return Err(StartError::Failed(Arc::new(Failure::CutOff { doing })));
+            };
+            if let Ok(Told::ReadIndex { at: Some(wanted) }) =
+                self.peers.call(leader, Ask::ReadIndex).await
+            {
+                let index = wanted.index;
+                let applied = |at: &Option<LogPosition>| at.is_some_and(|at| at.index >= index);
+                self.progress.until(applied).await;
+                return Ok(());
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn grant(&self) -> Result<(), StartError> {
+        let standing = Arc::clone(&self.standing);
+        let initialize = self.initialize_file.clone();
+        let doing = "take the mark of a new disk away";
+        let grant = move || {
+            standing.grant()?;
+            // What it says has been used; it does no harm if it stays.
+            if let Some(Err(error)) = initialize.map(std::fs::remove_file)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "the file initialize was not removed");
+            }
+            Ok(())
+        };
+        match tokio::task::spawn_blocking(grant).await {
+            Ok(granted) => {
+                let failed = |error| StartError::Failed(Arc::new(Failure::Storage(error)));
+                granted.map_err(failed)
+            }
+            Err(_) => Err(StartError::Failed(Arc::new(Failure::CutOff { doing }))),
+        }
+    }
+}

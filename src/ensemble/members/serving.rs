@@ -1,0 +1,95 @@
+//! Whether this server serves: openraft does not step a leader down that is cut off, so it is
+//! computed here, from the time of the last quorum and of the last append (consensus.md 4.4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::ensemble::members::role::Role;
+use crate::ensemble::progress::Progress;
+use crate::ensemble::raft::core::{Core, View};
+
+/// When a leader was last heard of here.
+#[derive(Debug, Default)]
+pub(in crate::ensemble) struct Heard(Mutex<Option<Instant>>);
+
+impl Heard {
+    /// Now: an append or a heartbeat was taken.
+    pub(in crate::ensemble) fn now(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    fn is_within(&self, time: Duration) -> bool {
+        self.0.lock().is_some_and(|at| at.elapsed() <= time)
+    }
+}
+
+/// What decides.
+pub(in crate::ensemble) struct Pulse {
+    pub(in crate::ensemble) core: Core,
+    pub(in crate::ensemble) views: watch::Receiver<View>,
+    pub(in crate::ensemble) heard: Arc<Heard>,
+    pub(in crate::ensemble) progress: Arc<Progress>,
+    /// The longest silence of a leader that is no failure.
+    pub(in crate::ensemble) silence_max: Duration,
+    pub(in crate::ensemble) is_alone: bool,
+}
+
+/// How often it is asked in a time of silence.
+const LOOKS: u32 = 8;
+
+impl Pulse {
+    fn serves(&self) -> bool {
+        let View { role, leader } = *self.views.borrow();
+        let Some((_, term)) = leader else {
+            return false;
+        };
+        // Before it has applied an entry of this term, it does not know all that was acknowledged.
+        let applied = self.progress.applied();
+        if applied.is_none_or(|at| at.term < term) {
+            return false;
+        }
+        match role {
+            Role::Leader { .. } => {
+                let acked = self.core.quorum_acked_for();
+                self.is_alone || acked.is_some_and(|silence| silence <= self.silence_max)
+            }
+            Role::Follower { .. } | Role::Observer { .. } => self.heard.is_within(self.silence_max),
+            Role::Candidate | Role::Stopped => false,
+        }
+    }
+
+    /// Tells `serving` whenever it changes, until `stopping`.
+    pub(in crate::ensemble) async fn run(
+        mut self,
+        serving: watch::Sender<bool>,
+        stopping: CancellationToken,
+    ) {
+        let mut looks = interval(self.silence_max / LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut applied = self.progress.changes();
+        loop {
+            let serves = self.serves();
+            let has_changed =
+                serving.send_if_modified(|now| std::mem::replace(now, serves) != serves);
+            if has_changed && !self.is_alone {
+                let View { role, leader } = *self.views.borrow();
+                let leader = leader.map(|(leader, _)| leader.0);
+                tracing::info!(serves, %role, leader, "whether clients are served");
+            }
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                _ = looks.tick(), if !self.is_alone => {}
+                // What is applied only matters while it does not serve.
+                Ok(()) = applied.changed(), if !serves => {}
+                Ok(()) = self.views.changed() => {}
+                else => break,
+            }
+        }
+        serving.send_replace(false);
+    }
+}

@@ -1,0 +1,155 @@
+//! Three servers in one process, on stores in memory, over loopback.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::ensemble::{PeerAddress, Role};
+
+/// A free port of loopback, kept until the server that gets it opens it.
+fn free_port() -> u16 {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    probe.local_addr().unwrap().port()
+}
+
+struct Three {
+    disks: Vec<Disk>,
+    addresses: BTreeMap<ServerId, Vec<PeerAddress>>,
+    servers: BTreeMap<u64, Running>,
+}
+
+impl Three {
+    fn new() -> Self {
+        let address = |_| PeerAddress {
+            host: "127.0.0.1".to_owned(),
+            port: free_port(),
+        };
+        Self {
+            disks: (0..3).map(|_| Disk::new()).collect(),
+            addresses: (1..=3)
+                .map(|id| (ServerId(id), vec![address(id)]))
+                .collect(),
+            servers: BTreeMap::new(),
+        }
+    }
+
+    async fn start(&mut self, id: u64) {
+        let disk = &self.disks[usize::try_from(id - 1).unwrap()];
+        let voters = (1..=3).map(ServerId).collect();
+        let mut config = Config::new(ServerId(id), voters);
+        config.addresses.clone_from(&self.addresses);
+        config.listen.clone_from(&self.addresses[&ServerId(id)]);
+        let running = disk.join(config).await.unwrap();
+        self.servers.insert(id, running);
+    }
+
+    async fn start_all(&mut self) {
+        for id in 1..=3 {
+            self.start(id).await;
+        }
+        for server in self.servers.values() {
+            within(server.ensemble.served()).await.unwrap();
+        }
+    }
+
+    /// Ends a server as a crash does: nothing more is written.
+    async fn crash(&mut self, id: u64) {
+        let index = usize::try_from(id - 1).unwrap();
+        self.disks[index] = self.disks[index].crash(0, true);
+        drop(self.servers.remove(&id));
+    }
+
+    async fn leader(&self) -> u64 {
+        within(async {
+            loop {
+                for (id, server) in &self.servers {
+                    let leads = matches!(server.ensemble.role(), Role::Leader { .. });
+                    if leads && server.ensemble.serves() {
+                        return *id;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    async fn until_all_hold(&self, path: &str) {
+        for (id, server) in &self.servers {
+            let holds = async {
+                while !server.holds(path) {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            let held = tokio::time::timeout(Duration::from_secs(20), holds).await;
+            assert!(
+                held.is_ok(),
+                "{path} on {id}: {:?}",
+                server.ensemble.report()
+            );
+        }
+    }
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, work).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_on_any_server_is_applied_on_all() {
+    let mut three = Three::new();
+    three.start_all().await;
+    let leader = three.leader().await;
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+    three.servers[&follower].submit(ActionRef::OpenSession {
+        connection: 0,
+        timeout_ms: 10_000,
+        password: &[0; 16],
+    });
+    three.servers[&follower].create("/a");
+    three.until_all_hold("/a").await;
+    three.servers[&leader].create("/b");
+    three.until_all_hold("/b").await;
+    let follower = &three.servers[&follower].ensemble;
+    within(follower.barrier()).await.unwrap();
+    let zxids: Vec<_> = three
+        .servers
+        .values()
+        .map(|server| server.replica.read().last_zxid())
+        .collect();
+    assert!(zxids.windows(2).all(|two| two[0] == two[1]), "{zxids:?}");
+    for server in three.servers.values() {
+        server.ensemble.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_the_living_lose_nothing_when_the_leader_dies() {
+    let mut three = Three::new();
+    three.start_all().await;
+    let leader = three.leader().await;
+    let living = (1..=3).find(|id| *id != leader).unwrap();
+    three.servers[&living].submit(ActionRef::OpenSession {
+        connection: 0,
+        timeout_ms: 10_000,
+        password: &[0; 16],
+    });
+    for i in 0..100 {
+        three.servers[&living].create(&format!("/before{i}"));
+    }
+    three.crash(leader).await;
+    for i in 0..100 {
+        three.servers[&living].create(&format!("/after{i}"));
+    }
+    three.until_all_hold("/after99").await;
+    let recorder = &three.servers[&living].recorder;
+    let told = recorder.told.lock().clone();
+    let sequences: Vec<u64> = told.iter().map(|told| told.sequence).collect();
+    let expected: Vec<u64> = (2..=201).collect();
+    assert_eq!(sequences, expected, "each once, in order");
+    assert!(told.iter().all(|told| !told.refused));
+    // The dead one comes back and catches up.
+    three.start(leader).await;
+    three.until_all_hold("/after99").await;
+}
