@@ -22,7 +22,7 @@ use crate::requests::{self, Deliver, Requests};
 use crate::session::{Greeter, SessionClocks};
 use crate::state::{LocalConfig, Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError, Stores};
-use crate::{config, ensemble, leader, metrics};
+use crate::{config as settings, ensemble, leader, metrics};
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,9 @@ pub enum ServerError {
 /// How long a stop waits for the stores to be closed. What they have not written by then is in the
 /// log.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How long a client waits that has seen more than this server, if there are others that may have more.
+const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 
 /// How long it waits for connections to end, each of which has five seconds for its last words.
 const CLIENTS_TIME_MAX: Duration = Duration::from_secs(6);
@@ -112,7 +115,7 @@ fn open_metrics_port(settings: &Settings) -> Result<Option<HttpListener>, Server
 fn session_clocks(settings: &Settings, replica: &Replica) -> SessionClocks {
     let sessions = SessionClocks::new(u64::from(settings.session.tick_ms));
     for (id, record) in replica.read().sessions() {
-        sessions.start(id, record.timeout_ms);
+        sessions.attach(id, record.timeout_ms, record.owner.origin.server);
     }
     sessions
 }
@@ -130,23 +133,29 @@ async fn off_worker<T: Send + 'static>(
 }
 
 /// The disk, and the state that it holds.
-async fn open_stores(settings: &Settings) -> Result<(Arc<Stores>, Arc<Replica>), ServerError> {
+async fn open_stores(
+    settings: &Settings,
+    clock: &dyn Clock,
+) -> Result<(Arc<Stores>, Arc<Replica>), ServerError> {
     let opening = Instant::now();
     let (storage, rules) = (settings.storage.clone(), settings.state);
     let opened = off_worker(move || {
         let stores = Arc::new(storage::open(&storage)?);
-        let replica = Replica::open(Arc::clone(&stores.tree), rules)?;
+        let replica = Replica::open(stores.tree(), rules)?;
         Ok((stores, Arc::new(replica)))
     });
-    let opened = opened.await?;
+    let (stores, replica) = opened.await?;
     metrics::database_opened(opening.elapsed());
-    Ok(opened)
+    if let Some(local) = local_config(settings, clock) {
+        replica.show_config(local);
+    }
+    Ok((stores, replica))
 }
 
 /// Refused before anything is opened.
 fn check_members(settings: &Settings) -> Result<(), ServerError> {
     let mut members = settings.ensemble.members.iter();
-    match members.find(|member| member.role == config::Role::Observer) {
+    match members.find(|member| member.role == settings::Role::Observer) {
         Some(member) => Err(ServerError::Observer {
             observer: member.id,
         }),
@@ -162,8 +171,8 @@ fn local_config(settings: &Settings, clock: &dyn Clock) -> Option<LocalConfig> {
 }
 
 /// Where a member is reached by the others.
-fn peer_addresses(member: &config::Member) -> Vec<ensemble::PeerAddress> {
-    let address = |one: &config::PeerAddress| ensemble::PeerAddress {
+fn peer_addresses(member: &settings::Member) -> Vec<ensemble::PeerAddress> {
+    let address = |one: &settings::PeerAddress| ensemble::PeerAddress {
         host: one.host.clone(),
         port: one.quorum_port,
     };
@@ -173,7 +182,7 @@ fn peer_addresses(member: &config::Member) -> Vec<ensemble::PeerAddress> {
 /// Where this server listens for the others; nowhere in a standalone server.
 ///
 /// zk: quorumListenOnAllIPs.
-fn peer_listen(members: &config::EnsembleSettings) -> Vec<ensemble::PeerAddress> {
+fn peer_listen(members: &settings::EnsembleSettings) -> Vec<ensemble::PeerAddress> {
     let mut listen = members.own().map(peer_addresses).unwrap_or_default();
     if members.listen_on_all_ips {
         for address in &mut listen {
@@ -186,9 +195,11 @@ fn peer_listen(members: &config::EnsembleSettings) -> Vec<ensemble::PeerAddress>
 }
 
 /// What the ensemble is told.
-fn ensemble_config(settings: &Settings) -> ensemble::Config {
+fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError> {
+    check_members(settings)?;
     let members = &settings.ensemble;
-    let mut config = ensemble::Config::new(members.me, members.voters());
+    let config = ensemble::Config::new(members.me, members.voters());
+    let mut config = config.with_batches(settings.batches);
     config.heartbeat_ms = u64::from(members.heartbeat_ms);
     config.election_ms_min = u64::from(members.election_ms_min);
     config.election_ms_max = u64::from(members.election_ms_max);
@@ -201,14 +212,35 @@ fn ensemble_config(settings: &Settings) -> ensemble::Config {
     config.secret_file.clone_from(&members.peer_secret_file);
     config.initialize_file = Some(settings.storage.data_dir.join("initialize"));
     config.request_bytes_max = settings.net.frame_bytes_max;
-    let number = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
-    config.batch_ops_max = number(settings.requests.batch_ops_max);
-    config.batch_bytes_max = settings.requests.batch_bytes_max;
-    config.window_batches = number(settings.requests.entries_in_flight_max);
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
-    config
+    Ok(config)
+}
+
+/// What serves the clients.
+fn requests(
+    settings: &Settings,
+    deliver: Deliver,
+    replica: &Arc<Replica>,
+    ensemble: &Arc<Ensemble>,
+    clock: &dyn Clock,
+) -> Arc<Requests> {
+    let is_alone = settings.ensemble.voters().len() == 1;
+    Arc::new(Requests::new(requests::Parts {
+        deliver,
+        replica: Arc::clone(replica),
+        ensemble: Arc::clone(ensemble),
+        greeter: Greeter::new(settings.session, clock),
+        schemes: Schemes::new(settings.auth.clone()),
+        config: settings.requests,
+        frame_bytes_max: settings.net.frame_bytes_max,
+        catch_up_time: if is_alone {
+            Duration::ZERO
+        } else {
+            CATCH_UP_TIME
+        },
+    }))
 }
 
 impl Server {
@@ -217,17 +249,12 @@ impl Server {
     /// # Errors
     /// As the rooms: nothing is left running.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
-        check_members(&settings)?;
+        let config = ensemble_config(&settings)?;
         let (listener, client_addr) = open_client_port(&settings)?;
         let scraped = open_metrics_port(&settings)?;
-        let (stores, replica) = open_stores(&settings).await?;
-        if let Some(local) = local_config(&settings, &*clock) {
-            replica.show_config(local);
-        }
+        let (stores, replica) = open_stores(&settings, &*clock).await?;
         let sessions = Arc::new(session_clocks(&settings, &replica));
-        let ensemble_config = ensemble_config(&settings);
-        let origin =
-            ensemble::origin(ensemble_config.server, &stores.log, &replica, &*clock).await?;
+        let origin = ensemble::origin(config.server, &stores.log, &replica, &*clock).await?;
         let connections = Arc::new(Registry::default());
         let deliver = Deliver::new(
             Arc::clone(&connections),
@@ -236,7 +263,7 @@ impl Server {
             settings.state.skip_acl,
         );
         let started = Ensemble::start(ensemble::Parts {
-            config: ensemble_config,
+            config,
             origin,
             log: Arc::clone(&stores.log),
             snapshots: Arc::clone(&stores.snapshots),
@@ -244,18 +271,10 @@ impl Server {
             sink: Arc::new(deliver.clone()),
             clock: Arc::clone(&clock),
             network: Arc::new(TcpNetwork),
-            touched: Arc::new(ensemble::Deaf),
+            touched: Arc::clone(&sessions) as Arc<dyn ensemble::Touched>,
         });
         let ensemble = Arc::new(started.await?);
-        let requests = Arc::new(Requests::new(requests::Parts {
-            deliver,
-            replica: Arc::clone(&replica),
-            ensemble: Arc::clone(&ensemble),
-            greeter: Greeter::new(settings.session, clock.as_ref()),
-            schemes: Schemes::new(settings.auth),
-            config: settings.requests,
-            frame_bytes_max: settings.net.frame_bytes_max,
-        }));
+        let requests = requests(&settings, deliver, &replica, &ensemble, &*clock);
         let sources = Sources {
             connections: Arc::clone(&connections),
             sessions: Arc::clone(&sessions),
@@ -265,7 +284,7 @@ impl Server {
             stores,
             clock: Arc::clone(&clock),
             client_addr,
-            standalone: settings.ensemble.standalone,
+            voters: settings.ensemble.quorum_size(),
             started: Instant::now(),
         };
         let inspector = Arc::new(Inspector::new(settings.admin, sources));
@@ -289,7 +308,7 @@ impl Server {
             requests,
             ensemble,
         };
-        server.expire_sessions(sessions, settings.session.tick_ms);
+        server.expire_sessions(Arc::clone(&replica), sessions, settings.session.tick_ms);
         server.reap(replica, clock, settings.leader);
         Ok(server.open_doors(listener, scraped))
     }
@@ -308,9 +327,10 @@ impl Server {
         self
     }
 
-    fn expire_sessions(&self, sessions: Arc<SessionClocks>, tick_ms: u32) {
+    fn expire_sessions(&self, replica: Arc<Replica>, sessions: Arc<SessionClocks>, tick_ms: u32) {
         self.chores.spawn(leader::expire_sessions(
             Arc::clone(&self.ensemble),
+            replica,
             sessions,
             tick_ms,
             self.stop_chores.clone(),
@@ -391,5 +411,18 @@ impl Server {
         if timeout(CLOSE_TIME_MAX, close).await.is_err() {
             tracing::warn!("the tree was not closed: the disk does not answer");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_leaves_what_the_window_that_was_set_may_need() {
+        let mut settings = Settings::default();
+        settings.batches.window = 64;
+        let config = ensemble_config(&settings).unwrap();
+        assert_eq!((config.window_batches, config.entries_kept), (64, 128));
     }
 }

@@ -110,6 +110,16 @@ impl Connection {
         })
     }
 
+    /// Changes how long a read may wait.
+    ///
+    /// # Errors
+    /// `timeout` is zero.
+    pub fn set_patience(&mut self, timeout: Duration) -> Result<()> {
+        self.stream
+            .set_read_timeout(Some(timeout))
+            .context("set a read timeout")
+    }
+
     /// Another handle of the same connection, to send on while this one receives.
     ///
     /// # Errors

@@ -21,6 +21,7 @@
 //! - [`soak`]: minutes at the highest rate: nothing dies, nothing grows;
 //! - [`damage`]: damaged files, full and failing disks;
 //! - [`lend`]: servers for test programs in other languages (`clients/`);
+//! - [`ensemble`]: several servers as an ensemble, faults between them, and who judges what came;
 //! - [`zoocfg`]: every key of zoo.cfg with values that are empty, wrong, odd and huge;
 //! - [`fault`]: the tracer, file systems and disks that these break;
 //! - [`suite`]: progress lines and the closing count.
@@ -40,6 +41,7 @@ pub mod chaos;
 pub mod client;
 pub mod damage;
 pub mod differential;
+pub mod ensemble;
 pub mod fault;
 pub mod golden;
 pub mod hostile;

@@ -216,6 +216,28 @@ impl Server {
         Err(last.expect("the loop ran")).context("find a free port")
     }
 
+    /// A member of an ensemble, with its myid, not started yet: alone it would never serve, so
+    /// [`Self::spawn`] it and look at all. `client`: where clients reach it, an address that is free.
+    ///
+    /// # Errors
+    /// Its directory cannot be made.
+    pub fn member(kind: Kind, options: Options, client: SocketAddr, id: usize) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("compat-{id}-"))
+            .tempdir_in(settings::data_root())
+            .context("make a directory for a server")?;
+        let data = dir.path().join("data");
+        fs::create_dir(&data).context("make a data directory")?;
+        fs::write(data.join("myid"), format!("{id}\n")).context("write myid")?;
+        Ok(Self {
+            kind,
+            options,
+            address: client,
+            dir: Some(dir),
+            process: None,
+        })
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -12,6 +12,23 @@ pub const LENGTH_BYTES: usize = 4;
 /// doubles what has arrived, so that a claimed length alone takes no memory.
 const FIRST_ROOM_BYTES: usize = 8 * 1024;
 
+/// What bytes begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut<'a> {
+    /// A whole frame.
+    Whole {
+        /// What its length counts.
+        payload: &'a [u8],
+        /// What is behind it.
+        rest: &'a [u8],
+    },
+    /// A part of a frame whose length is not refused.
+    Incomplete {
+        /// So many bytes of its payload are still to come; `None`: not even its length is whole.
+        missing: Option<usize>,
+    },
+}
+
 /// Splits a stream into frames and back, as a codec of tokio-util.
 ///
 /// zk: NIOServerCnxn.readLength: a length below 0 or above jute.maxbuffer closes the connection,
@@ -35,15 +52,30 @@ impl FrameCodec {
         self.max = max_bytes;
     }
 
-    /// True if `bytes` begin with a whole frame, or with a length that is refused: no more bytes are
-    /// needed to decode what they begin with.
-    #[must_use]
-    pub fn holds_frame(&self, bytes: &[u8]) -> bool {
+    /// Looks where the frame ends that `bytes` begin with: the one place that knows. Takes as long for
+    /// a long frame as for a short one.
+    ///
+    /// # Errors
+    /// The length is refused, whatever is behind it.
+    pub fn cut<'a>(&self, bytes: &'a [u8]) -> Result<Cut<'a>, FrameError> {
         let Some((head, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
-            return false;
+            return Ok(Cut::Incomplete { missing: None });
         };
-        let length = usize::try_from(i32::from_be_bytes(*head));
-        !length.is_ok_and(|length| length <= self.max && rest.len() < length)
+        let claimed = i32::from_be_bytes(*head);
+        let length = usize::try_from(claimed)
+            .map_err(|_negative| FrameError::Negative { length: claimed })?;
+        if length > self.max {
+            return Err(FrameError::TooLong {
+                length,
+                max: self.max,
+            });
+        }
+        Ok(match rest.split_at_checked(length) {
+            Some((payload, rest)) => Cut::Whole { payload, rest },
+            None => Cut::Incomplete {
+                missing: Some(length - rest.len()),
+            },
+        })
     }
 
     /// The limit, in bytes of payload.
@@ -59,23 +91,15 @@ impl Decoder for FrameCodec {
     type Error = FrameError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-        let Some(head) = src.first_chunk::<LENGTH_BYTES>() else {
-            return Ok(None);
+        let length = match self.cut(src)? {
+            Cut::Whole { payload, .. } => payload.len(),
+            Cut::Incomplete { missing } => {
+                if let Some(missing) = missing {
+                    src.reserve(missing.min(src.len().max(FIRST_ROOM_BYTES)));
+                }
+                return Ok(None);
+            }
         };
-        let claimed = i32::from_be_bytes(*head);
-        let length = usize::try_from(claimed)
-            .map_err(|_negative| FrameError::Negative { length: claimed })?;
-        if length > self.max {
-            return Err(FrameError::TooLong {
-                length,
-                max: self.max,
-            });
-        }
-        let missing = (LENGTH_BYTES + length).saturating_sub(src.len());
-        if missing > 0 {
-            src.reserve(missing.min(src.len().max(FIRST_ROOM_BYTES)));
-            return Ok(None);
-        }
         src.advance(LENGTH_BYTES);
         Ok(Some(src.split_to(length).freeze()))
     }

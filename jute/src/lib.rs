@@ -15,6 +15,7 @@
 //! ACLs, does no I/O and holds no policy. Numbers on the wire are open newtypes ([`OpCode`],
 //! [`ErrorCode`]) that keep values nobody has heard of.
 
+mod class;
 mod codes;
 pub mod data;
 mod error;
@@ -29,10 +30,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use class::OpClass;
 pub use codes::{ErrorCode, OpCode};
 pub use data::{Acl, ClientInfo, Id, Stat, perms};
 pub use error::{DecodeError, DecodeErrorKind, FrameError};
-pub use frame::{FrameCodec, LENGTH_BYTES};
+pub use frame::{Cut, FrameCodec, LENGTH_BYTES};
 pub use proto::{
     AddWatch, Auth, Check, CheckWatches, ConnectRequest, ConnectResponse, Create, Create2Response,
     CreateResponse, CreateTtl, Delete, ErrorResponse, Exists, GetAcl, GetAclResponse,

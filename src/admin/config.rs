@@ -78,6 +78,27 @@ pub struct Conf {
     pub timeout_ms_max: u32,
     /// `clientPortListenBacklog`; `None` prints -1.
     pub listen_backlog: Option<u32>,
+    /// The id in the ensemble; 0 in a standalone server.
+    pub server_id: u64,
+    /// `None` in a standalone server.
+    pub ensemble: Option<EnsembleConf>,
+}
+
+/// What `conf` prints of a member of an ensemble.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnsembleConf {
+    /// `initLimit`, in ticks.
+    pub init_limit_ticks: u32,
+    /// `syncLimit`, in ticks.
+    pub sync_limit_ticks: u32,
+    /// Of this server's addresses, each once.
+    pub election_ports: Vec<u16>,
+    /// The same of the ports for all traffic between servers.
+    pub quorum_ports: Vec<u16>,
+    /// This server does not vote.
+    pub is_observer: bool,
+    /// A line for each member, and the version without a line feed.
+    pub membership: String,
 }
 
 /// Commands, metrics and what `conf` shows.

@@ -22,7 +22,8 @@ mod report;
 mod situation;
 #[cfg(test)]
 mod tests;
+mod view;
 
-pub use config::{Commands, Conf, Config, MetricsProvider};
+pub use config::{Commands, Conf, Config, EnsembleConf, MetricsProvider};
 pub use inspector::Inspector;
 pub use report::Sources;

@@ -13,7 +13,6 @@ use super::config::MetricsProvider;
 use super::four_letter::{Figures, Number, VERSION};
 use super::inspector::{Inner, Inspector};
 use super::process::{self, Process};
-use super::report::Mode;
 use crate::io::{Answer, Page};
 use crate::metrics::{self, Distribution, Kind, Metric, Reading};
 
@@ -51,8 +50,7 @@ fn page(inner: &Inner, wanted: Wanted) -> String {
         MetricsProvider::Default | MetricsProvider::Null => false,
     };
     // A server without a leader has figures too; only the leader has more.
-    let mode = inner.sources.mode().unwrap_or(Mode::Follower);
-    let figures = Figures::read(&inner.sources, mode);
+    let figures = Figures::read(&inner.sources, inner.sources.view());
     let process = exports_process.then(process::read);
     render(&figures, process.as_ref(), wanted)
 }
@@ -115,7 +113,7 @@ fn render(figures: &Figures, process: Option<&Process>, wanted: Wanted) -> Strin
         ("version", env!("CARGO_PKG_VERSION")),
         ("zookeeper", release),
         ("commit", commit),
-        ("mode", figures.mode.word()),
+        ("mode", figures.view.word()),
     ];
     let labels: Vec<String> = labels
         .iter()
@@ -158,7 +156,7 @@ impl Text {
             Reading::Count(count) => vec![plain(name, float(count))],
             Reading::Samples(samples) => summary(name, metric.kind, &samples),
             // A set without members is a family without samples.
-            Reading::Elsewhere if is_set => Vec::new(),
+            Reading::Elsewhere if is_set => members(name, figures),
             Reading::Elsewhere => match figures.value(name) {
                 #[expect(
                     clippy::cast_precision_loss,
@@ -250,6 +248,17 @@ impl Text {
     }
 }
 
+/// The samples of a set. zk: PrometheusMetricsProvider calls the label so.
+fn members(name: &str, figures: &Figures) -> Vec<Sample> {
+    let found = figures.sets.iter().filter(|(known, ..)| *known == name);
+    found
+        .map(|(_, key, value)| {
+            let sample = format!("{name}{{key=\"{key}\"}}");
+            (name.to_owned(), sample, float(*value))
+        })
+        .collect()
+}
+
 fn plain(name: &str, value: f64) -> Sample {
     (name.to_owned(), name.to_owned(), value)
 }
@@ -286,11 +295,16 @@ fn float(number: u64) -> f64 {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use super::super::view::{Part, View};
     use super::*;
 
     fn figures() -> Figures {
         Figures {
-            mode: Mode::Standalone,
+            view: View {
+                part: Part::Standalone,
+                voters: None,
+            },
+            sets: vec![("raft_learner_lag_entries", "2".to_owned(), 7)],
             values: vec![
                 ("znode_count", Number::Whole(5)),
                 ("avg_latency", Number::Broken(1.25)),
@@ -359,6 +373,8 @@ mod tests {
         assert_eq!(types["fsynctime"], "summary");
         assert_eq!(types["outstanding_changes_queued"], "counter");
         assert_eq!(types["write_per_namespace"], "summary");
+        assert_eq!(types["raft_learner_lag_entries"], "gauge");
+        assert_eq!(samples["raft_learner_lag_entries{key=\"2\"}"], 7.0);
         assert!(samples.contains_key("fsynctime{quantile=\"0.5\"}"));
         assert!(!samples.contains_key("fsynctime{quantile=\"0.9\"}"));
         assert!(samples.contains_key("readlatency{quantile=\"0.99\"}"));

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::view::View;
 use crate::clock::Clock;
 use crate::connection::{Connection, ConnectionFigures, ConnectionId, Registry, ServerFigures};
-use crate::ensemble::{Ensemble, Role};
+use crate::ensemble::Ensemble;
 use crate::requests::Requests;
 use crate::session::SessionClocks;
 use crate::state::{Replica, SessionId, Zxid};
@@ -45,36 +46,17 @@ pub struct Sources {
     pub clock: Arc<dyn Clock>,
     /// Where clients are served.
     pub client_addr: Option<SocketAddr>,
-    /// One voter that never was meant to have peers: the only difference is what it is called.
-    pub standalone: bool,
+    /// How many servers vote; `None` for one that never was meant to have peers: the only difference
+    /// is what it is called.
+    pub voters: Option<usize>,
     /// Since when clients are served.
     pub started: Instant,
-}
-
-/// What this server is, in ZooKeeper's words.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mode {
-    Standalone,
-    Leader,
-    Follower,
-    Observer,
-}
-
-impl Mode {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Mode::Standalone => "standalone",
-            Mode::Leader => "leader",
-            Mode::Follower => "follower",
-            Mode::Observer => "observer",
-        }
-    }
 }
 
 /// The figures of `srvr`.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Overview {
-    pub(super) mode: Mode,
+    pub(super) view: View,
     pub(super) figures: ServerFigures,
     pub(super) connections: usize,
     pub(super) outstanding: usize,
@@ -128,31 +110,19 @@ pub(super) enum Sessions {
 pub(super) type Watches = Vec<(Arc<str>, SessionId)>;
 
 impl Sources {
-    /// What this server is; `None` while it knows no leader and does not serve.
-    pub(super) fn mode(&self) -> Option<Mode> {
-        let known = match self.ensemble.role() {
-            Role::Leader { .. } => Some(Mode::Leader),
-            Role::Follower { leader: Some(_) } => Some(Mode::Follower),
-            Role::Observer { leader: Some(_) } => Some(Mode::Observer),
-            Role::Follower { leader: None }
-            | Role::Observer { leader: None }
-            | Role::Candidate
-            | Role::Stopped => None,
-        };
-        if self.standalone {
-            known.map(|_| Mode::Standalone)
-        } else {
-            known
-        }
+    /// This server's part in the ensemble now.
+    pub(super) fn view(&self) -> View {
+        let role = self.ensemble.role();
+        View::of(role, self.voters, self.started.elapsed())
     }
 
-    pub(super) fn overview(&self, mode: Mode) -> Overview {
+    pub(super) fn overview(&self, view: &View) -> Overview {
         let (zxid, znodes) = {
             let state = self.replica.read();
             (state.last_zxid(), state.meta().znodes)
         };
         Overview {
-            mode,
+            view: view.clone(),
             figures: self.connections.stats().figures(),
             connections: self.connections.count(),
             outstanding: self.requests.outstanding(),
@@ -189,10 +159,11 @@ impl Sources {
         }
     }
 
-    pub(super) fn dump(&self, mode: Mode) -> Dump {
-        let sessions = match mode {
-            Mode::Standalone | Mode::Leader => Sessions::Expiring(self.expiring()),
-            Mode::Follower | Mode::Observer => Sessions::Known(self.known()),
+    pub(super) fn dump(&self, view: &View) -> Dump {
+        let sessions = if view.expires_sessions() {
+            Sessions::Expiring(self.expiring())
+        } else {
+            Sessions::Known(self.known())
         };
         Dump {
             sessions,

@@ -1,5 +1,7 @@
 //! A whole server in this process, asked as operators ask it.
 
+mod lone;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

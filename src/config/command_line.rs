@@ -27,6 +27,8 @@ Our own (zoo.cfg, or -DKEY=VALUE):
   oxkeeper.logBytesBeforeFlush=64M    log that a restart may have to replay
   oxkeeper.outboxBytesMax=16M         bytes that wait for a client that does not read
   oxkeeper.batchOpsMax, oxkeeper.batchBytesMax, oxkeeper.entriesInFlightMax    group commit
+  oxkeeper.peerSecretFile=FILE        by which the servers of an ensemble know each other
+  oxkeeper.heartbeatMs=100, oxkeeper.electionTimeoutMs=300..600    how fast a leader is replaced
 
 Exit codes: 0 stopped or checked, 1 unexpected error, 2 wrong arguments or configuration, 3 no access
 to the data directory.";

@@ -6,9 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use super::Settings;
+use super::ensemble::EnsembleSettings;
 use super::finding::{Findings, Origin};
+use super::member::{PeerAddress, Role};
 use super::members::{MemberKey, Membership};
-use crate::admin::{Commands, Conf, MetricsProvider};
+use crate::admin::{Commands, Conf, EnsembleConf, MetricsProvider};
 use crate::auth::DigestAlgorithm;
 
 /// Which metrics class zoo.cfg names.
@@ -54,6 +56,11 @@ pub(crate) struct Draft {
 /// A number of the table as `u32`; what is negative is ZooKeeper's "off" and becomes 0.
 pub(crate) fn to_u32(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}
+
+/// The same as `usize`.
+pub(crate) fn to_usize(number: i64) -> usize {
+    usize::try_from(number.max(0)).unwrap_or(usize::MAX)
 }
 
 /// The same as `u64`.
@@ -243,6 +250,7 @@ impl Draft {
             session,
             storage,
             admin,
+            ensemble,
             ..
         } = &mut self.settings;
         admin.conf = Conf {
@@ -254,8 +262,32 @@ impl Draft {
             timeout_ms_min: session.timeout_ms_min,
             timeout_ms_max: session.timeout_ms_max,
             listen_backlog: net.listen_backlog,
+            // zk: a standalone server's id there is that of nobody.
+            server_id: if ensemble.standalone {
+                0
+            } else {
+                ensemble.me.0
+            },
+            ensemble: ensemble_conf(ensemble),
         };
     }
+}
+
+/// zk: QuorumZooKeeperServer.dumpConf.
+fn ensemble_conf(ensemble: &EnsembleSettings) -> Option<EnsembleConf> {
+    let own = ensemble.own()?;
+    let ports = |of: fn(&PeerAddress) -> u16| {
+        let all: BTreeSet<u16> = own.addresses.iter().map(of).collect();
+        all.into_iter().collect()
+    };
+    Some(EnsembleConf {
+        init_limit_ticks: ensemble.init_limit_ticks,
+        sync_limit_ticks: ensemble.sync_limit_ticks,
+        election_ports: ports(|address| address.election_port),
+        quorum_ports: ports(|address| address.quorum_port),
+        is_observer: ensemble.role() == Role::Observer,
+        membership: ensemble.config_text(),
+    })
 }
 
 /// Resolves a host to the address to bind; no host is every address.

@@ -64,6 +64,11 @@ impl EnsembleSettings {
         voters.map(|one| one.id).collect()
     }
 
+    /// How many vote; `None` in a standalone server.
+    pub fn quorum_size(&self) -> Option<usize> {
+        (!self.standalone).then(|| self.voters().len())
+    }
+
     /// This server's line; `None` in a standalone server.
     pub fn own(&self) -> Option<&Member> {
         self.members.iter().find(|one| one.id == self.me)

@@ -59,12 +59,14 @@ pub struct Settings {
     pub admin: admin::Config,
     /// Chores.
     pub leader: leader::Config,
-    /// Queues and batches.
+    /// Bounds of what clients ask for.
     pub requests: requests::Config,
     /// Session timeouts.
     pub session: session::Config,
     /// Schemes.
     pub auth: auth::Config,
+    /// How writes become log entries.
+    pub batches: crate::ensemble::Batches,
     /// Who this server is, and who the others are.
     pub ensemble: EnsembleSettings,
     /// Directories and memory.

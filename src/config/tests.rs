@@ -434,13 +434,9 @@ const HONOURED: &[Honoured] = &[
     ("globalOutstandingLimit=5", |s| {
         s.requests.outstanding_max == 5
     }),
-    ("oxkeeper.batchOpsMax=9", |s| s.requests.batch_ops_max == 9),
-    ("oxkeeper.batchBytesMax=8K", |s| {
-        s.requests.batch_bytes_max == 8192
-    }),
-    ("oxkeeper.entriesInFlightMax=2", |s| {
-        s.requests.entries_in_flight_max == 2
-    }),
+    ("oxkeeper.batchOpsMax=9", |s| s.batches.ops_max == 9),
+    ("oxkeeper.batchBytesMax=8K", |s| s.batches.bytes_max == 8192),
+    ("oxkeeper.entriesInFlightMax=2", |s| s.batches.window == 2),
     ("4lw.commands.whitelist=ruok, mntr,", |s| {
         let commands = &s.admin.commands;
         commands.allows("ruok") && commands.allows("srvr") && !commands.allows("stat")

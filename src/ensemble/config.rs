@@ -12,11 +12,33 @@ use super::placement::Placement;
 /// What is sent to a follower at once beside one batch and one request that is as large as it may be.
 const FRAME_SLACK_BYTES: usize = 4 << 20;
 
-/// Never 0: openraft issue 2116, an apply that is still queued must not find its entries purged by
-/// a checkpoint that has just been finished. No more are queued than the window lets pass, of which
-/// this is a multiple; and an entry may be as large as a batch and a request together, so many of
-/// them would take more of the disk than all that is to be purged.
-const ENTRIES_KEPT: u64 = 16;
+/// What a purge leaves at least. Never 0: openraft issue 2116, an apply that is still queued must not
+/// find its entries purged by a checkpoint that has just been finished.
+const ENTRIES_KEPT_MIN: u64 = 16;
+
+/// The same where others may have to be fed: what a server that is away for minutes has missed.
+const ENTRIES_FOR_OTHERS: u64 = 10_000;
+
+/// How proposals are put together into log entries: what an operator may set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Batches {
+    /// Proposals in one batch, at most.
+    pub ops_max: usize,
+    /// Bytes in one batch, at most; a proposal that is larger goes alone.
+    pub bytes_max: usize,
+    /// Batches that may be sent and not yet applied, before new proposals gather.
+    pub window: usize,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self {
+            ops_max: 512,
+            bytes_max: 1 << 20,
+            window: 4,
+        }
+    }
+}
 
 /// Settings of the ensemble.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +51,7 @@ pub struct Config {
     pub batch_ops_max: usize,
     /// Bytes in one batch, at most; a proposal that is larger goes alone.
     pub batch_bytes_max: usize,
-    /// Batches that may be sent and not yet applied.
+    /// Batches that may be sent and not yet applied. See [`Self::set_window`].
     pub window_batches: usize,
     /// Bytes of the same.
     pub window_bytes: usize,
@@ -70,18 +92,21 @@ impl Config {
             0 | 1 => Placement::Alone,
             _ => Placement::Several,
         };
+        let batches = Batches::default();
         Self {
             server,
-            voters,
             placement,
-            batch_ops_max: 1000,
-            batch_bytes_max: 1 << 20,
-            window_batches: 4,
+            batch_ops_max: batches.ops_max,
+            batch_bytes_max: batches.bytes_max,
+            window_batches: batches.window,
             window_bytes: 4 << 20,
             queue_bytes_max: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_entries: 100_000,
-            entries_kept: ENTRIES_KEPT,
+            entries_kept: match voters.len() {
+                0 | 1 => ENTRIES_KEPT_MIN,
+                _ => ENTRIES_FOR_OTHERS,
+            },
             heartbeat_ms: 100,
             election_ms_min: 300,
             election_ms_max: 600,
@@ -90,7 +115,30 @@ impl Config {
             secret_file: None,
             initialize_file: None,
             request_bytes_max: 1 << 20,
+            voters,
         }
+    }
+
+    /// The same with batches of this kind.
+    #[must_use]
+    pub fn with_batches(mut self, batches: Batches) -> Self {
+        self.batch_ops_max = batches.ops_max;
+        self.batch_bytes_max = batches.bytes_max;
+        self.set_window(batches.window);
+        self
+    }
+
+    /// Lets so many batches be on their way, and a purge leave twice as many: no more can be queued for
+    /// apply. An entry may be as large as a batch and a request together, so a wide window takes
+    /// that much more of the disk.
+    pub fn set_window(&mut self, batches: usize) {
+        self.window_batches = batches;
+        let twice = u64::try_from(batches).map_or(u64::MAX, |batches| batches.saturating_mul(2));
+        let least = match self.is_alone() {
+            true => ENTRIES_KEPT_MIN,
+            false => ENTRIES_FOR_OTHERS,
+        };
+        self.entries_kept = twice.max(least);
     }
 
     /// Checks what the type does not say.
@@ -146,6 +194,15 @@ mod tests {
         assert!(config.entries_kept >= 2 * config.window_batches as u64);
         let largest = 2 * config.batch_bytes_max as u64;
         assert!(config.entries_kept * largest <= config.checkpoint_log_bytes / 2);
+    }
+
+    #[test]
+    fn what_a_purge_leaves_follows_the_window() {
+        for (window, kept) in [(1, 16), (4, 16), (8, 16), (9, 18), (64, 128)] {
+            let mut config = Config::new(ServerId(1), vec![ServerId(1)]);
+            config.set_window(window);
+            assert_eq!((config.window_batches, config.entries_kept), (window, kept));
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ use crate::state::{
 };
 use crate::storage::{Log, Snapshots};
 
-pub use config::Config;
+pub use config::{Batches, Config};
 pub use error::{Failure, ProposeError, StartError, SubmitError};
 pub use members::role::Role;
 pub use origin::outgoing::QueueReport;

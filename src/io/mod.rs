@@ -25,6 +25,15 @@ pub trait SocketWriter: Send + Sync {
     /// `WouldBlock`: nothing now, and [`SocketReader::poll_writable`] tells when. All others: the
     /// connection is broken.
     fn try_send(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// The same, also if nothing has told yet that it would succeed: a system has room for some bytes
+    /// long before it speaks of it.
+    ///
+    /// # Errors
+    /// As [`Self::try_send`].
+    fn insist(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_send(bytes)
+    }
 }
 
 /// The receiving half of a client's socket. Held by its connection's task.
@@ -45,4 +54,7 @@ pub trait SocketReader: Send {
     /// # Errors
     /// The connection is broken.
     fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Bytes that have come and have not been received, as far as the system tells.
+    fn unread(&self) -> u64;
 }

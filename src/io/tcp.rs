@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use rustix::net::sockopt;
+use rustix::net::{SendFlags, sockopt};
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -93,6 +93,10 @@ impl SocketReader for TcpReader {
     fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.as_ref().poll_write_ready(cx)
     }
+
+    fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(self.0.as_ref()).unwrap_or(0)
+    }
 }
 
 impl SocketWriter for TcpWriter {
@@ -101,10 +105,20 @@ impl SocketWriter for TcpWriter {
         metrics::sent(sent);
         Ok(sent)
     }
+
+    /// Past tokio, which asks the system only after that has said that the socket is writable.
+    fn insist(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = rustix::net::send(self.0.as_ref(), bytes, flags)?;
+        metrics::sent(sent);
+        Ok(sent)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     async fn reaches(ip: &str, listener: &TcpListener) -> bool {
@@ -119,6 +133,46 @@ mod tests {
 
     fn open(addr: &str) -> io::Result<TcpListener> {
         listen(addr.parse().expect("an address"), 8, |_| Ok(()))
+    }
+
+    /// A connection's socket, and its client's.
+    async fn connected() -> (TcpReader, TcpWriter, TcpStream) {
+        let listener = open("127.0.0.1:0").expect("listens");
+        let addr = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
+        let (reader, writer) = accepted.expect("accepts").0.into_split();
+        let client = client.expect("connects");
+        (TcpReader(reader), TcpWriter(writer), client)
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_counted_before_it_is_received() {
+        let (reader, _writer, mut client) = connected().await;
+        assert_eq!(reader.unread(), 0);
+        for sent in 1..=3 {
+            client.write_all(&[7; 100]).await.expect("sends");
+            while reader.unread() < 100 * sent {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(reader.unread(), 300);
+    }
+
+    /// The runtime, which has not been asked meanwhile, still takes it for full.
+    #[tokio::test]
+    async fn a_socket_takes_some_before_it_is_called_writable() {
+        let (_reader, writer, client) = connected().await;
+        let bytes = [7; 64 * 1024];
+        while writer.try_send(&bytes).is_ok() {}
+        let full = writer.insist(&bytes).expect_err("is full");
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
+        let mut taken = vec![0; 1 << 20];
+        while writer.insist(&bytes).is_err() {
+            let refused = writer.try_send(&bytes).expect_err("not asked");
+            assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+            // Whatever has come by now.
+            drop(client.try_read(&mut taken));
+        }
     }
 
     #[tokio::test]

@@ -74,6 +74,7 @@ impl Server {
         let (log, tree) = (MemoryLog::new(), MemoryTree::new());
         let server = Self::start(Arc::new(log), Arc::new(tree), clocks, config).await;
         server.submit(ActionRef::OpenSession {
+            connection: 0,
             timeout_ms: 10_000,
             password: &[0; 16],
         });
@@ -105,7 +106,7 @@ impl Server {
             sink: Arc::new(Silence),
             clock: Arc::clone(clocks) as Arc<dyn Clock>,
             network: Arc::new(crate::io::TcpNetwork),
-            touched: Arc::new(crate::ensemble::Deaf),
+            touched: Arc::new(ensemble::Deaf),
         });
         let ensemble = Arc::new(started.await.unwrap());
         let stop = CancellationToken::new();
@@ -166,7 +167,11 @@ impl Server {
         };
         create.encode(&mut body);
         let op = OpCode::CREATE_TTL;
-        self.submit(ActionRef::Client { op, body: &body });
+        self.submit(ActionRef::Client {
+            op,
+            connection: 0,
+            body: &body,
+        });
         self.until(path, true).await;
     }
 
@@ -181,7 +186,11 @@ impl Server {
         };
         create.encode(&mut body);
         let op = OpCode::CREATE_CONTAINER;
-        self.submit(ActionRef::Client { op, body: &body });
+        self.submit(ActionRef::Client {
+            op,
+            connection: 0,
+            body: &body,
+        });
         self.until(path, true).await;
     }
 

@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::config::Config;
 use super::front::Front;
 use super::limits::Permit;
+use super::patience::{Patience, Signs};
 use crate::auth::Schemes;
 use crate::connection::{Connection, End, Outbox};
 use crate::io::{SocketReader, SocketWriter};
@@ -35,9 +36,6 @@ use crate::metrics;
 use crate::requests::{Client, Settle, Step, settle};
 use crate::session::SessionClock;
 
-/// How long a client that is not read from may take none of its replies before its session's time
-/// counts again. A receiver's window opens by a sixteenth of its buffer: 400 KB, at 20 KB/s.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection that ends may take to get rid of what is in its outbox.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The length of a frame, or a command word.
@@ -97,7 +95,7 @@ pub(super) struct Task {
     /// The client sends no more; what has come is still served.
     at_end: bool,
     /// There while the client neither is read from nor takes replies.
-    patience: Option<Pin<Box<Sleep>>>,
+    patience: Option<Box<Patience>>,
     /// The clock of the session whose time does not count, since its client is not listened to.
     deaf: Option<Arc<SessionClock>>,
     _permit: Permit,
@@ -238,7 +236,11 @@ impl Task {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    step @ (Step::Warm(_) | Step::Count { .. } | Step::Barrier | Step::Full) => {
+                    step @ (Step::Warm(_)
+                    | Step::Count { .. }
+                    | Step::Barrier
+                    | Step::Full
+                    | Step::Behind { .. }) => {
                         let requests = Arc::clone(&self.front.requests);
                         self.settling = Some(Box::pin(settle(requests, step)));
                         Some(Waits::Listening)
@@ -302,13 +304,18 @@ impl Task {
             self.received(received?);
             return Poll::Ready(Ok(Woken::Up));
         }
+        if reads || !is_clogged || self.at_end {
+            self.patience = None;
+        } else if self.poll_signs(cx).is_ready() {
+            return Poll::Ready(Ok(Woken::Up));
+        }
         // Not read from, it goes on when something has been answered.
         let listens = !reads || matches!(self.waits, Some(Waits::Listening));
         if listens && !self.connection().outbox.listen() {
             return Poll::Ready(Ok(Woken::Up));
         }
-        let is_deaf = !reads && !self.at_end && self.has_patience(cx, is_clogged);
-        self.turn_deaf(is_deaf);
+        let has_patience = self.patience.as_ref().is_none_or(|it| !it.is_over());
+        self.turn_deaf(!reads && !self.at_end && has_patience);
         if let Some(deadline) = self.deadline.as_mut()
             && deadline.as_mut().poll(cx).is_ready()
         {
@@ -321,30 +328,43 @@ impl Task {
     }
 
     /// The socket has become writable. Who takes bytes is there, also if nothing is read from it for
-    /// all that it has asked already: its session is alive.
+    /// all that it has asked already: its session is alive. Delivery may be the one who fills the
+    /// socket again, so whether anything is sent here says nothing.
     fn unclog(&mut self) {
         let is_read = self.client.takes_bytes(true);
         let connection = self.client.connection();
         connection.outbox.unclog();
-        if connection.outbox.flush() {
-            self.patience = None;
-            if !is_read {
-                connection.heard(&self.front.sessions, Instant::now());
-            }
+        connection.outbox.flush();
+        self.patience = None;
+        if !is_read {
+            connection.heard(&self.front.sessions, Instant::now());
         }
     }
 
-    /// A client that is not read from, since it takes no replies either: for so long it is taken for
-    /// a slow one, of which the network may show nothing for a while.
-    fn has_patience(&mut self, cx: &mut Context<'_>, is_clogged: bool) -> bool {
-        if !is_clogged {
-            self.patience = None;
-            return true;
-        }
+    /// Looks from time to time whether a client that is not read from, since it takes no replies
+    /// either, shows a sign of life. Ready when it has taken some of them.
+    fn poll_signs(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = self.client.connection();
+        let clocks = &self.front.sessions;
+        let reader = &self.reader;
+        let signs = || Signs {
+            unread: reader.unread(),
+            sent: connection.outbox.look().sent,
+        };
         let patience = self
             .patience
-            .get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
-        !patience.is_elapsed() && patience.as_mut().poll(cx).is_pending()
+            .get_or_insert_with(|| Box::new(Patience::new(clocks.now_ms(), signs())));
+        while patience.poll_due(cx).is_ready() {
+            // The system may have room that it has not spoken of.
+            let has_sent = connection.outbox.insist();
+            let timeout_ms = connection.touch().map_or(0, |clock| clock.timeout_ms());
+            let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
+            patience.look(clocks.now_ms(), signs(), timeout_ms);
+            if has_sent {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
     }
 
     /// From now on the client is not listened to for reasons of this server's, or is again: the time

@@ -12,6 +12,7 @@ mod connection;
 mod front;
 mod limits;
 mod listener;
+mod patience;
 
 #[cfg(test)]
 mod tests;

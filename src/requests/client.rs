@@ -21,16 +21,17 @@
 //! Does not know sockets: `net` moves bytes from them into the inbox.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
 
 use bytes::{Bytes, BytesMut};
-use jute::{ErrorCode, FrameCodec, OpCode, Reader, Request, RequestHeader};
+use jute::{
+    Cut, ErrorCode, FrameCodec, LENGTH_BYTES, OpClass, OpCode, Reader, Request, RequestHeader,
+};
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
 use super::behind;
 use super::behind::Waiting;
-use super::classify::{Class, classify};
+use super::heard::Heard;
 use super::step::{Settle, Step};
 use super::warm::Kept;
 use super::{Requests, watches::Catchup};
@@ -61,6 +62,8 @@ pub struct Client {
     /// Where the reply that is being made begins in `run`.
     pub(super) reply_from: usize,
     pub(super) codec: FrameCodec,
+    /// What of the inbox has kept the session alive already.
+    heard: Heard,
     /// Boxed: few requests wait here, and idle connections are many.
     head: Option<Box<Head>>,
     pub(super) phase: Phase,
@@ -71,8 +74,6 @@ pub struct Client {
     pub(super) write_bytes: usize,
     /// Reads behind the newest proposal; only while the guard of a run is held.
     behind: Vec<Waiting>,
-    /// The newest proposal that its session had in flight on the connection before this one.
-    pub(super) inherited: Option<u64>,
     /// The client sends no more.
     at_end: bool,
     /// What the head needs is kept in memory by these.
@@ -110,8 +111,9 @@ pub(super) struct Head {
 pub(super) enum Progress {
     #[default]
     New,
-    /// ConnectRequest: the throttle has let it through.
-    Admitted,
+    /// ConnectRequest: the throttle has let it through, and it may wait for so long until this server
+    /// has caught up.
+    Admitted { until: Instant },
     /// sync: the read index has been reached.
     Synced,
     /// getAllChildrenNumber: counted at this zxid, so many descendants.
@@ -149,13 +151,13 @@ impl Client {
             run: BytesMut::new(),
             reply_from: 0,
             codec: FrameCodec::new(first_frame_max),
+            heard: Heard::default(),
             head: None,
             phase: Phase::Handshake,
             writes_proposed: 0,
             sequence: 0,
             write_bytes: 0,
             behind: Vec::new(),
-            inherited: None,
             at_end: false,
             kept: Kept::default(),
             arrived: Instant::now(),
@@ -171,25 +173,6 @@ impl Client {
     /// True until its ConnectRequest has come whole: from then on it waits for this server.
     pub fn is_handshaking(&self) -> bool {
         self.phase == Phase::Handshake && self.head.is_none()
-    }
-
-    /// Whether a frame has come whole that keeps a session alive: any but auth and sasl.
-    ///
-    /// zk: ZooKeeperServer.submitRequestNow touches; processPacket answers those two before it.
-    pub(super) fn has_request(&self) -> bool {
-        let mut rest = &self.inbox[..];
-        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-            let bytes = usize::try_from(i32::from_be_bytes(*length)).ok();
-            let Some((frame, next)) = bytes.and_then(|bytes| behind.split_at_checked(bytes)) else {
-                return false;
-            };
-            let op = frame.get(4..8).and_then(|op| op.try_into().ok());
-            match op.map(|op| OpCode(i32::from_be_bytes(op))) {
-                Some(OpCode::AUTH | OpCode::SASL) => rest = next,
-                _ => return true,
-            }
-        }
-        false
     }
 
     /// Serves what can be served of the inbox, into the outbox; says why it stopped.
@@ -286,7 +269,7 @@ impl Client {
                 let tries = match head.progress {
                     Progress::Counted { tries, .. } => tries + 1,
                     Progress::New
-                    | Progress::Admitted
+                    | Progress::Admitted { .. }
                     | Progress::Synced
                     | Progress::CatchingUp(_) => 1,
                 };
@@ -336,7 +319,7 @@ impl Client {
     /// Bytes have been appended to the inbox: its session is alive if there is a request among them.
     pub fn received(&mut self) {
         self.arrived = Instant::now();
-        if self.has_request() {
+        if self.heard.look(&self.codec, &self.inbox).is_request {
             self.connection
                 .heard(&self.requests.shared.sessions, self.arrived);
         }
@@ -356,25 +339,18 @@ impl Client {
     /// True if nothing but more bytes lets it go on: the inbox holds no more than a part of one frame,
     /// whose length is within the limit.
     pub(super) fn is_starved(&self) -> bool {
-        self.head.is_none() && !self.is_opening() && !self.codec.holds_frame(&self.inbox)
+        let is_partial = || matches!(self.codec.cut(&self.inbox), Ok(Cut::Incomplete { .. }));
+        self.head.is_none() && !self.is_opening() && is_partial()
     }
 
-    /// True while its session is being opened: what it sends behind its ConnectRequest waits.
+    /// True while its session is being opened or attached: what it sends behind its ConnectRequest waits.
     fn is_opening(&self) -> bool {
         self.phase == Phase::Serving && self.connection.session().0 == 0
     }
 
     /// True while a write of its session has not been answered.
     pub(super) fn has_write_in_flight(&self) -> bool {
-        self.writes_proposed != self.connection.writes_answered() || self.has_inherited()
-    }
-
-    /// True while a write that its session proposed on an earlier connection is in flight: what is
-    /// read here must show it.
-    fn has_inherited(&self) -> bool {
-        let delivered = &self.requests.shared.delivered;
-        self.inherited
-            .is_some_and(|sequence| delivered.load(Acquire) < sequence)
+        self.writes_proposed != self.connection.writes_answered()
     }
 
     /// Why there is no head.
@@ -397,6 +373,7 @@ impl Client {
             return Ok(Some(*head));
         }
         if self.phase == Phase::Leaving {
+            self.heard = Heard::default();
             self.inbox.clear();
             return Ok(None);
         }
@@ -411,6 +388,7 @@ impl Client {
                 return Err(Broken);
             }
         };
+        self.heard.taken(LENGTH_BYTES + frame.len());
         self.connection.stats.received(1);
         self.requests.shared.connections.stats().received(1);
         if self.phase == Phase::Handshake {
@@ -444,28 +422,28 @@ impl Client {
         if self.phase == Phase::Handshake {
             return self.greet(state, head);
         }
-        let class = classify(head.header.op);
-        if class == Class::Write {
+        let class = head.header.op.class();
+        if class == OpClass::Write {
             return self.propose(state, head);
         }
-        if class == Class::Close && self.is_admitted() {
+        if class == OpClass::Close && self.is_admitted() {
             return self.close(head);
         }
         if self.has_write_in_flight() {
             return self.wait(state, head, class);
         }
-        let exempt = matches!(class, Class::Auth | Class::Sasl);
+        let exempt = matches!(class, OpClass::Auth | OpClass::Sasl);
         if !exempt && !self.is_admitted() {
             return self.refuse_unadmitted(&head);
         }
         match class {
-            Class::Read => self.read(state, head),
-            Class::Watch => self.watch(state, head),
-            Class::Sync => self.sync(state, head),
-            Class::Ping => self.ping(state, &head),
-            Class::Auth => self.authenticate(&head),
-            Class::Sasl => self.sasl(&head),
-            Class::Write | Class::Close | Class::Unknown => {
+            OpClass::Read => self.read(state, head),
+            OpClass::Watch => self.watch(state, head),
+            OpClass::Sync => self.sync(state, head),
+            OpClass::Ping => self.ping(state, &head),
+            OpClass::Auth => self.authenticate(&head),
+            OpClass::Sasl => self.sasl(&head),
+            OpClass::Write | OpClass::Close | OpClass::Unknown => {
                 self.put_aside(&head, Zxid(-1), ErrorCode::UNIMPLEMENTED);
                 Served::End
             }
@@ -473,10 +451,9 @@ impl Client {
     }
 
     /// A request behind a write: left to delivery if it can be, else it stays at the head.
-    fn wait(&mut self, state: &State, mut head: Head, class: Class) -> Served {
+    fn wait(&mut self, state: &State, mut head: Head, class: OpClass) -> Served {
         let reply_bytes_max = behind::reply_bytes_max(&self.connection);
-        let may_wait = matches!(class, Class::Read | Class::Ping)
-            && !self.has_inherited()
+        let may_wait = matches!(class, OpClass::Read | OpClass::Ping)
             && head.body.len() <= behind::WAITING_BYTES_MAX
             && self.write_bytes <= reply_bytes_max
             && self.behind.len() + self.connection.reads_waiting() < behind::WAITING_MAX

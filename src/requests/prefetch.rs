@@ -5,9 +5,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jute::{Reader, Request, RequestHeader, Text};
+use jute::{Cut, FrameCodec, OpClass, Reader, Request, RequestHeader, Text};
 
-use super::classify::{Class, classify};
 use super::client::Client;
 use crate::state::{Missing, Peek, State};
 
@@ -24,13 +23,10 @@ impl Client {
     pub(super) fn look_ahead(&self, state: &State, missing: &mut Vec<Missing>) {
         let mut rest: &[u8] = &self.inbox;
         for _ in 0..FRAMES_MAX {
-            let Some((frame, behind)) = first_frame(rest) else {
+            let Some((request, behind)) = first_read(rest) else {
                 return;
             };
             rest = behind;
-            let Some(request) = read_in(frame) else {
-                return;
-            };
             let Some(path) = path_of(&request).filter(|path| path.starts_with('/')) else {
                 continue;
             };
@@ -44,24 +40,18 @@ impl Client {
     }
 }
 
-/// The first frame of `bytes` and what is behind it, if it is whole and may be a read.
-fn first_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
-    if length > READ_BYTES_MAX {
+/// The request in the frame that `bytes` begin with, if it is whole and a read, and what is behind it.
+fn first_read(bytes: &[u8]) -> Option<(Request, &[u8])> {
+    let Ok(Cut::Whole { payload, rest }) = FrameCodec::new(READ_BYTES_MAX).cut(bytes) else {
         return None;
-    }
-    rest.split_at_checked(length)
-}
-
-/// The request in a frame, if it is a read.
-fn read_in(frame: &[u8]) -> Option<Request> {
-    let mut reader = Reader::new(Bytes::copy_from_slice(frame));
+    };
+    let mut reader = Reader::new(Bytes::copy_from_slice(payload));
     let header = RequestHeader::decode(&mut reader).ok()?;
-    if classify(header.op) != Class::Read {
+    if header.op.class() != OpClass::Read {
         return None;
     }
-    Request::decode(header.op, reader.rest()).ok()
+    let request = Request::decode(header.op, reader.rest()).ok()?;
+    Some((request, rest))
 }
 
 #[expect(
@@ -90,11 +80,8 @@ mod tests {
 
     fn paths(mut bytes: &[u8]) -> Vec<String> {
         let mut found = Vec::new();
-        while let Some((frame, rest)) = first_frame(bytes) {
+        while let Some((request, rest)) = first_read(bytes) {
             bytes = rest;
-            let Some(request) = read_in(frame) else {
-                break;
-            };
             found.extend(path_of(&request).map(ToString::to_string));
         }
         found
@@ -108,12 +95,24 @@ mod tests {
         assert_eq!(paths(&[EXISTS, half].concat()), ["/a"]);
     }
 
+    /// exists of a path that makes the frame so long, with this for its length.
+    fn exists(length: i32, payload_bytes: i32) -> Vec<u8> {
+        let path_bytes = payload_bytes - 13;
+        let mut bytes = [length, 1, 3, path_bytes].map(i32::to_be_bytes).concat();
+        bytes.push(b'/');
+        bytes.resize(4 + usize::try_from(payload_bytes).unwrap() - 1, b'a');
+        bytes.push(0);
+        bytes
+    }
+
     #[test]
     fn lengths_are_not_believed() {
-        for length in [-1, i32::MAX, 4097] {
-            let bytes = [&length.to_be_bytes()[..], &[0; 8192]].concat();
-            assert!(first_frame(&bytes).is_none(), "{length}");
+        let longest = i32::try_from(READ_BYTES_MAX).unwrap();
+        assert!(first_read(&exists(longest, longest)).is_some());
+        assert!(first_read(&exists(longest + 1, longest + 1)).is_none());
+        for length in [-1, i32::MAX, longest + 1] {
+            assert!(first_read(&exists(length, longest)).is_none(), "{length}");
         }
-        assert!(first_frame(b"\0\0\0").is_none() && first_frame(b"").is_none());
+        assert!(first_read(b"\0\0\0").is_none() && first_read(b"").is_none());
     }
 }

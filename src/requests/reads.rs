@@ -2,10 +2,9 @@
 //!
 //! Each function appends its reply to `run` while the caller holds the state lock for reading.
 
-use jute::{ErrorCode, OpCode, ReplyHeader, Request, reply};
+use jute::{ErrorCode, OpClass, OpCode, ReplyHeader, Request, reply};
 
 use super::behind::put_read;
-use super::classify::{Class, classify};
 use super::client::{Client, Head, Progress, Served};
 use super::counts::Answer;
 use super::replies::{self, TooLong};
@@ -48,7 +47,7 @@ impl Client {
             Err(ReadStop::Refused(_) | ReadStop::NeedsScan) => {
                 let step = if let Request::GetAllChildrenNumber(wanted) = request {
                     Step::Count {
-                        view: self.requests.replica.store().view(),
+                        view: state.view(),
                         path: wanted.path.as_deref().unwrap_or_default().into(),
                         at: zxid,
                     }
@@ -79,7 +78,7 @@ impl Client {
                 _ => "".into(),
             };
             let step = Step::Count {
-                view: self.requests.replica.store().view(),
+                view: state.view(),
                 path,
                 at: state.last_zxid(),
             };
@@ -103,9 +102,10 @@ impl Client {
         };
         let from = match &head.progress {
             Progress::CatchingUp(catchup) => *catchup,
-            Progress::New | Progress::Admitted | Progress::Synced | Progress::Counted { .. } => {
-                Catchup::default()
-            }
+            Progress::New
+            | Progress::Admitted { .. }
+            | Progress::Synced
+            | Progress::Counted { .. } => Catchup::default(),
         };
         match self.serve_watch(state, request, from) {
             Watched::Reply(code) => {
@@ -291,7 +291,7 @@ impl Client {
         let op = head.header.op;
         let answer = Answer {
             // A write that is answered here and not by delivery is refused.
-            op: (classify(op) != Class::Write).then_some(op),
+            op: (op.class() != OpClass::Write).then_some(op),
             xid: head.header.xid,
             zxid,
             took: self.now.duration_since(self.arrived),

@@ -7,16 +7,16 @@ use crate::connection::Connection;
 use crate::metrics;
 use crate::state::{OpOutcome, Outcome};
 
-/// The header's error code of an outcome. A failed multi has none (protocol.md 5.2).
+/// The header's error code of an outcome. A multi that was refused has none (protocol.md 5.2).
 pub(super) fn code(outcome: &Outcome) -> ErrorCode {
     match outcome {
         Outcome::Refused(code) => *code,
-        Outcome::Created { .. }
-        | Outcome::CreatedWithStat { .. }
-        | Outcome::Stat(_)
-        | Outcome::Done
+        Outcome::Op(_)
         | Outcome::Multi(_)
+        | Outcome::MultiRefused(_)
+        | Outcome::Done
         | Outcome::SessionOpened
+        | Outcome::SessionAttached
         | Outcome::SessionClosed => ErrorCode::OK,
     }
 }
@@ -32,44 +32,52 @@ pub(super) fn put_outcome(
 ) -> Result<(), TooLong> {
     let mark = reply::begin(out, header);
     match outcome {
-        Outcome::Created { path } => put_ustring(out, Some(path)),
-        Outcome::CreatedWithStat { path, stat } => {
-            put_ustring(out, Some(path));
-            put_stat(out, stat);
+        Outcome::Op(outcome) => put_body(out, outcome),
+        Outcome::Multi(outcomes) => {
+            for outcome in outcomes {
+                put_op_header(out, op_of(outcome), false, ErrorCode::OK.0);
+                put_body(out, outcome);
+            }
+            put_op_header(out, OpCode::ERROR, true, -1);
         }
-        Outcome::Stat(stat) => put_stat(out, stat),
-        Outcome::Multi(results) => put_results(out, results),
-        Outcome::Refused(_) | Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => {}
+        Outcome::MultiRefused(codes) => {
+            for code in codes {
+                put_op_header(out, OpCode::ERROR, false, code.0);
+                out.put_i32(code.0);
+            }
+            put_op_header(out, OpCode::ERROR, true, -1);
+        }
+        Outcome::Refused(_)
+        | Outcome::Done
+        | Outcome::SessionOpened
+        | Outcome::SessionAttached
+        | Outcome::SessionClosed => {}
     }
     finish(out, mark)
 }
 
-/// Results of a multi, each behind its header, and the terminator. protocol.md 5.1.
-fn put_results(out: &mut BytesMut, results: &[OpOutcome]) {
-    for result in results {
-        match result {
-            OpOutcome::Created { path } => {
-                put_op_header(out, OpCode::CREATE, false, ErrorCode::OK.0);
-                put_ustring(out, Some(path));
-            }
-            OpOutcome::CreatedWithStat { path, stat } => {
-                put_op_header(out, OpCode::CREATE2, false, ErrorCode::OK.0);
-                put_ustring(out, Some(path));
-                put_stat(out, stat);
-            }
-            OpOutcome::Stat(stat) => {
-                put_op_header(out, OpCode::SET_DATA, false, ErrorCode::OK.0);
-                put_stat(out, stat);
-            }
-            OpOutcome::Deleted => put_op_header(out, OpCode::DELETE, false, ErrorCode::OK.0),
-            OpOutcome::Checked => put_op_header(out, OpCode::CHECK, false, ErrorCode::OK.0),
-            OpOutcome::Error(code) => {
-                put_op_header(out, OpCode::ERROR, false, code.0);
-                out.put_i32(code.0);
-            }
+/// What is said of one op, behind a header.
+fn put_body(out: &mut BytesMut, outcome: &OpOutcome) {
+    match outcome {
+        OpOutcome::Created { path } => put_ustring(out, Some(path)),
+        OpOutcome::CreatedWithStat { path, stat } => {
+            put_ustring(out, Some(path));
+            put_stat(out, stat);
         }
+        OpOutcome::Stat(stat) => put_stat(out, stat),
+        OpOutcome::Deleted | OpOutcome::Checked => {}
     }
-    put_op_header(out, OpCode::ERROR, true, -1);
+}
+
+/// The opcode in the header of one result of a multi. protocol.md 5.1.
+fn op_of(outcome: &OpOutcome) -> OpCode {
+    match outcome {
+        OpOutcome::Created { .. } => OpCode::CREATE,
+        OpOutcome::CreatedWithStat { .. } => OpCode::CREATE2,
+        OpOutcome::Stat(_) => OpCode::SET_DATA,
+        OpOutcome::Deleted => OpCode::DELETE,
+        OpOutcome::Checked => OpCode::CHECK,
+    }
 }
 
 fn put_op_header(out: &mut BytesMut, op: OpCode, done: bool, err: i32) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::Requests;
 use super::warm::Warm;
 use crate::state::{Pins, View, Zxid, count_descendants};
@@ -33,6 +35,13 @@ pub enum Step {
     Barrier,
     /// The queue of proposals is full: settle.
     Full,
+    /// The client has seen this txn, which has not been applied here: settle.
+    Behind {
+        /// What it has seen.
+        zxid: Zxid,
+        /// Until when it is to wait.
+        until: Instant,
+    },
     /// Send what is on the wire, then close.
     End,
     /// Close now.
@@ -50,6 +59,7 @@ impl fmt::Debug for Step {
             Self::Count { .. } => "Count",
             Self::Barrier => "Barrier",
             Self::Full => "Full",
+            Self::Behind { .. } => "Behind",
             Self::End => "End",
             Self::Gone => "Gone",
         })
@@ -83,7 +93,7 @@ pub enum Settle {
 pub async fn settle(requests: Arc<Requests>, step: Step) -> Settle {
     match step {
         Step::Warm(warm) => {
-            let store = Arc::clone(requests.replica.store());
+            let store = Arc::clone(requests.replica.read().store());
             match tokio::task::spawn_blocking(move || warm.run(store.as_ref())).await {
                 Ok(Ok(Some(pins))) => Settle::Warmed(pins),
                 Ok(Ok(None)) => Settle::TooLarge,
@@ -115,6 +125,12 @@ pub async fn settle(requests: Arc<Requests>, step: Step) -> Settle {
         },
         Step::Full => {
             requests.ensemble.room().await;
+            Settle::Again
+        }
+        Step::Behind { zxid, until } => {
+            let applied = requests.shared.lag.applied(&requests.replica, zxid);
+            // Too late, the head is tried once more and ends.
+            _ = timeout_at(until, applied).await;
             Settle::Again
         }
         Step::Idle | Step::Blocked | Step::Clogged | Step::More | Step::End | Step::Gone => {

@@ -101,7 +101,7 @@ impl Client {
     /// Serves addWatch, checkWatches, removeWatches, setWatches and setWatches2.
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "classify sends no other request here"
+        reason = "the class of its opcode sends no other request here"
     )]
     pub(super) fn serve_watch(
         &mut self,
@@ -111,10 +111,8 @@ impl Client {
     ) -> Watched {
         match request {
             Request::AddWatch(add) => {
-                let registration = match add.mode {
-                    0 => Registration::Persistent,
-                    1 => Registration::PersistentRecursive,
-                    _ => return Watched::Reply(ErrorCode::MARSHALLING_ERROR),
+                let Ok(registration) = Registration::of_add_watch(add.mode) else {
+                    return Watched::Reply(ErrorCode::MARSHALLING_ERROR);
                 };
                 // A null path is accepted, and nothing ever happens to it.
                 self.add(add.path.as_deref(), registration);

@@ -1,8 +1,7 @@
 //! What becomes a proposal: writes, and the end of a session.
 
-use jute::{ErrorCode, Request};
+use jute::{DecodeError, DecodeErrorKind, ErrorCode, OpCode, Request};
 
-use super::classify::takes_zxid;
 use super::client::{Client, Head, Phase, Served};
 use super::pending::Awaits;
 use super::step::Step;
@@ -30,6 +29,7 @@ impl Client {
         }
         let action = ActionRef::Client {
             op: head.header.op,
+            connection: self.connection.id.0,
             body: &head.body,
         };
         match self.submit(&head, action) {
@@ -70,4 +70,12 @@ impl Client {
             Err(SubmitError::Closed) => Served::End,
         }
     }
+}
+
+/// True if a body that cannot be decoded is proposed all the same, to be refused with a zxid of its
+/// own: ZooKeeper fetches the zxid of a multi before it reads the ops.
+///
+/// zk: PrepRequestProcessor.pRequestHelper, case multi: a null ACL fails before that.
+fn takes_zxid(op: OpCode, error: &DecodeError) -> bool {
+    op == OpCode::MULTI && !(error.kind == DecodeErrorKind::Null && error.field.ends_with("acl"))
 }

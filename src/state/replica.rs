@@ -34,6 +34,20 @@ pub struct State {
 }
 
 impl State {
+    /// Reads the state back; a new tree gets its first znodes, the same on all replicas.
+    fn open(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
+        let restored = store.restore()?;
+        let mut state = Self::new(Arc::clone(&store), config, restored);
+        if store.load(path::ROOT)?.is_none() {
+            let (txn, counters) = genesis::first_txn();
+            let mut entry = store.entry();
+            state.install(&mut entry, &txn, counters);
+            entry.stage(&[txn])?;
+            entry.persist(&state.meta)?;
+        }
+        Ok(state)
+    }
+
     fn new(store: Arc<dyn Store>, config: Config, restored: Restored) -> Self {
         let mut acls = AclTable::default();
         for (id, list, references) in &restored.acls {
@@ -241,18 +255,22 @@ impl State {
         &self.acls
     }
 
-    pub(super) fn store(&self) -> &dyn Store {
-        &*self.store
+    /// The tree's storage, to warm what a read has missed. Whoever keeps it reads this tree, also
+    /// when another has come in its place: what is asked for again is asked of the state anew.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 }
 
 /// The lock around the state, and the one way to change it: [`Replica::apply`].
+///
+/// Nothing of a tree is held outside the state: so [`Replica::replace`] exchanges all of it at once.
 #[derive(Debug)]
 pub struct Replica {
     pub(super) state: RwLock<State>,
-    /// Held by the one task that applies. Taken before the state lock.
+    /// Held by the one task that applies, and by whoever replaces the state. Taken before the state
+    /// lock.
     pub(super) work: Mutex<Overlay>,
-    store: Arc<dyn Store>,
 }
 
 impl Replica {
@@ -261,20 +279,38 @@ impl Replica {
     /// # Errors
     /// The storage failed: end the process.
     pub fn open(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
-        let restored = store.restore()?;
-        let mut state = State::new(Arc::clone(&store), config, restored);
-        if store.load(path::ROOT)?.is_none() {
-            let (txn, counters) = genesis::first_txn();
-            let mut entry = store.entry();
-            state.install(&mut entry, &txn, counters);
-            entry.stage(&[txn])?;
-            entry.persist(&state.meta)?;
-        }
         Ok(Self {
-            state: RwLock::new(state),
+            state: RwLock::new(State::open(store, config)?),
             work: Mutex::default(),
-            store,
         })
+    }
+
+    /// Goes on with another tree, and with the state that it holds: a snapshot from another server.
+    /// Settings and what is shown of this server stay. Between two entries, and for readers in one moment: what is read by a guard, a view or pins
+    /// from before ends on the old tree, which lives as long as they do, and none of what is loaded
+    /// for them gets into the new one. Readers wait for the exchange only, not for `store` to be
+    /// read. No guard of the state may be held by the caller.
+    ///
+    /// Nobody is told of what changes by it: before, close the clients that this server has, and
+    /// with them their watches and what they have left to apply. The caller also sees to it that
+    /// the tree is not older than this one.
+    ///
+    /// # Errors
+    /// The storage failed; the old tree is still in its place: end the process.
+    pub fn replace(&self, store: Arc<dyn Store>) -> Result<(), StoreError> {
+        let mut work = self.work.lock();
+        let config = *self.read().config();
+        let mut fresh = State::open(store, config)?;
+        *work = Overlay::default();
+        let old = {
+            let mut state = self.state.write();
+            fresh.local_config = state.local_config.take();
+            std::mem::replace(&mut *state, fresh)
+        };
+        drop(work);
+        // Perhaps the last of it: closing a database takes a while.
+        drop(old);
+        Ok(())
     }
 
     /// The state, for reading. Apply waits until the guard is gone: be quick, never await.
@@ -287,11 +323,6 @@ impl Replica {
         self.state.write().local_config = Some(local);
     }
 
-    /// The tree's storage, to warm what a read missed.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
-    }
-
     /// An entry without proposals: a blank one, or a new membership.
     ///
     /// # Errors
@@ -302,14 +333,14 @@ impl Replica {
         membership: Option<Bytes>,
     ) -> Result<(), StoreError> {
         let _work = self.work.lock();
-        let meta = {
+        let (meta, store) = {
             let mut state = self.state.write();
             state.meta.applied = Some(position);
             if membership.is_some() {
                 state.meta.membership = membership;
             }
-            state.meta.clone()
+            (state.meta.clone(), Arc::clone(&state.store))
         };
-        self.store.entry().persist(&meta)
+        store.entry().persist(&meta)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jute::{Acl, ErrorCode, Stat};
 
-use super::record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+use super::record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid};
 use super::record::znode::Znode;
 use super::timeline::Timeline;
 
@@ -19,7 +19,8 @@ pub struct Txn {
     pub session: SessionId,
     /// The client's xid.
     pub cxid: i32,
-    /// Its place in the order of all txns. A refused one takes a zxid too.
+    /// Its place in the order of all txns. A refused one takes a zxid too; one that attaches a session,
+    /// or is to, takes none and has that of the txn before it.
     pub zxid: Zxid,
     /// The stamp of its batch, milliseconds since 1970.
     pub time_ms: i64,
@@ -36,53 +37,44 @@ pub struct Txn {
 pub enum Outcome {
     /// Judged and refused: reply header with this code, no body.
     Refused(ErrorCode),
+    /// A write, done.
+    Op(OpOutcome),
+    /// `multi`: results in op order.
+    Multi(Vec<OpOutcome>),
+    /// `multi` of which nothing was done: header err 0 (protocol.md 5.2), and for each op a code: 0
+    /// before the one that was refused, its code at it, -2 behind it.
+    MultiRefused(Vec<ErrorCode>),
+    /// A chore of the leader's, which nobody waits for.
+    Done,
+    /// The session exists now.
+    SessionOpened,
+    /// The session belongs to the connection that asked for it.
+    SessionAttached,
+    /// The session is gone with its ephemerals; by its client's request or by expiry.
+    SessionClosed,
+}
+
+/// What one op has done, of a multi or alone.
+#[derive(Clone, PartialEq, Debug)]
+pub enum OpOutcome {
     /// `create`: the path with its sequence number.
     Created {
         /// Full path.
         path: Arc<str>,
     },
-    /// `create2`, `createContainer`, `createTTL`.
-    CreatedWithStat {
-        /// Full path.
-        path: Arc<str>,
-        /// Stat right after the creation.
-        stat: Stat,
-    },
-    /// `setData`, `setACL`.
-    Stat(Stat),
-    /// `delete`, `check`: header only.
-    Done,
-    /// `multi`, also one that failed: header err 0, results in op order (protocol.md 5.2).
-    Multi(Vec<OpOutcome>),
-    /// The session exists now.
-    SessionOpened,
-    /// The session is gone with its ephemerals; by its client's request or by expiry.
-    SessionClosed,
-}
-
-/// Result of one op of a multi.
-#[derive(Clone, PartialEq, Debug)]
-pub enum OpOutcome {
-    /// create.
-    Created {
-        /// Full path.
-        path: Arc<str>,
-    },
-    /// create2, createContainer, createTTL: all typed create2 on the wire.
+    /// `create2`, `createContainer`, `createTTL`: in a multi all typed create2 on the wire.
     CreatedWithStat {
         /// Full path.
         path: Arc<str>,
         /// Stat right after this op.
         stat: Stat,
     },
-    /// setData: stat right after this op.
+    /// `setData`, `setACL`: stat right after this op.
     Stat(Stat),
-    /// delete.
+    /// `delete`.
     Deleted,
-    /// check.
+    /// `check`.
     Checked,
-    /// The multi failed: 0 before the failing op, its code at it, -2 after it.
-    Error(ErrorCode),
 }
 
 /// One change of the replicated state. Paths are owned: they outlive the log entry's buffer.
@@ -173,14 +165,16 @@ pub enum Event {
 /// A session as all replicas know it. When it was last heard of is not part of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionRecord {
-    /// Granted at creation, milliseconds; governs expiry after a change of leader.
+    /// Granted by the last handshake, milliseconds; governs expiry after a change of leader.
+    ///
+    /// zk-differs: there by the first one, and the later ones count only until the leader changes.
     pub timeout_ms: i32,
     /// What a client must show to be re-attached.
     pub password: [u8; 16],
     /// True if the session came from a ZooKeeper, whose passwords follow from the id.
     pub migrated: bool,
-    /// The server it was last attached to.
-    pub owner: ServerId,
+    /// Who speaks for it: the connection that opened it, or that it was attached to last.
+    pub owner: SessionOwner,
 }
 
 /// How far proposals of one origin have been applied (DESIGN 4.3).

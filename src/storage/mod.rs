@@ -22,6 +22,7 @@ mod tests;
 mod tree;
 mod varint;
 
+use std::path::Path;
 use std::sync::Arc;
 
 pub use config::Config;
@@ -38,8 +39,6 @@ use crate::state::Store;
 pub struct Stores {
     /// The Raft log.
     pub log: Arc<dyn Log>,
-    /// The tree.
-    pub tree: Arc<dyn Store>,
     /// Checkpoints of the tree.
     pub snapshots: Arc<dyn Snapshots>,
     /// For the figures; the doors hold the same.
@@ -47,6 +46,27 @@ pub struct Stores {
 }
 
 impl Stores {
+    /// The tree that is live now.
+    pub fn tree(&self) -> Arc<dyn Store> {
+        self.inner.live.current()
+    }
+
+    /// From now on the database in `dir`, a checkpoint that was taken here or by another server, is
+    /// the tree: checkpoints and figures are of it, and it is marked as belonging to the log of this
+    /// server. Returns it for [`crate::state::Replica::replace`], to be called at once. The tree
+    /// before stays open for whoever holds it. Blocks on the disk.
+    ///
+    /// Where it lies does not change: a server that starts opens the tree in its own place, and the
+    /// log may be purged up to here only when this one lies there.
+    ///
+    /// # Errors
+    /// There is no tree in `dir`, it was written by a newer program, or it is corrupt: the tree
+    /// before is still the live one.
+    pub fn adopt(&self, dir: &Path) -> Result<Arc<dyn Store>, StorageError> {
+        let tree = self.inner.adopt(dir)?;
+        Ok(tree)
+    }
+
     /// Counters and sizes. Walks the directories: not on an async worker.
     pub fn stats(&self) -> StorageStats {
         self.inner.stats()
@@ -62,7 +82,6 @@ pub fn open(config: &Config) -> Result<Stores, StorageError> {
     let inner = open::RocksStores::open(config)?;
     Ok(Stores {
         log: Arc::clone(&inner.log) as Arc<dyn Log>,
-        tree: Arc::clone(&inner.tree) as Arc<dyn Store>,
         snapshots: Arc::clone(&inner.snapshots) as Arc<dyn Snapshots>,
         inner,
     })

@@ -15,14 +15,14 @@ use tracing::warn;
 
 use super::format::{Format, refuse_foreign, require_made, use_up_permission};
 use super::log::SegmentLog;
-use super::places::{Layout, OURS};
+use super::places::{Layout, OURS, holds_database};
 use super::snapshots::checkpoints::RocksSnapshots;
 use super::stats::bytes_below;
 use super::tree::db::Database;
 use super::tree::keys::{Family, meta};
+use super::tree::live::Live;
 use super::tree::options::Split;
 use super::tree::rocks_tree::{RocksTree, read_meta};
-use super::tree::write_behind::WriteBehind;
 use super::varint::Cursor;
 use super::{Config, Log, LogEnds, StorageError, StorageStats};
 use crate::state::LogPosition;
@@ -32,9 +32,12 @@ use crate::storage::files::{io_error, sync_dir};
 #[derive(Debug)]
 pub(super) struct RocksStores {
     pub(super) log: Arc<SegmentLog>,
-    pub(super) tree: Arc<RocksTree>,
+    pub(super) live: Arc<Live>,
     pub(super) snapshots: Arc<RocksSnapshots>,
     layout: Layout,
+    /// The random id of the store, which its log and its tree share.
+    id: u64,
+    split: Split,
 }
 
 impl RocksStores {
@@ -53,35 +56,50 @@ impl RocksStores {
         }
         create_dirs(config, &layout)?;
         let split = Split::of(config);
-        let tree_options = super::tree::options::tree(split);
-        let tree = Database::open(&layout.tree, &tree_options.db, tree_options.families)?;
-        let id = identify(&tree)?;
-        let tree_meta = read_meta(&tree)?;
-        let has_begun = tree_meta.applied.is_some() || log_was_begun(&tree)?;
+        let tree = open_tree(&layout.tree, split)?;
+        let id = identify(tree.db())?;
+        let tree_meta = read_meta(tree.db())?;
+        let has_begun = tree_meta.applied.is_some() || log_was_begun(tree.db())?;
         if has_begun && !there.log {
             return Err(layout.lost_log(tree_meta.applied));
         }
         let log = SegmentLog::open(&layout.log, &layout.tree, id, config)?;
-        note_log_begun(&tree)?;
+        note_log_begun(tree.db())?;
         check_positions(config, &layout, tree_meta.applied, &log)?;
-        let tree = Arc::new(tree);
-        let write_behind = Arc::new(WriteBehind::new(Arc::clone(&tree)));
-        let snapshots = RocksSnapshots::open(
-            Arc::clone(&tree),
-            Arc::clone(&write_behind),
-            layout.snapshots.clone(),
-        )?;
+        let live = Arc::new(Live::new(tree));
+        let snapshots = RocksSnapshots::open(Arc::clone(&live), layout.snapshots.clone())?;
         Ok(Self {
             log: Arc::new(log),
-            tree: Arc::new(RocksTree::new(
-                tree,
-                write_behind,
-                tree_options.blocks,
-                split,
-            )),
+            live,
             snapshots: Arc::new(snapshots),
             layout,
+            id,
+            split,
         })
+    }
+
+    /// See [`super::Stores::adopt`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn adopt(&self, dir: &Path) -> Result<Arc<RocksTree>, StorageError> {
+        if !holds_database(dir) {
+            return Err(StorageError::Lost {
+                path: dir.to_owned(),
+                why: "there is no tree".to_owned(),
+            });
+        }
+        let tree = open_tree(dir, self.split)?;
+        identify(tree.db())?;
+        write_marks(
+            tree.db(),
+            "make a tree this server's",
+            &[
+                (meta::STORE, &self.id.to_be_bytes()),
+                (meta::LOG_BEGUN, &[1]),
+            ],
+        )?;
+        Ok(self.live.replace(tree))
     }
 
     /// Counters and sizes; walks the directories.
@@ -92,8 +110,14 @@ impl RocksStores {
             log_dir_bytes: bytes_below(&self.layout.log),
             ..StorageStats::default()
         };
-        self.log.stats(self.tree.stats(stats))
+        self.log.stats(self.live.current().stats(stats))
     }
+}
+
+fn open_tree(dir: &Path, split: Split) -> Result<RocksTree, StorageError> {
+    let options = super::tree::options::tree(split);
+    let db = Database::open(dir, &options.db, options.families)?;
+    Ok(RocksTree::new(db, options.blocks, split))
 }
 
 fn create_dirs(config: &Config, layout: &Layout) -> Result<(), StorageError> {
@@ -147,11 +171,26 @@ fn note_log_begun(db: &Database) -> Result<(), StorageError> {
     if log_was_begun(db)? {
         return Ok(());
     }
+    write_marks(
+        db,
+        "note that the log has begun",
+        &[(meta::LOG_BEGUN, &[1])],
+    )
+}
+
+/// Writes what is said once about a tree, durable when this returns: it has no write-ahead log.
+fn write_marks(
+    db: &Database,
+    doing: &'static str,
+    marks: &[(&[u8], &[u8])],
+) -> Result<(), StorageError> {
     let family = Family::Meta.name();
     let mut batch = WriteBatch::default();
-    batch.put_cf(db.family(family)?, meta::LOG_BEGUN, [1]);
+    for (key, value) in marks {
+        batch.put_cf(db.family(family)?, key, value);
+    }
     db.write(batch, &super::tree::options::unlogged())
-        .map_err(|source| db.failed("note that the log has begun", source))?;
+        .map_err(|source| db.failed(doing, source))?;
     db.flush(&[family], true)
 }
 
@@ -182,15 +221,11 @@ fn identify(db: &Database) -> Result<u64, StorageError> {
         (None, None) if db.raw().latest_sequence_number() > 0 => Err(unidentified(db)),
         (None, None) => {
             let id = RandomState::new().hash_one(OURS);
-            let mut batch = WriteBatch::default();
-            let handle = db.family(family)?;
-            let format = u64::from(Format::NEWEST.number());
-            batch.put_cf(handle, meta::FORMAT, format.to_be_bytes());
-            batch.put_cf(handle, meta::STORE, id.to_be_bytes());
-            db.write(batch, &super::tree::options::unlogged())
-                .map_err(|source| db.failed("write the format version", source))?;
-            // Durable before anything else is written: the tree has no write-ahead log.
-            db.flush(&[family], true)?;
+            let format = u64::from(Format::NEWEST.number()).to_be_bytes();
+            let marks: [(&[u8], &[u8]); 2] =
+                [(meta::FORMAT, &format), (meta::STORE, &id.to_be_bytes())];
+            // Before anything else is written.
+            write_marks(db, "write the format version", &marks)?;
             Ok(id)
         }
     }

@@ -140,7 +140,7 @@ fn candidates(root: &Path) -> Vec<PathBuf> {
 }
 
 /// True if RocksDB finished creating a database here.
-fn holds_database(dir: &Path) -> bool {
+pub(in crate::storage) fn holds_database(dir: &Path) -> bool {
     dir.join("CURRENT").exists()
 }
 

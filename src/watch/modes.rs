@@ -32,7 +32,7 @@ pub enum RemoveKind {
     PersistentRecursive,
 }
 
-/// The code of a watch mode or watcher type is none that ZooKeeper defines: answer `BadArguments`.
+/// The code of a watch mode or watcher type is none that ZooKeeper defines: answer `MarshallingError`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("watch code {0} is not defined")]
 pub struct UnknownCode(pub i32);

@@ -76,6 +76,14 @@ impl Fleet {
     /// # Errors
     /// The server refuses, closes or is silent; so with all that follows.
     pub fn open(address: SocketAddr, count: usize) -> Result<Self> {
+        Self::open_on(&[address], count)
+    }
+
+    /// Opens `count` sessions, spread evenly over some servers.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(addresses: &[SocketAddr], count: usize) -> Result<Self> {
         let mut fleet = Self {
             links: Vec::with_capacity(count),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll")?,
@@ -89,6 +97,7 @@ impl Fleet {
         while done < count {
             let portion = (count - done).min(500);
             for _ in 0..portion {
+                let address = addresses[fleet.links.len() % addresses.len()];
                 let index = fleet.connect(address)?;
                 wire::connect(&mut fleet.links[index].outbox, SESSION_TIMEOUT_MS);
                 fleet.flush(index)?;

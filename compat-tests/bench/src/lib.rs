@@ -11,6 +11,7 @@
 //! - [`fleet`], [`drive`], [`wire`], [`histogram`]: the client;
 //! - [`measure`], [`table`]: figures, and the table with the targets;
 //! - [`floor`]: our server beside one that does only what it must;
+//! - [`ensemble`]: three servers of each, and what becomes of their clients when one is lost;
 //! - [`readme`]: the same in the rows of docs/performance.md;
 //! - [`sweep`]: figures over a range, recorded; [`plots`]: the pictures of them.
 #![allow(
@@ -25,6 +26,7 @@
 
 pub mod contestant;
 pub mod drive;
+pub mod ensemble;
 pub mod fleet;
 pub mod floor;
 pub mod histogram;

@@ -21,7 +21,7 @@ use bench::measure::Measure;
 use bench::scenario::{SCENARIOS, Scale, Scenario};
 use bench::sweep::{Kept, Request, SWEEPS};
 use bench::table::{self, Pairs};
-use bench::{floor, plots, readme};
+use bench::{ensemble, floor, plots, readme};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -75,6 +75,8 @@ enum Command {
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
     },
+    /// Three of our servers beside three genuine ones: gaps when one is lost, costs, memory.
+    Ensemble(ensemble::Request),
     /// The other one of `floor`; its file goes into the directory.
     #[command(hide = true)]
     FloorServer {
@@ -116,6 +118,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             say(floor::compare((*rounds).max(1), time)?);
             Ok(())
         }
+        Some(Command::Ensemble(request)) => ensemble::compare(request),
         Some(Command::FloorServer { dir }) => floor::serve(dir),
         Some(Command::Plots { from, to }) => plots::draw(from, to),
         None => measure(arguments),

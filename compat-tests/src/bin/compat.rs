@@ -10,11 +10,12 @@ use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
+use compat_tests::ensemble::net::Wiring;
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
 use compat_tests::{
-    chaos, damage, golden, hostile, lend, limits, memory, settings, soak, stalls, words, zkcli,
-    zoocfg,
+    chaos, damage, ensemble, golden, hostile, lend, limits, memory, settings, soak, stalls, words,
+    zkcli, zoocfg,
 };
 
 #[derive(Debug, Parser)]
@@ -34,6 +35,8 @@ enum Suite {
     },
     /// Every four-letter word, compared with goldens (UPDATE=1 records them).
     Words,
+    /// The same of the members of an ensemble.
+    EnsembleWords,
     /// Every key of zoo.cfg with values that are empty, wrong, odd and huge.
     Zoocfg {
         /// Only keys whose name contains this.
@@ -50,6 +53,8 @@ enum Suite {
     Differential(Differential),
     /// Crashes under load: kill -9 and SIGTERM at random moments.
     Chaos(Chaos),
+    /// Three servers, faults between and in them under load, two judges of all that came of it.
+    EnsembleChaos(EnsembleChaos),
     /// Power loss: the file system under the data is shut down under load.
     Power(Power),
     /// Damaged files, full and failing disks: our server refuses and says where.
@@ -115,6 +120,39 @@ struct Chaos {
     /// Directory for the history of a failed cycle.
     #[arg(long, default_value = "/tmp/chaos")]
     history: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct EnsembleChaos {
+    /// How often each fault.
+    #[arg(long, default_value_t = 2)]
+    cycles: u64,
+    /// Only faults whose names contain this.
+    #[arg(default_value = "")]
+    only: String,
+    /// How many clients ask for everything.
+    #[arg(long, default_value_t = 5)]
+    workers: usize,
+    /// Writes that must be acknowledged in a cycle.
+    #[arg(long, default_value_t = 300)]
+    writes_min: usize,
+    /// Seconds after which all must serve again once all is healed.
+    #[arg(long, default_value_t = 20.0)]
+    back_within: f64,
+    /// Between the servers: namespaces or proxies; else both, where namespaces can be had.
+    #[arg(long, value_parser = network)]
+    network: Option<Wiring>,
+    /// Directory for the history of a failed cycle.
+    #[arg(long, default_value = "/tmp/ensemble-chaos")]
+    history: PathBuf,
+}
+
+fn network(word: &str) -> Result<Wiring, String> {
+    match word {
+        "namespaces" => Ok(Wiring::Namespaces),
+        "proxies" => Ok(Wiring::Proxies),
+        _ => Err("namespaces or proxies".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +223,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Zkcli { only } => zkcli::run(settings::server_kind()?, only),
         Suite::Golden { only } => golden::run(settings::server_kind()?, only),
         Suite::Words => words::run(settings::server_kind()?),
+        Suite::EnsembleWords => words::ensemble::run(settings::server_kind()?),
         Suite::Zoocfg { only } => zoocfg::run(settings::server_kind()?, only),
         Suite::Differential(arguments) => differential(arguments),
         Suite::Limits => limits::run(settings::server_kind()?),
@@ -211,6 +250,19 @@ fn run(suite: &Suite) -> Result<bool> {
             sigterm_every: arguments.sigterm_every,
             seed: settings::seed(1)?,
             first: arguments.first,
+            history: arguments.history.clone(),
+        }),
+        Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&ensemble::chaos::Plan {
+            kind: settings::server_kind()?,
+            cycles: arguments.cycles,
+            only: arguments.only.clone(),
+            wirings: arguments
+                .network
+                .map_or_else(ensemble::chaos::wirings, |network| vec![network]),
+            workers: arguments.workers,
+            writes_min: arguments.writes_min,
+            back_within: Duration::from_secs_f64(arguments.back_within),
+            seed: settings::seed(1)?,
             history: arguments.history.clone(),
         }),
         Suite::Soak(arguments) => soak::run(&soak::Plan {

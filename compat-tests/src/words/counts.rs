@@ -174,7 +174,7 @@ impl Counted {
     }
 
     fn ask(&mut self, opcode: i32, body: &Writer) -> Result<()> {
-        self.client.ask(opcode, body)
+        self.client.ask(opcode, body).map(drop)
     }
 
     /// A write and a read at once.

@@ -399,6 +399,40 @@ fn frame_lengths_are_judged_by_the_length_alone() {
     assert!(capacity <= 16 * 1024, "{capacity}");
 }
 
+/// Whoever only looks sees what the decoder takes out.
+#[test]
+fn a_cut_is_where_the_decoder_cuts() {
+    let mut codec = FrameCodec::new(5);
+    for bytes in [
+        &[][..],
+        &[0, 0, 0],
+        &[0, 0, 0, 0],
+        &[0, 0, 0, 0, 0, 0],
+        &[0, 0, 0, 5, 1, 2, 3, 4],
+        &[0, 0, 0, 5, 1, 2, 3, 4, 5],
+        &[0, 0, 0, 5, 1, 2, 3, 4, 5, 6, 7],
+        &[0, 0, 0, 6, 1, 2, 3, 4, 5, 6, 7],
+        &[255, 255, 255, 255, 1],
+    ] {
+        let mut came = BytesMut::from(bytes);
+        let decoded = codec.decode(&mut came);
+        match codec.cut(bytes) {
+            Ok(Cut::Whole { payload, rest }) => {
+                assert_eq!((payload, rest), (&decoded.unwrap().unwrap()[..], &came[..]));
+            }
+            Ok(Cut::Incomplete { missing }) => {
+                assert_eq!((decoded.unwrap(), &came[..]), (None, bytes));
+                let claimed = bytes.get(3).map(|length| usize::from(*length));
+                assert_eq!(missing.map(|missing| missing + bytes.len() - 4), claimed);
+            }
+            Err(error) => {
+                let refused = decoded.unwrap_err().to_string();
+                assert_eq!((refused, &came[..]), (error.to_string(), bytes));
+            }
+        }
+    }
+}
+
 #[test]
 fn the_limit_can_change_between_frames() {
     let mut codec = FrameCodec::new(4);

@@ -94,39 +94,19 @@ pub(super) fn answer(
     config: &Config,
     asking: ConnectionId,
 ) -> String {
-    let mode = sources.mode();
+    let view = sources.view();
     let mut out = String::new();
-    let Some(mode) = mode else {
-        match word {
-            Word::Ruok => out.push_str("imok"),
-            Word::Isro => out.push_str("null"),
-            Word::Envi => server::put_environment(&mut out),
-            Word::TelnetClose => {}
-            Word::Hash => out.push_str(NOT_SERVING.trim_end()),
-            Word::Conf
-            | Word::Cons
-            | Word::Crst
-            | Word::Dirs
-            | Word::Dump
-            | Word::Gtmk
-            | Word::Mntr
-            | Word::Srst
-            | Word::Srvr
-            | Word::Stat
-            | Word::Stmk
-            | Word::Wchc
-            | Word::Wchp
-            | Word::Wchs => out.push_str(NOT_SERVING),
-        }
+    if !view.serves() {
+        put_unserved(word, &mut out);
         return out;
-    };
+    }
     match word {
         Word::Ruok => out.push_str("imok"),
         Word::Isro => out.push_str("rw"),
-        Word::Srvr => server::put_overview(&mut out, &sources.overview(mode), None),
+        Word::Srvr => server::put_overview(&mut out, &sources.overview(&view), None),
         Word::Stat => {
             let connections = sources.connections(asking);
-            server::put_overview(&mut out, &sources.overview(mode), Some(&connections));
+            server::put_overview(&mut out, &sources.overview(&view), Some(&connections));
         }
         Word::Conf => {
             let port = sources.client_addr.map(|addr| addr.port());
@@ -135,7 +115,7 @@ pub(super) fn answer(
         Word::Dirs => server::put_dirs(&mut out, &sources.storage()),
         Word::Envi => server::put_environment(&mut out),
         Word::Cons => clients::put_connections(&mut out, &sources.connections(asking)),
-        Word::Dump => clients::put_dump(&mut out, &sources.dump(mode)),
+        Word::Dump => clients::put_dump(&mut out, &sources.dump(&view)),
         Word::Crst => {
             sources.reset_connections();
             out.push_str("Connection stats reset.\n");
@@ -153,7 +133,7 @@ pub(super) fn answer(
         Word::Wchp => watches::put_by_path(&mut out, sources.watches(WATCHES_BYTES_MAX)),
         Word::Mntr => monitor::put(
             &mut out,
-            &Figures::read(sources, mode),
+            &Figures::read(sources, view),
             config.metrics_provider,
         ),
         // zk-differs: the tree keeps no digests, so there is no history of them to show. This is
@@ -164,6 +144,32 @@ pub(super) fn answer(
         Word::Gtmk | Word::Stmk => {}
     }
     out
+}
+
+/// What a server answers that does not serve.
+///
+/// zk: each command's isZKServerRunning; the process lives, so some of them do not ask.
+fn put_unserved(word: Word, out: &mut String) {
+    match word {
+        Word::Ruok => out.push_str("imok"),
+        Word::Isro => out.push_str("null"),
+        Word::Envi => server::put_environment(out),
+        // Answered by the inspector, which has the mask.
+        Word::TelnetClose | Word::Gtmk | Word::Stmk => {}
+        Word::Hash => out.push_str(NOT_SERVING.trim_end()),
+        Word::Conf
+        | Word::Cons
+        | Word::Crst
+        | Word::Dirs
+        | Word::Dump
+        | Word::Mntr
+        | Word::Srst
+        | Word::Srvr
+        | Word::Stat
+        | Word::Wchc
+        | Word::Wchp
+        | Word::Wchs => out.push_str(NOT_SERVING),
+    }
 }
 
 /// Appends a line to a `String`, which cannot fail.

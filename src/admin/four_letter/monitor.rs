@@ -14,7 +14,8 @@ use std::fmt;
 use super::super::config::MetricsProvider;
 use super::super::java::Mean;
 use super::super::process;
-use super::super::report::{Mode, Sources, znodes_as_zookeeper};
+use super::super::report::{Sources, znodes_as_zookeeper};
+use super::super::view::View;
 use super::line;
 use super::server::version;
 use crate::metrics::{self, Distribution, Kind, Reading};
@@ -40,20 +41,24 @@ impl fmt::Display for Number {
 /// The metrics that are read off the server, by name, and what it is.
 #[derive(Clone, PartialEq, Debug)]
 pub(in crate::admin) struct Figures {
-    pub(in crate::admin) mode: Mode,
+    pub(in crate::admin) view: View,
     pub(in crate::admin) values: Vec<(&'static str, Number)>,
+    /// Of sets: the name, the value of the label, the value.
+    pub(in crate::admin) sets: Vec<(&'static str, String, u64)>,
 }
 
 impl Figures {
     /// Walks the directories.
-    pub(in crate::admin) fn read(sources: &Sources, mode: Mode) -> Self {
+    pub(in crate::admin) fn read(sources: &Sources, view: View) -> Self {
         let mut figures = Self {
-            mode,
+            view,
             values: Vec::new(),
+            sets: Vec::new(),
         };
-        figures.read_clients(sources, mode);
+        figures.read_clients(sources);
         figures.read_state(sources);
-        figures.read_ensemble(sources, mode);
+        figures.read_raft(sources);
+        figures.read_quorum();
         figures.read_storage(sources);
         let files = process::open_files();
         figures.whole("open_file_descriptor_count", files.open);
@@ -70,8 +75,8 @@ impl Figures {
         self.values.push((name, Number::Broken(value)));
     }
 
-    fn read_clients(&mut self, sources: &Sources, mode: Mode) {
-        let overview = sources.overview(mode);
+    fn read_clients(&mut self, sources: &Sources) {
+        let overview = sources.overview(&self.view);
         let figures = overview.figures;
         self.broken("avg_latency", figures.latency_avg_ms);
         self.whole("max_latency", figures.latency_max_ms);
@@ -122,7 +127,7 @@ impl Figures {
         self.whole("local_sessions", 0);
     }
 
-    fn read_ensemble(&mut self, sources: &Sources, mode: Mode) {
+    fn read_raft(&mut self, sources: &Sources) {
         let report = sources.ensemble.report();
         self.whole("raft_term", report.term);
         let indexes = [
@@ -136,18 +141,42 @@ impl Figures {
         for (name, index) in indexes {
             self.whole(name, index.unwrap_or(0));
         }
-        if mode == Mode::Leader {
-            // A lone voter: the ensemble does not say more as yet.
-            for name in [
-                "learners",
-                "synced_followers",
-                "followers",
-                "synced_observers",
-                "synced_non_voting_followers",
-                "pending_syncs",
-            ] {
-                self.whole(name, 0);
-            }
+    }
+
+    /// zk: ReplicatedServer's and the leader's metrics: absent, not zero, where they have no meaning;
+    /// alerts find the leader by that.
+    pub(super) fn read_quorum(&mut self) {
+        if let Some(voters) = self.view.voters {
+            self.whole("quorum_size", voters as u64);
+        }
+        let Some(leading) = self.view.leading().cloned() else {
+            return;
+        };
+        let uptime = u64::try_from(leading.uptime.as_millis());
+        for (name, value) in [
+            ("learners", leading.learners.len() as u64),
+            ("followers", leading.followers() as u64),
+            ("synced_followers", leading.synced_followers() as u64),
+            ("synced_observers", leading.synced_observers() as u64),
+            // Nobody is a member without being in the list.
+            ("synced_non_voting_followers", 0),
+            ("pending_syncs", leading.pending_syncs),
+            ("leader_uptime", uptime.unwrap_or(u64::MAX)),
+        ] {
+            self.whole(name, value);
+        }
+        let [last, min, max] = leading.proposal_sizes();
+        for (name, bytes) in [
+            ("last_proposal_size", last),
+            ("min_proposal_size", min),
+            ("max_proposal_size", max),
+        ] {
+            self.values.push((name, Number::Whole(bytes)));
+        }
+        for learner in &leading.learners {
+            let id = learner.id.to_string();
+            self.sets
+                .push(("raft_learner_lag_entries", id, learner.lag_entries));
         }
     }
 
@@ -178,8 +207,14 @@ pub(super) fn put(out: &mut String, figures: &Figures, provider: MetricsProvider
     line(out, format_args!("zk_version\t{}", version()));
     line(
         out,
-        format_args!("zk_server_state\t{}", figures.mode.word()),
+        format_args!("zk_server_state\t{}", figures.view.word()),
     );
+    if let Some(state) = figures.view.peer_state() {
+        line(out, format_args!("zk_peer_state\t{state}"));
+    }
+    if let Some(master) = figures.view.observer_master() {
+        line(out, format_args!("zk_observer_master_id\t{master}"));
+    }
     for (metric, reading) in metrics::each().filter(|(metric, _)| !metric.is_ours()) {
         let name = metric.name;
         match reading {

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::super::config::Conf;
+use super::super::config::{Conf, EnsembleConf};
 use super::super::java::Mean;
 use super::super::report::{ConnectionLine, Overview};
 use super::{clients, line};
@@ -65,17 +65,20 @@ pub(super) fn put_overview(
     line(out, format_args!("Connections: {}", overview.connections));
     line(out, format_args!("Outstanding: {}", overview.outstanding));
     line(out, format_args!("Zxid: {}", overview.zxid));
-    line(out, format_args!("Mode: {}", overview.mode.word()));
+    line(out, format_args!("Mode: {}", overview.view.word()));
     line(out, format_args!("Node count: {}", overview.znodes));
-    if overview.mode == super::super::report::Mode::Leader {
-        // zk-differs: proposals travel in batches here, so that there is no size of one.
-        out.push_str("Proposal sizes last/min/max: -1/-1/-1\n");
+    if let Some(leading) = overview.view.leading() {
+        let [last, min, max] = leading.proposal_sizes();
+        line(
+            out,
+            format_args!("Proposal sizes last/min/max: {last}/{min}/{max}"),
+        );
     }
 }
 
 /// `conf`. `bound`: the client port in use, for a configured port 0.
 ///
-/// zk: ZooKeeperServerConf.toString. The directories are those that ZooKeeper would use.
+/// zk: ConfCommand, ZooKeeperServer.dumpConf, QuorumZooKeeperServer.dumpConf. The directories are those that ZooKeeper would use.
 pub(super) fn put_conf(out: &mut String, conf: &Conf, bound: Option<u16>, storage: &StorageStats) {
     let port = match conf.client_port {
         Some(0) => bound.map_or(-1, i32::from),
@@ -109,7 +112,30 @@ pub(super) fn put_conf(out: &mut String, conf: &Conf, bound: Option<u16>, storag
         Some(backlog) => line(out, format_args!("clientPortListenBacklog={backlog}")),
         None => out.push_str("clientPortListenBacklog=-1\n"),
     }
-    out.push_str("serverId=0\n");
+    line(out, format_args!("serverId={}", conf.server_id));
+    if let Some(ensemble) = &conf.ensemble {
+        put_ensemble_conf(out, ensemble);
+    }
+}
+
+/// What a member of an ensemble prints behind it; it ends without a line feed.
+fn put_ensemble_conf(out: &mut String, conf: &EnsembleConf) {
+    let ports = |ports: &[u16]| {
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        ports.join("|")
+    };
+    line(out, format_args!("initLimit={}", conf.init_limit_ticks));
+    line(out, format_args!("syncLimit={}", conf.sync_limit_ticks));
+    out.push_str("electionAlg=3\n");
+    let election_ports = ports(&conf.election_ports);
+    line(out, format_args!("electionPort={election_ports}"));
+    line(
+        out,
+        format_args!("quorumPort={}", ports(&conf.quorum_ports)),
+    );
+    line(out, format_args!("peerType={}", u8::from(conf.is_observer)));
+    out.push_str("membership: \n");
+    out.push_str(&conf.membership);
 }
 
 /// `dirs`. zk: DirsCommand.

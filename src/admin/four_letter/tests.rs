@@ -1,5 +1,7 @@
 //! Each renderer against what Apache ZooKeeper 3.9.5 printed for the same figures.
 
+mod ensemble;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +9,8 @@ use std::sync::Arc;
 use jute::OpCode;
 
 use super::super::config::{Conf, MetricsProvider};
-use super::super::report::{ConnectionLine, Dump, Mode, Overview, SessionPart, Sessions};
+use super::super::report::{ConnectionLine, Dump, Overview, SessionPart, Sessions};
+use super::super::view::{Part, View};
 use super::*;
 use crate::connection::{ConnectionFigures, LastOp, ServerFigures};
 use crate::state::{SessionId, Zxid};
@@ -21,9 +24,14 @@ fn peer(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-fn overview(mode: Mode) -> Overview {
+const STANDALONE: View = View {
+    part: Part::Standalone,
+    voters: None,
+};
+
+fn overview(view: View) -> Overview {
     Overview {
-        mode,
+        view,
         figures: ServerFigures {
             received: 19,
             sent: 18,
@@ -106,7 +114,7 @@ fn rendered(put: impl FnOnce(&mut String)) -> String {
 fn stat_and_srvr() {
     let text = rendered(|out| {
         let connections = connections();
-        server::put_overview(out, &overview(Mode::Standalone), Some(&connections[..2]));
+        server::put_overview(out, &overview(STANDALONE), Some(&connections[..2]));
     });
     let stat = "\
 Zookeeper version: <version>
@@ -124,8 +132,7 @@ Mode: standalone
 Node count: 8
 ";
     assert_eq!(text, stat);
-    let text = rendered(|out| server::put_overview(out, &overview(Mode::Leader), None));
-    assert!(text.ends_with("Mode: leader\nNode count: 8\nProposal sizes last/min/max: -1/-1/-1\n"));
+    let text = rendered(|out| server::put_overview(out, &overview(STANDALONE), None));
     assert!(text.starts_with("Zookeeper version: <version>\nLatency"));
 }
 
@@ -234,6 +241,7 @@ fn conf_and_dirs() {
         timeout_ms_min: 4000,
         timeout_ms_max: 40_000,
         listen_backlog: None,
+        ..Conf::default()
     };
     let text = rendered(|out| server::put_conf(out, &conf, Some(52_991), &storage));
     let expected = "\
@@ -277,7 +285,8 @@ user.dir os.memory.free os.memory.max os.memory.total";
 #[test]
 fn mntr_has_zookeepers_lines() {
     let figures = Figures {
-        mode: Mode::Standalone,
+        view: STANDALONE,
+        sets: Vec::new(),
         values: vec![
             ("znode_count", Number::Whole(8)),
             ("avg_latency", Number::Broken(15.3)),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::draft::{Draft, to_u32};
+use super::super::draft::{Draft, to_u32, to_usize};
 use super::super::key::{Key, int, size, strict_flag, text};
 
 const KIB: u64 = 1 << 10;
@@ -48,7 +48,7 @@ pub(super) static KEYS: &[Key] = &[
         "oxkeeper.batchOpsMax",
         (1, 1 << 16),
         "512",
-        |d, n| d.settings.requests.batch_ops_max = to_u32(n),
+        |d, n| d.settings.batches.ops_max = to_usize(n),
         "most writes in one log entry",
     )
     .ours(),
@@ -56,17 +56,16 @@ pub(super) static KEYS: &[Key] = &[
         "oxkeeper.batchBytesMax",
         (4 * KIB, 64 * KIB * KIB),
         "1M",
-        |d, bytes| {
-            d.settings.requests.batch_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
-        },
+        |d, bytes| d.settings.batches.bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX),
         "most bytes of writes in one log entry, unless one write alone is larger",
     )
     .ours(),
     int(
         "oxkeeper.entriesInFlightMax",
-        (1, 1024),
+        // Twice as many stay in the log behind a checkpoint, each of up to two megabytes.
+        (1, 64),
         "4",
-        |d, n| d.settings.requests.entries_in_flight_max = to_u32(n),
+        |d, n| d.settings.batches.window = to_usize(n),
         "log entries proposed and not yet committed before new writes gather",
     )
     .ours(),

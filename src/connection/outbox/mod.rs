@@ -36,6 +36,7 @@ pub struct Outbox {
     listed: AtomicBool,
     woken: AtomicBool,
     waker: AtomicWaker,
+    /// A client for which more waits is given up (STYLE I8).
     bytes_max: usize,
 }
 
@@ -50,6 +51,10 @@ struct Inner {
     socket: Socket,
     /// The socket takes no more until the task has seen it writable.
     clogged: bool,
+    /// The next attempt is made by [`SocketWriter::insist`].
+    insists: bool,
+    /// Bytes that the socket has taken.
+    sent: u64,
     /// Something was told since the task attended.
     changed: bool,
     /// The task wants to be woken for whatever is told.
@@ -85,6 +90,8 @@ pub struct Found {
     pub is_sending: bool,
     /// Nothing is sent before [`Outbox::unclog`].
     pub is_clogged: bool,
+    /// Bytes that have been sent so far.
+    pub sent: u64,
 }
 
 impl Outbox {
@@ -98,6 +105,8 @@ impl Outbox {
                 end: End::Open,
                 socket: Socket::Idle(socket),
                 clogged: false,
+                insists: false,
+                sent: 0,
                 changed: false,
                 listening: false,
             }),
@@ -218,6 +227,15 @@ impl Outbox {
         self.inner.lock().clogged = false;
     }
 
+    /// The socket is clogged, and nothing tells how much it would take: sends what it takes. True if
+    /// something has been sent.
+    pub fn insist(&self) -> bool {
+        let mut inner = self.inner.lock();
+        inner.clogged = false;
+        inner.insists = true;
+        self.send_all(inner).1
+    }
+
     /// What there is.
     pub fn look(&self) -> Found {
         self.inner.lock().found()
@@ -257,8 +275,13 @@ impl Outbox {
     fn send_all<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> (MutexGuard<'a, Inner>, bool) {
         let mut has_sent = false;
         while let Some((mut bytes, socket)) = inner.take() {
+            let insists = std::mem::take(&mut inner.insists);
             drop(inner);
-            let outcome = socket.try_send(&bytes);
+            let outcome = if insists {
+                socket.insist(&bytes)
+            } else {
+                socket.try_send(&bytes)
+            };
             inner = self.inner.lock();
             if matches!(inner.socket, Socket::Sending) {
                 inner.socket = Socket::Idle(socket);
@@ -266,6 +289,7 @@ impl Outbox {
             match outcome {
                 Ok(sent) => {
                     has_sent = true;
+                    inner.sent = inner.sent.saturating_add(sent as u64);
                     bytes.advance(sent.min(bytes.len()));
                     inner.clogged = !bytes.is_empty();
                 }
@@ -297,6 +321,7 @@ impl Inner {
             bytes: self.bytes(),
             is_sending: matches!(self.socket, Socket::Sending),
             is_clogged: self.clogged,
+            sent: self.sent,
         }
     }
 

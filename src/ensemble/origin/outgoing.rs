@@ -497,6 +497,9 @@ fn body_bytes(action: ActionRef<'_>) -> usize {
     match action {
         ActionRef::Client { body, .. } => body.len(),
         ActionRef::Reap { path, .. } => path.len(),
-        ActionRef::OpenSession { .. } | ActionRef::CloseSession | ActionRef::ExpireSession => 0,
+        ActionRef::OpenSession { .. }
+        | ActionRef::Attach { .. }
+        | ActionRef::CloseSession
+        | ActionRef::ExpireSession { .. } => 0,
     }
 }

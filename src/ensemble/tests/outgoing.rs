@@ -47,6 +47,7 @@ impl Story {
         let mut out = String::new();
         for _ in 0..count {
             let action = ActionRef::Client {
+                connection: 0,
                 op: OpCode::SET_DATA,
                 body: &body,
             };

@@ -97,8 +97,7 @@ async fn proposals_on_rocksdb() {
             ..storage::Config::default()
         })
         .unwrap();
-        let replica =
-            Arc::new(Replica::open(Arc::clone(&stores.tree), state::Config::default()).unwrap());
+        let replica = Arc::new(Replica::open(stores.tree(), state::Config::default()).unwrap());
         let recorder = Recorder::new();
         let clock = crate::clock::SystemClock;
         let config = alone();
@@ -111,8 +110,8 @@ async fn proposals_on_rocksdb() {
             replica: Arc::clone(&replica),
             sink: Arc::clone(&recorder) as Arc<dyn Sink>,
             clock: Arc::new(clock),
-            network: Arc::new(crate::io::TcpNetwork),
-            touched: Arc::new(crate::ensemble::Deaf),
+            network: Arc::new(TcpNetwork),
+            touched: Arc::new(Deaf),
         })
         .await
         .unwrap();

@@ -148,11 +148,12 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for OnRocks {
             ..storage::Config::default()
         })
         .unwrap();
+        let tree = stores.tree();
         let log = FromItsFirst {
             log: stores.log,
             first: Mutex::new(None),
         };
-        let (log, machine) = adapters(Arc::new(log), stores.tree, stores.snapshots);
+        let (log, machine) = adapters(Arc::new(log), tree, stores.snapshots);
         Ok((dir, log, machine))
     }
 }

@@ -1,8 +1,10 @@
 //! A whole server in this process, with clients over real sockets and over ones that take bytes as
 //! they please.
 
+mod patience;
 mod patterns;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +17,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use super::Config;
+use super::connection::Task;
+use super::limits::Limits;
 use crate::clock::SystemClock;
 use crate::config::Settings;
+use crate::io::{SocketReader, SocketWriter};
 use crate::server::Server;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,13 +61,9 @@ impl Peer {
     /// Sends them at once.
     async fn send(&mut self, requests: &[Request]) {
         let mut bytes = Vec::new();
-        for request in requests {
+        for asked in requests {
             self.xid += 1;
-            let mut payload = BytesMut::new();
-            let (xid, op) = (self.xid, request.op());
-            RequestHeader { xid, op }.encode(&mut payload);
-            request.encode_body(&mut payload);
-            bytes.extend(framed(&payload));
+            bytes.extend(request(self.xid, asked));
         }
         self.stream.write_all(&bytes).await.expect("sends");
     }
@@ -87,11 +89,29 @@ impl Peer {
     }
 }
 
+/// A socket's.
+type Halves = (Box<dyn SocketReader>, Box<dyn SocketWriter>);
+
+/// A connection of the server by a socket of the test's.
+fn serve(server: &Server, halves: Halves) {
+    let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let config = Config::default();
+    let limits = Arc::new(Limits::new(&config, u64::MAX));
+    let permit = limits.enter(ip).expect("a place");
+    let (front, peer) = (Arc::clone(server.front()), SocketAddr::new(ip, 1));
+    tokio::spawn(Task::new(front, &config, halves, peer, permit));
+}
+
 /// What asks for a new session.
 fn hello() -> Vec<u8> {
+    hello_for(30_000)
+}
+
+/// The same with this timeout.
+fn hello_for(timeout_ms: i32) -> Vec<u8> {
     let mut payload = BytesMut::new();
     let request = ConnectRequest {
-        timeout_ms: 30_000,
+        timeout_ms,
         password: Some(vec![0; 16].into()),
         protocol_version: 0,
         last_zxid_seen: 0,
@@ -99,6 +119,15 @@ fn hello() -> Vec<u8> {
         read_only: Some(false),
     };
     request.encode(&mut payload);
+    framed(&payload)
+}
+
+/// A request as it is sent.
+fn request(xid: i32, request: &Request) -> Vec<u8> {
+    let mut payload = BytesMut::new();
+    let op = request.op();
+    RequestHeader { xid, op }.encode(&mut payload);
+    request.encode_body(&mut payload);
     framed(&payload)
 }
 

@@ -3,20 +3,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
-use jute::{Request, RequestHeader};
+use jute::Request;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::super::Config;
-use super::super::connection::Task;
-use super::super::limits::Limits;
-use super::{PATIENCE, Peer, create, framed, get, hello, set, start};
+use super::{Halves, PATIENCE, Peer, create, get, hello, request, serve, set, start};
 use crate::io::{SocketReader, SocketWriter};
 use crate::server::Server;
 
@@ -97,6 +93,10 @@ impl SocketReader for Double {
         self.1.notify_one();
         Poll::Pending
     }
+
+    fn unread(&self) -> u64 {
+        self.0.lock().sent.len() as u64
+    }
 }
 
 impl Double {
@@ -104,23 +104,8 @@ impl Double {
     fn connect(server: &Server, seed: u64) -> Self {
         let double = Self::default();
         double.0.lock().seed = seed;
-        let halves = (
-            Box::new(double.clone()) as Box<dyn SocketReader>,
-            Box::new(double.clone()) as Box<dyn SocketWriter>,
-        );
-        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let config = Config::default();
-        let place = Arc::new(Limits::new(&config, u64::MAX))
-            .enter(ip)
-            .expect("a place");
-        let front = Arc::clone(server.front());
-        tokio::spawn(Task::new(
-            front,
-            &config,
-            halves,
-            SocketAddr::new(ip, 1),
-            place,
-        ));
+        let halves: Halves = (Box::new(double.clone()), Box::new(double.clone()));
+        serve(server, halves);
         double
     }
 
@@ -152,14 +137,6 @@ impl Double {
             self.1.notified().await;
         }
     }
-}
-
-fn request(xid: i32, request: &Request) -> Vec<u8> {
-    let mut payload = BytesMut::new();
-    let op = request.op();
-    RequestHeader { xid, op }.encode(&mut payload);
-    request.encode_body(&mut payload);
-    framed(&payload)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

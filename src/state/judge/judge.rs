@@ -6,21 +6,21 @@
 use std::sync::Arc;
 
 use hashbrown::hash_map::Entry;
-use jute::{Acl, ErrorCode, Request};
+use jute::{Acl, Create, ErrorCode, Request};
 
 use super::overlay::{Held, Layer, Overlay};
 use super::tree::{Form, NewZnode};
 use crate::state::acl::{closed_list, open_list, permits};
 use crate::state::config::Config;
 use crate::state::record::identity::Identity;
-use crate::state::record::ids::{AclId, ServerId, SessionId, Zxid};
+use crate::state::record::ids::{AclId, SessionId, SessionOwner, Zxid};
 use crate::state::record::path;
 use crate::state::record::proposal::{Action, Proposal};
 use crate::state::record::znode::{Kind, Owner, Znode};
 use crate::state::replica::State;
 use crate::state::store::StoreError;
 use crate::state::timeline::Timeline;
-use crate::state::txn::{Change, Outcome};
+use crate::state::txn::{Change, OpOutcome, Outcome};
 
 /// Why judging went no further.
 #[derive(Debug)]
@@ -52,8 +52,11 @@ pub(in crate::state) struct Judge<'a> {
     pub(in crate::state) timeline: &'a Timeline,
     /// The batch's, not this server's.
     pub(in crate::state) rules: Config,
-    pub(in crate::state) server: ServerId,
+    /// Of the entry.
+    pub(in crate::state) term: u64,
     pub(in crate::state) session: SessionId,
+    /// In whose name the proposal was made.
+    pub(in crate::state) speaker: SessionOwner,
     pub(in crate::state) identities: &'a [Identity],
 }
 
@@ -68,7 +71,7 @@ impl Judge<'_> {
         proposal: &Proposal,
     ) -> Result<Option<Outcome>, StoreError> {
         let judged = match &proposal.action {
-            Action::Client { op, body } => match Request::decode(*op, body.clone()) {
+            Action::Client { op, body, .. } => match Request::decode(*op, body.clone()) {
                 Ok(request) => self.client(&request).map(Some),
                 Err(_) if Request::OPS.contains(op) => {
                     Err(Stop::Refused(ErrorCode::MARSHALLING_ERROR))
@@ -78,13 +81,22 @@ impl Judge<'_> {
             Action::OpenSession {
                 timeout_ms,
                 password,
+                ..
             } => self.open_session(*timeout_ms, *password).map(Some),
+            Action::Attach {
+                timeout_ms,
+                password,
+                ..
+            } => self.attach_session(*timeout_ms, password).map(Some),
             Action::CloseSession => match self.close_session()? {
                 Some(closed) => Ok(Some(closed)),
                 None => Err(Stop::Refused(ErrorCode::SESSION_EXPIRED)),
             },
-            Action::ExpireSession => Ok(self.close_session()?),
-            Action::Reap { path, unused_ms } => Ok(self.reap(path, *unused_ms)?),
+            Action::ExpireSession { term, owner } => Ok(self.expire_session(*term, *owner)?),
+            Action::Reap { term, .. } if *term != self.term => Ok(None),
+            Action::Reap {
+                path, unused_ms, ..
+            } => Ok(self.reap(path, *unused_ms)?),
         };
         match judged {
             Ok(outcome) => Ok(outcome),
@@ -93,21 +105,41 @@ impl Judge<'_> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "`OpCode::class` says what is a write; a test has all of them judged"
+    )]
     fn client(&mut self, request: &Request) -> Result<Outcome, Stop> {
         match request {
-            Request::Create(create) => {
-                let (path, _) = self.create(NewZnode::plain(Form::Plain, create))?;
-                Ok(Outcome::Created { path })
+            Request::Create(create) => self.create_plain(create).map(Outcome::Op),
+            Request::Create2(create) => {
+                let new = NewZnode::plain(Form::Plain, create);
+                self.create_with_stat(new).map(Outcome::Op)
             }
-            Request::Create2(create) => self.created(NewZnode::plain(Form::Plain, create)),
             Request::CreateContainer(create) => {
-                self.created(NewZnode::plain(Form::Container, create))
+                let new = NewZnode::plain(Form::Container, create);
+                self.create_with_stat(new).map(Outcome::Op)
             }
-            Request::CreateTtl(create) => self.created(NewZnode::ttl(create)),
-            Request::Delete(delete) => self.delete(delete).map(|()| Outcome::Done),
-            Request::SetData(set_data) => self.set_data(set_data).map(Outcome::Stat),
-            Request::SetAcl(set_acl) => self.set_acl(set_acl).map(Outcome::Stat),
-            Request::Check(check) => self.check(check).map(|()| Outcome::Done),
+            Request::CreateTtl(create) => {
+                let new = NewZnode::ttl(create);
+                self.create_with_stat(new).map(Outcome::Op)
+            }
+            Request::Delete(delete) => {
+                self.delete(delete)?;
+                Ok(Outcome::Op(OpOutcome::Deleted))
+            }
+            Request::SetData(set_data) => {
+                let stat = self.set_data(set_data)?;
+                Ok(Outcome::Op(OpOutcome::Stat(stat)))
+            }
+            Request::SetAcl(set_acl) => {
+                let stat = self.set_acl(set_acl)?;
+                Ok(Outcome::Op(OpOutcome::Stat(stat)))
+            }
+            Request::Check(check) => {
+                self.check(check)?;
+                Ok(Outcome::Op(OpOutcome::Checked))
+            }
             Request::Multi(multi) => self.multi(multi),
             // zk: PrepRequestProcessor, reconfig: enabled, session, not standalone, in this order.
             Request::Reconfig(_) if !self.rules.reconfig_enabled => {
@@ -117,31 +149,18 @@ impl Judge<'_> {
                 self.session_alive()?;
                 Err(Stop::Refused(ErrorCode::UNIMPLEMENTED))
             }
-            Request::Exists(_)
-            | Request::GetData(_)
-            | Request::GetAcl(_)
-            | Request::GetChildren(_)
-            | Request::GetChildren2(_)
-            | Request::Sync(_)
-            | Request::MultiRead(_)
-            | Request::CheckWatches(_)
-            | Request::RemoveWatches(_)
-            | Request::Auth(_)
-            | Request::SetWatches(_)
-            | Request::SetWatches2(_)
-            | Request::Sasl(_)
-            | Request::GetEphemerals(_)
-            | Request::GetAllChildrenNumber(_)
-            | Request::AddWatch(_)
-            | Request::Ping
-            | Request::WhoAmI
-            | Request::CloseSession => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
+            _ => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
         }
     }
 
-    fn created(&mut self, new: NewZnode<'_>) -> Result<Outcome, Stop> {
+    pub(super) fn create_plain(&mut self, create: &Create) -> Result<OpOutcome, Stop> {
+        let (path, _) = self.create(NewZnode::plain(Form::Plain, create))?;
+        Ok(OpOutcome::Created { path })
+    }
+
+    pub(super) fn create_with_stat(&mut self, new: NewZnode<'_>) -> Result<OpOutcome, Stop> {
         let (path, stat) = self.create(new)?;
-        Ok(Outcome::CreatedWithStat { path, stat })
+        Ok(OpOutcome::CreatedWithStat { path, stat })
     }
 
     /// A znode as it is for this proposal. `path`: anything.

@@ -11,7 +11,8 @@ impl Judge<'_> {
     /// all: its code stands at its place, 0 before it, -2 behind it.
     ///
     /// zk: PrepRequestProcessor.pRequestHelper, multi. Where an op makes it fail with something
-    /// else than a refusal (a null within an ACL), the whole multi is answered with -5.
+    /// else than a refusal (a null within an ACL), the whole multi is answered with -5. One whose
+    /// session has moved is not answered at all: FinalRequestProcessor.
     pub(in crate::state) fn multi(&mut self, multi: &Multi) -> Result<Outcome, Stop> {
         self.work.start_multi();
         let mut outcomes = Vec::with_capacity(multi.ops.len());
@@ -19,10 +20,11 @@ impl Judge<'_> {
         for op in &multi.ops {
             match self.op(op) {
                 Ok(outcome) => outcomes.push(outcome),
-                Err(Stop::Refused(code)) if code != ErrorCode::MARSHALLING_ERROR => {
+                Err(Stop::Refused(code)) if !refuses_all(code) => {
                     self.work.undo_multi();
                     let failed = outcomes.len();
-                    return Ok(Outcome::Multi(failure(multi.ops.len(), failed, code)));
+                    let codes = refusals(multi.ops.len(), failed, code);
+                    return Ok(Outcome::MultiRefused(codes));
                 }
                 Err(stop) => {
                     self.work.undo_multi();
@@ -36,22 +38,14 @@ impl Judge<'_> {
 
     fn op(&mut self, op: &MultiOp) -> Result<OpOutcome, Stop> {
         Ok(match op {
-            MultiOp::Create(create) => {
-                let (path, _) = self.create(NewZnode::plain(Form::Plain, create))?;
-                OpOutcome::Created { path }
-            }
+            MultiOp::Create(create) => self.create_plain(create)?,
             MultiOp::Create2(create) => {
-                let (path, stat) = self.create(NewZnode::plain(Form::Plain, create))?;
-                OpOutcome::CreatedWithStat { path, stat }
+                self.create_with_stat(NewZnode::plain(Form::Plain, create))?
             }
             MultiOp::CreateContainer(create) => {
-                let (path, stat) = self.create(NewZnode::plain(Form::Container, create))?;
-                OpOutcome::CreatedWithStat { path, stat }
+                self.create_with_stat(NewZnode::plain(Form::Container, create))?
             }
-            MultiOp::CreateTtl(create) => {
-                let (path, stat) = self.create(NewZnode::ttl(create))?;
-                OpOutcome::CreatedWithStat { path, stat }
-            }
+            MultiOp::CreateTtl(create) => self.create_with_stat(NewZnode::ttl(create))?,
             MultiOp::Delete(delete) => {
                 self.delete(delete)?;
                 OpOutcome::Deleted
@@ -65,12 +59,20 @@ impl Judge<'_> {
     }
 }
 
-/// The results of a multi of `len` ops whose op `failed` was refused.
-fn failure(len: usize, failed: usize, code: ErrorCode) -> Vec<OpOutcome> {
+/// Whether the multi has no results if one of its ops is refused so.
+fn refuses_all(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::MARSHALLING_ERROR | ErrorCode::SESSION_MOVED
+    )
+}
+
+/// The codes of a multi of `len` ops whose op `failed` was refused.
+fn refusals(len: usize, failed: usize, code: ErrorCode) -> Vec<ErrorCode> {
     let of = |index: usize| match index.cmp(&failed) {
         std::cmp::Ordering::Less => ErrorCode::OK,
         std::cmp::Ordering::Equal => code,
         std::cmp::Ordering::Greater => ErrorCode::RUNTIME_INCONSISTENCY,
     };
-    (0..len).map(|index| OpOutcome::Error(of(index))).collect()
+    (0..len).map(of).collect()
 }

@@ -16,7 +16,7 @@ use jute::{
     Response, StatResponse, Text, WatcherEvent, perms,
 };
 
-use super::world::{World, localhost};
+use super::world::{OWNER, World, expire, localhost, open};
 use crate::auth::{self, Schemes};
 use crate::state::{
     Action, Config, Identities, OpOutcome, Outcome, Peek, ReadStop, SessionId, Txn, Znode,
@@ -141,7 +141,15 @@ impl<'a> Pure<'a> {
             | OpCode::DELETE
             | OpCode::SET_DATA
             | OpCode::SET_ACL
-            | OpCode::MULTI => return self.write(name, Action::Client { op, body }),
+            | OpCode::MULTI => {
+                let connection = OWNER.connection;
+                let action = Action::Client {
+                    op,
+                    connection,
+                    body,
+                };
+                return self.write(name, action);
+            }
             _ => {}
         }
         let zxid = self.world()?.replica.read().last_zxid().0;
@@ -313,10 +321,7 @@ impl Backend for Pure<'_> {
     fn open(&mut self, name: &str, timeout_ms: i32) -> Result<i64> {
         self.last_session += 1;
         let session = SessionId(self.last_session);
-        let action = Action::OpenSession {
-            timeout_ms,
-            password: [7; 16],
-        };
+        let action = open(timeout_ms, [7; 16]);
         self.apply(session, &localhost(), action)?;
         let client = Client {
             session,
@@ -352,19 +357,20 @@ impl Backend for Pure<'_> {
     fn expire(&mut self, name: &str) -> Result<()> {
         self.disconnect(name)?;
         let session = self.client(name)?.session;
-        let txns = self.apply(session, &Identities::from([]), Action::ExpireSession)?;
+        let action = expire(self.world()?.position.term);
+        let txns = self.apply(session, &Identities::from([]), action)?;
         ensure!(txns.len() == 1, "it has expired already");
         Ok(())
     }
 
     fn reap(&mut self, path: &str) -> Result<()> {
         self.world()?.pass(A_WHILE_MS);
-        let path = Arc::from(path);
-        let txns = self.apply(
-            SessionId::NONE,
-            &Identities::from([]),
-            Action::Reap { path, unused_ms: 0 },
-        )?;
+        let reap = Action::Reap {
+            term: self.world()?.position.term,
+            path: Arc::from(path),
+            unused_ms: 0,
+        };
+        let txns = self.apply(SessionId::NONE, &Identities::from([]), reap)?;
         ensure!(txns.len() == 1, "it is not due");
         Ok(())
     }
@@ -405,20 +411,30 @@ fn answer_of(outcome: &Outcome) -> (ErrorCode, Bytes) {
         OpOutcome::Stat(stat) => MultiResult::SetData { stat: *stat },
         OpOutcome::Deleted => MultiResult::Delete,
         OpOutcome::Checked => MultiResult::Check,
-        OpOutcome::Error(code) => MultiResult::Error(*code),
     };
     let response = match outcome {
         Outcome::Refused(code) => return (*code, Bytes::new()),
-        Outcome::Created { path: made } => Response::Create(CreateResponse { path: path(made) }),
-        Outcome::CreatedWithStat { path: made, stat } => Response::Create2(Create2Response {
-            path: path(made),
-            stat: *stat,
-        }),
-        Outcome::Stat(stat) => Response::Stat(StatResponse { stat: *stat }),
+        Outcome::Op(OpOutcome::Created { path: made }) => {
+            Response::Create(CreateResponse { path: path(made) })
+        }
+        Outcome::Op(OpOutcome::CreatedWithStat { path: made, stat }) => {
+            Response::Create2(Create2Response {
+                path: path(made),
+                stat: *stat,
+            })
+        }
+        Outcome::Op(OpOutcome::Stat(stat)) => Response::Stat(StatResponse { stat: *stat }),
         Outcome::Multi(ops) => Response::Multi(MultiResponse {
             results: ops.iter().map(result).collect(),
         }),
-        Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => Response::Empty,
+        Outcome::MultiRefused(codes) => Response::Multi(MultiResponse {
+            results: codes.iter().map(|code| MultiResult::Error(*code)).collect(),
+        }),
+        Outcome::Op(OpOutcome::Deleted | OpOutcome::Checked)
+        | Outcome::Done
+        | Outcome::SessionOpened
+        | Outcome::SessionAttached
+        | Outcome::SessionClosed => Response::Empty,
     };
     let mut body = BytesMut::new();
     response.encode(&mut body);
@@ -457,6 +473,6 @@ fn golden_scripts_on_rocksdb() {
             memory_bytes: 0,
             ..storage::Config::default()
         });
-        World::on(stores.unwrap().tree, config)
+        World::on(stores.unwrap().tree(), config)
     });
 }

@@ -19,6 +19,7 @@ fn config() -> Option<Text> {
 fn world() -> World {
     let mut world = World::new(Config::default());
     let open = Action::OpenSession {
+        connection: 0,
         timeout_ms: 4000,
         password: [1; 16],
     };

@@ -1,13 +1,13 @@
-//! Numbers that run out: none comes again while it may be in use.
+//! I10: numbers that run out: none comes again while it may be in use.
 
 use std::sync::Arc;
 
 use jute::{Acl, Create, CreateTtl, Delete, ErrorCode, Request, Text};
 
-use super::world::{ORIGIN, World, acls, client, identity, localhost, open_acl};
+use super::world::{ORIGIN, World, acls, client, identity, localhost, open, open_acl};
 use crate::state::{
-    Action, ApplyError, Batch, Config, Identities, Meta, Outcome, Peek, Proposal, Reading,
-    SessionId, Silence, Txn, Zxid, permits,
+    Action, ApplyError, Batch, Config, Identities, Meta, OpOutcome, Outcome, Peek, Proposal,
+    Reading, SessionId, Silence, Txn, Zxid, permits,
 };
 
 const SESSION: SessionId = SessionId(1);
@@ -21,17 +21,10 @@ fn create(path: &str, acl: Option<Vec<Acl>>) -> Action {
     }))
 }
 
-fn open() -> Action {
-    Action::OpenSession {
-        timeout_ms: 4000,
-        password: [1; 16],
-    }
-}
-
 /// A world with a session, which goes on with other numbers.
 fn world(change: impl FnOnce(&mut Meta)) -> World {
     let mut world = World::new(Config::default());
-    let proposals = vec![world.proposal(SESSION, &localhost(), open())];
+    let proposals = vec![world.proposal(SESSION, &localhost(), open(4000, [1; 16]))];
     world.apply(proposals);
     world.tamper(change);
     world.restarted()
@@ -85,7 +78,10 @@ fn without_an_id_left_a_new_list_is_refused_and_an_old_one_is_not() {
     let mut world = world(|meta| meta.acl_next = u64::MAX - 1);
     let list = |name: &str| Some(acls(&format!("digest:{name}:x:31")));
     let last = one(&mut world, create("/last", list("a")));
-    assert!(matches!(last.outcome, Outcome::Created { .. }), "{last:?}");
+    assert!(
+        matches!(last.outcome, Outcome::Op(OpOutcome::Created { .. })),
+        "{last:?}"
+    );
     let refused = one(&mut world, create("/refused", list("b")));
     assert_eq!(refused.outcome, Outcome::Refused(ErrorCode::SYSTEM_ERROR));
     assert!(refused.changes.is_empty() && refused.events.is_empty());
@@ -93,7 +89,7 @@ fn without_an_id_left_a_new_list_is_refused_and_an_old_one_is_not() {
         let path = format!("/known-{}", acl == open_acl());
         let known = one(&mut world, create(&path, acl));
         assert!(
-            matches!(known.outcome, Outcome::Created { .. }),
+            matches!(known.outcome, Outcome::Op(OpOutcome::Created { .. })),
             "{known:?}"
         );
     }
@@ -177,7 +173,11 @@ fn what_was_created_by_other_rules_is_counted_right_when_it_goes() {
             path: Some(Text::from("/n")),
             version: -1,
         }));
-        for (rules, action) in [(before, open()), (before, made), (after, delete)] {
+        for (rules, action) in [
+            (before, open(4000, [1; 16])),
+            (before, made),
+            (after, delete),
+        ] {
             let proposals = vec![world.proposal(session, &localhost(), action)];
             apply_raw(&mut world, rules, proposals).unwrap();
         }

@@ -1,7 +1,6 @@
 //! The same log on RocksDB with the smallest memory there is: nothing of the cache shows.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -27,7 +26,7 @@ proptest! {
     fn the_store_does_not_show(log in log()) {
         let dir = tempfile::tempdir().unwrap();
         let stores = stores(dir.path());
-        let mut disk = World::on(Arc::clone(&stores.tree), Config::default());
+        let mut disk = World::on(stores.tree(), Config::default());
         let mut map = World::new(Config::default());
         put_quota(&mut disk);
         put_quota(&mut map);
@@ -40,7 +39,7 @@ proptest! {
     fn what_is_pinned_is_kept_in_step(log in log()) {
         let dir = tempfile::tempdir().unwrap();
         let stores = stores(dir.path());
-        let mut disk = World::on(Arc::clone(&stores.tree), Config::default());
+        let mut disk = World::on(stores.tree(), Config::default());
         let mut map = World::new(Config::default());
         let parts = PATHS.map(|path| Missing::Children(path.into()));
         let mut pins = Some(disk.warm(&parts));

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::generate::{cases, log, op, proposal, put_quota, run};
 use super::model::{ACLS, Answer, Model, Op, Step};
-use super::world::{ORIGIN, World, acls, client, identity, localhost, open_acl};
-use crate::state::{Action, Config, OpOutcome, Outcome, Peek, Reading, SessionId, SessionRecord};
+use super::world::{ORIGIN, OWNER, World, acls, client, identity, localhost, open, open_acl};
+use crate::state::{Config, OpOutcome, Outcome, Peek, Reading, SessionId, SessionRecord};
 
 fn op_answer(outcome: &OpOutcome) -> Answer {
     match outcome {
@@ -17,18 +17,21 @@ fn op_answer(outcome: &OpOutcome) -> Answer {
         OpOutcome::CreatedWithStat { path, stat } => Answer::PathStat(path.to_string(), *stat),
         OpOutcome::Stat(stat) => Answer::Stat(*stat),
         OpOutcome::Deleted | OpOutcome::Checked => Answer::Done,
-        OpOutcome::Error(code) => Answer::Code(*code),
     }
 }
 
 fn answer(outcome: &Outcome) -> Answer {
     match outcome {
         Outcome::Refused(code) => Answer::Code(*code),
-        Outcome::Created { path } => Answer::Path(path.to_string()),
-        Outcome::CreatedWithStat { path, stat } => Answer::PathStat(path.to_string(), *stat),
-        Outcome::Stat(stat) => Answer::Stat(*stat),
-        Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => Answer::Done,
+        Outcome::Op(op) => op_answer(op),
+        Outcome::Done
+        | Outcome::SessionOpened
+        | Outcome::SessionAttached
+        | Outcome::SessionClosed => Answer::Done,
         Outcome::Multi(ops) => Answer::Multi(ops.iter().map(op_answer).collect()),
+        Outcome::MultiRefused(codes) => {
+            Answer::Multi(codes.iter().map(|code| Answer::Code(*code)).collect())
+        }
     }
 }
 
@@ -101,6 +104,7 @@ proptest! {
         }
     }
 
+    /// I1: where an entry is cut into slices is up to each server.
     #[test]
     fn slices_do_not_show(log in log()) {
         let mut whole = World::new(Config::default());
@@ -115,6 +119,7 @@ proptest! {
         }
     }
 
+    /// I1: nor does it matter what a server has kept in memory.
     #[test]
     fn a_restart_between_entries_does_not_show(log in log(), at in any::<prop::sample::Index>()) {
         let mut world = World::new(Config::default());
@@ -161,7 +166,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(200))]
 
-    /// An origin that sends again what it does not know to be applied, too much or too early.
+    /// I5: an origin that sends again what it does not know to be applied, too much or too early.
     #[test]
     fn what_is_sent_again_takes_effect_once(
         log in log(),
@@ -269,10 +274,7 @@ fn an_entry_comes_once() {
     };
     let position = world.position;
     world.replica.advance(position, None).unwrap();
-    let open = Action::OpenSession {
-        timeout_ms: 1,
-        password: [1; 16],
-    };
+    let open = open(1, [1; 16]);
     let proposals = vec![world.proposal(SessionId(5), &localhost(), open)];
     let again = crate::state::Batch { proposals, ..batch };
     let refused = world
@@ -287,22 +289,20 @@ fn an_entry_comes_once() {
 #[test]
 fn an_opened_session_is_remembered() {
     let mut world = World::new(Config::default());
-    let open = Action::OpenSession {
-        timeout_ms: 1234,
-        password: [5; 16],
-    };
+    let open = open(1234, [5; 16]);
     let proposals = vec![world.proposal(SessionId(5), &localhost(), open)];
     world.apply(proposals);
     let expected = SessionRecord {
         timeout_ms: 1234,
         password: [5; 16],
         migrated: false,
-        owner: crate::state::ServerId(1),
+        owner: OWNER,
     };
     let world = world.restarted();
     assert_eq!(world.replica.read().session(SessionId(5)), Some(&expected));
 }
 
+/// I1: the leader's settings come with the log.
 #[test]
 fn the_rules_of_the_log_count_and_not_those_of_the_server_that_applies() {
     let strict = Config {
@@ -310,10 +310,7 @@ fn the_rules_of_the_log_count_and_not_those_of_the_server_that_applies() {
         ..Config::default()
     };
     let mut world = World::new(Config::default());
-    let open = Action::OpenSession {
-        timeout_ms: 1,
-        password: [1; 16],
-    };
+    let open = open(1, [1; 16]);
     let write = client(&Request::CreateTtl(jute::CreateTtl {
         path: Some("/t".into()),
         data: None,

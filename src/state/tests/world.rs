@@ -1,5 +1,6 @@
 //! A replica on a map, with short ways to propose and to read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -9,8 +10,8 @@ use parking_lot::Mutex;
 use super::map_store::{MapStore, NodeList};
 use crate::state::{
     Action, Asker, Batch, Change, Config, Identities, Identity, LogPosition, Meta, Missing, Origin,
-    Outcome, Pins, Proposal, ReadStop, Reading, Replica, ServerId, SessionId, Sink, State, Store,
-    Txn, Znode, warm_all,
+    Outcome, Pins, Proposal, ReadStop, Reading, Replica, ServerId, SessionId, SessionOwner, Sink,
+    State, Store, Txn, Znode, warm_all,
 };
 
 /// Remembers every txn it is told of.
@@ -39,13 +40,19 @@ pub(super) struct World {
     /// What the clock says that nobody sets.
     steady_ms: u64,
     pub(super) slice: usize,
-    origin: Origin,
-    sequence: u64,
+    /// The last sequence of each origin.
+    sequences: BTreeMap<Origin, u64>,
 }
 
 pub(super) const ORIGIN: Origin = Origin {
     server: ServerId(1),
     incarnation: 1,
+};
+
+/// Who opens the sessions of tests that do not care.
+pub(super) const OWNER: SessionOwner = SessionOwner {
+    origin: ORIGIN,
+    connection: 0,
 };
 
 impl World {
@@ -73,8 +80,7 @@ impl World {
             time_ms: 1000,
             steady_ms: 77,
             slice: crate::state::SLICE_PROPOSALS_MAX,
-            origin: ORIGIN,
-            sequence: 0,
+            sequences: BTreeMap::new(),
         }
     }
 
@@ -86,18 +92,27 @@ impl World {
             time_ms,
             steady_ms,
             slice,
-            origin,
-            sequence,
+            sequences,
             ..
         } = self;
         Self {
             time_ms,
             steady_ms,
             slice,
-            origin,
-            sequence,
+            sequences,
             ..Self::on_map(crashed, config)
         }
+    }
+
+    /// The store alone: what is in it is all that is left.
+    pub(super) fn into_store(self) -> Arc<dyn Store> {
+        self.store
+    }
+
+    /// The replica has got another store, of which so many of our proposals are known.
+    pub(super) fn goes_on_with(&mut self, store: Arc<dyn Store>, sequence: u64) {
+        (self.store, self.map) = (store, None);
+        self.sequences.insert(ORIGIN, sequence);
     }
 
     /// Time passes, and the wall clock says so.
@@ -112,8 +127,19 @@ impl World {
         identities: &Identities,
         action: Action,
     ) -> Proposal {
-        self.sequence += 1;
-        let (origin, sequence) = (self.origin, self.sequence);
+        self.proposal_of(ORIGIN, session, identities, action)
+    }
+
+    pub(super) fn proposal_of(
+        &mut self,
+        origin: Origin,
+        session: SessionId,
+        identities: &Identities,
+        action: Action,
+    ) -> Proposal {
+        let last = self.sequences.entry(origin).or_default();
+        *last += 1;
+        let sequence = *last;
         let identities = Arc::clone(identities);
         let cxid = i32::try_from(sequence).unwrap();
         Proposal {
@@ -212,7 +238,7 @@ impl World {
         assert_eq!(meta.znodes + 1, nodes.len() as u64, "znodes");
         let owned: usize = state.owners().map(|(_, paths)| paths.len()).sum();
         assert_eq!(meta.ephemerals, owned as u64, "ephemerals");
-        let mut references = std::collections::BTreeMap::new();
+        let mut references = BTreeMap::new();
         for (_, node) in &nodes {
             *references.entry(node.acl).or_insert(0) += 1;
         }
@@ -273,13 +299,28 @@ pub(super) fn client(request: &Request) -> Action {
     request.encode_body(&mut body);
     Action::Client {
         op: request.op(),
+        connection: OWNER.connection,
         body: body.freeze(),
     }
+}
+
+pub(super) fn open(timeout_ms: i32, password: [u8; 16]) -> Action {
+    Action::OpenSession {
+        connection: OWNER.connection,
+        timeout_ms,
+        password,
+    }
+}
+
+pub(super) fn expire(term: u64) -> Action {
+    let owner = OWNER;
+    Action::ExpireSession { term, owner }
 }
 
 pub(super) fn raw(op: OpCode, body: &'static [u8]) -> Action {
     Action::Client {
         op,
+        connection: OWNER.connection,
         body: Bytes::from_static(body),
     }
 }

@@ -1,4 +1,5 @@
-//! What a frame holds: changes of the log, one after another. Numbers are varints.
+//! What a frame holds: changes of the log, one after another (formats.md 2.3). Numbers are
+//! varints.
 //!
 //! ```text
 //!   1 entry        index, term, length, payload

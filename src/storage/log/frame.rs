@@ -5,7 +5,7 @@
 //!   CRC-32 u32 | length u32 | salt u32 | edits, `length` bytes
 //! ```
 //!
-//! Little-endian. The checksum covers the segment's sequence, the frame's offset and all that
+//! Little-endian (formats.md 2.2). The checksum covers the segment's sequence, the frame's offset and all that
 //! follows it, so a frame is valid at its place only.
 
 use std::os::unix::fs::FileExt;

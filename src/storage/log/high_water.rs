@@ -5,7 +5,7 @@
 //! of the process alone it is exact, and after a power failure it is some older value, which is
 //! still a true lower bound, at most as old as the system lets dirty pages become (30 s usually).
 //!
-//! Format: version byte, seven zero bytes, sequence of the segment and offset in it (8 bytes each,
+//! Format (formats.md 2.4): version byte, seven zero bytes, sequence of the segment and offset in it (8 bytes each,
 //! little-endian), CRC-32 of these.
 
 use std::fs::{File, OpenOptions};

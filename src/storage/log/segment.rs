@@ -5,7 +5,7 @@
 //! system, and a sync is one write to the device instead of a commit of its journal. A name
 //! `<sequence>.segment` always means a whole, valid header.
 //!
-//! Header: magic, format version (4 bytes, little-endian like all that follows), salt (4), store id
+//! Header (formats.md 2.1): magic, format version (4 bytes, little-endian like all that follows), salt (4), store id
 //! (8), sequence (8), size of the file (8), CRC-32 of these (4).
 
 use std::fs::{self, File, OpenOptions};

@@ -130,6 +130,9 @@ pub(super) struct Writer {
     high_water: HighWater,
     high_water_failed: bool,
     force_sync: bool,
+    /// The disk has an entry, or knows which are purged: the log is there, however much of its end is
+    /// lost without syncs.
+    is_begun: bool,
     disk: Arc<dyn Disk>,
 }
 
@@ -174,6 +177,7 @@ impl Writer {
             begins: buffer.len(),
             buffer,
             in_frame: None,
+            is_begun: contents.ends.last.is_some(),
             contents,
             sealed,
             spares,
@@ -375,8 +379,12 @@ impl Writer {
         let behind = at + whole.len() as u64;
         let written = self.disk.write(&segment.file, last, behind);
         written.map_err(failed("write"))?;
-        if self.force_sync {
+        // The first entries are synced in any case: RocksDB syncs the tree when it likes, and a tree
+        // without its log is refused, while one that is ahead of its log is not.
+        let begins_log = !self.is_begun && self.in_frame.is_some();
+        if self.force_sync || begins_log {
             self.disk.sync(&segment.file).map_err(failed("sync"))?;
+            self.is_begun |= begins_log;
         }
         if let Some((first, last)) = self.in_frame.take() {
             shared

@@ -4,7 +4,7 @@
 //!   take:  building-<name>  ─ checkpoint, read its state ─▶  <name>  ─▶ older ones deleted
 //! ```
 //!
-//! A name is `<term>-<index>-<zxid>` in hex. What was left half-built by a crash is removed at the
+//! A name is `<term>-<index>-<zxid>` in hex (formats.md 6). What was left half-built by a crash is removed at the
 //! next start; so is a checkpoint that cannot be opened: the live tree holds the same and more.
 
 use std::fs;
@@ -21,16 +21,15 @@ use crate::metrics;
 use crate::state::{LogPosition, Meta};
 use crate::storage::files::{io_error, sync_dir};
 use crate::storage::tree::db::Database;
+use crate::storage::tree::live::Live;
 use crate::storage::tree::options;
 use crate::storage::tree::rocks_tree::read_meta;
-use crate::storage::tree::write_behind::WriteBehind;
 use crate::storage::{Checkpoint, Snapshots, StorageError};
 
 /// Takes checkpoints of the tree by hard links, and keeps the newest.
 #[derive(Debug)]
 pub(in crate::storage) struct RocksSnapshots {
-    db: Arc<Database>,
-    write_behind: Arc<WriteBehind>,
+    live: Arc<Live>,
     dir: PathBuf,
     /// Makes `take` one at a time.
     taking: Mutex<()>,
@@ -44,11 +43,7 @@ impl RocksSnapshots {
     ///
     /// # Errors
     /// The file system said no.
-    pub(in crate::storage) fn open(
-        db: Arc<Database>,
-        write_behind: Arc<WriteBehind>,
-        dir: PathBuf,
-    ) -> Result<Self, StorageError> {
+    pub(in crate::storage) fn open(live: Arc<Live>, dir: PathBuf) -> Result<Self, StorageError> {
         let mut found = Vec::new();
         let entries = fs::read_dir(&dir).map_err(|source| io_error("list", &dir, source))?;
         for entry in entries {
@@ -78,8 +73,7 @@ impl RocksSnapshots {
             }
         }
         Ok(Self {
-            db,
-            write_behind,
+            live,
             dir,
             taking: Mutex::new(()),
             newest: Mutex::new(newest),
@@ -89,12 +83,13 @@ impl RocksSnapshots {
     fn build(&self) -> Result<Checkpoint, StorageError> {
         let building = self.dir.join(format!("{BUILDING}{}", std::process::id()));
         remove(&building)?;
-        self.write_behind.write()?;
-        let checkpoint = RocksCheckpoint::new(self.db.raw());
+        let tree = self.live.current();
+        tree.write()?;
+        let checkpoint = RocksCheckpoint::new(tree.db().raw());
         // Flushes the memtables of all families together, since there is no write-ahead log.
         checkpoint
             .and_then(|checkpoint| checkpoint.create_checkpoint(&building))
-            .map_err(|source| self.db.failed("make a checkpoint", source))?;
+            .map_err(|source| tree.db().failed("make a checkpoint", source))?;
         let meta = read_checkpoint(&building)?;
         let dir = self.dir.join(name(&meta));
         if dir.exists() {

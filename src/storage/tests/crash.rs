@@ -131,13 +131,13 @@ fn flipped_bits_in_the_tree_are_never_served() {
                 continue;
             };
             for index in 0..200 {
-                let Ok(found) = stores.tree.load(&format!("/n{index}")) else {
+                let Ok(found) = stores.tree().load(&format!("/n{index}")) else {
                     break;
                 };
                 assert_eq!(found, Some(node(index, "some data")), "byte {at}");
             }
             let mut count = 0;
-            let walked = stores.tree.view().walk("/", &mut |_, _| {
+            let walked = stores.tree().view().walk("/", &mut |_, _| {
                 count += 1;
                 true
             });

@@ -34,7 +34,7 @@ fn killed() {
         let index = in_flight.pop_front().unwrap();
         // Only now the client hears of it.
         writeln!(std::io::stdout(), "acknowledged {index}").unwrap();
-        apply_entry(&*stores.tree, index);
+        apply_entry(&*stores.tree(), index);
         if index % 300 == 299 {
             let taken = stores.snapshots.take().unwrap();
             let LogPosition { term, index } = taken.meta.applied.unwrap();
@@ -45,10 +45,10 @@ fn killed() {
 
 /// Applies what the tree has not, as a start does. Returns the next free index.
 fn replay(stores: &Stores) -> u64 {
-    let applied = stores.tree.restore().unwrap().meta.applied;
+    let applied = stores.tree().restore().unwrap().meta.applied;
     let missing = applied.map_or(0, |at| at.index + 1)..u64::MAX;
     for entry in stores.log.entries(missing, usize::MAX).unwrap() {
-        apply_entry(&*stores.tree, entry.position.index);
+        apply_entry(&*stores.tree(), entry.position.index);
     }
     stores.log.ends().last.map_or(0, |last| last.index + 1)
 }
@@ -124,18 +124,18 @@ fn check(disk: &RocksDisk, acknowledged: u64) {
             .all(|(stored, index)| stored == large(index))
     );
     // The tree is exactly what the entries up to its position made of it.
-    let applied = stores.tree.restore().unwrap().meta.applied;
+    let applied = stores.tree().restore().unwrap().meta.applied;
     let count = applied.map_or(0, |at| at.index + 1);
     let version = stores
-        .tree
+        .tree()
         .load("/a")
         .unwrap()
         .map_or(-1, |node| i64::from(node.version));
     assert_eq!(version + 1, count.cast_signed());
     let mut names = 0;
     let root = [crate::state::Missing::Children("/".into())];
-    let warmed = stores.tree.warm(&root, usize::MAX).unwrap();
-    let peeked = stores.tree.peek_children("/", &mut |_| names += 1);
+    let warmed = stores.tree().warm(&root, usize::MAX).unwrap();
+    let peeked = stores.tree().peek_children("/", &mut |_| names += 1);
     assert_eq!((peeked, warmed.done), (crate::state::Peek::Known(()), 1));
     assert_eq!(names, if count == 0 { 0 } else { count + 1 });
     if let Some(taken) = stores.snapshots.newest().unwrap() {

@@ -1,5 +1,6 @@
 //! One suite for both kinds of stores, and what only RocksDB can be asked.
 
+mod adopt;
 mod crash;
 mod kill;
 mod log_suite;
@@ -101,7 +102,7 @@ impl Disk for RocksDisk {
         let stores = self.try_open().unwrap();
         Doors {
             log: Arc::clone(&stores.log),
-            tree: Arc::clone(&stores.tree),
+            tree: stores.tree(),
             snapshots: Arc::clone(&stores.snapshots),
             stores: Some(stores),
         }

@@ -59,6 +59,7 @@ fn set_format_of_log(disk: &RocksDisk, number: u32) {
     fs::write(path, bytes).unwrap();
 }
 
+/// I9: a newer program's data is told from damage, and neither is touched.
 #[test]
 fn other_formats_are_refused() {
     for (below, set) in [

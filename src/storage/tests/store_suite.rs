@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jute::{Acl, Id};
 
 use super::*;
-use crate::state::{AclId, Cursor, Missing, Owner, Peek, ServerId, SessionRecord, Warmed};
+use crate::state::{
+    AclId, Cursor, Missing, Origin, Owner, Peek, ServerId, SessionOwner, SessionRecord, Warmed,
+};
 
 on_both! {
     shows_what_is_installed
@@ -24,7 +26,7 @@ on_both! {
 }
 
 /// What the state would see: asks memory, and if need be loads what it misses and asks again.
-fn look(tree: &dyn Store, path: &str) -> Option<Arc<Znode>> {
+pub(super) fn look(tree: &dyn Store, path: &str) -> Option<Arc<Znode>> {
     if let Peek::Known(node) = tree.peek(path) {
         return node;
     }
@@ -35,7 +37,7 @@ fn look(tree: &dyn Store, path: &str) -> Option<Arc<Znode>> {
     }
 }
 
-fn list(tree: &dyn Store, path: &str) -> Vec<String> {
+pub(super) fn list(tree: &dyn Store, path: &str) -> Vec<String> {
     let names = || {
         let mut names = Vec::new();
         let peeked = tree.peek_children(path, &mut |name| names.push(name.to_owned()));
@@ -330,7 +332,13 @@ fn restores_what_was_persisted(disk: &dyn Disk) {
         timeout_ms: -7,
         password: [9; 16],
         migrated: true,
-        owner: ServerId(3),
+        owner: SessionOwner {
+            origin: Origin {
+                server: ServerId(3),
+                incarnation: u64::MAX,
+            },
+            connection: 4,
+        },
     };
     let id = Id {
         scheme: Some("digest".into()),
@@ -546,7 +554,7 @@ fn takes_checkpoints(disk: &dyn Disk) {
     assert_eq!(doors.snapshots.take().unwrap(), second);
 }
 
-/// What was staged of it is nobody else's, and a later entry may not claim to hold it.
+/// I6: what was staged of it is nobody else's, and a later entry may not claim to hold it.
 fn an_entry_that_was_given_up_is_the_last(disk: &dyn Disk) {
     let doors = disk.open();
     append(&*doors.log, entries(1, 0..10));

@@ -1,4 +1,5 @@
-//! The keyspace of the tree's database: which column families there are and how their keys look.
+//! The keyspace of the tree's database: which column families there are and how their keys look
+//! (formats.md 4).
 //!
 //! A znode's key is its depth (two bytes, big-endian) and its path. So the children of `/a/b` are
 //! one contiguous range, depth 3 with the prefix `/a/b/`, in byte order of their names; and all

@@ -6,6 +6,7 @@ pub(super) mod cache;
 pub(super) mod db;
 pub(super) mod encode;
 pub(super) mod keys;
+pub(super) mod live;
 pub(super) mod loads;
 pub(super) mod marks;
 pub(super) mod options;

@@ -331,7 +331,7 @@ impl Drop for WriteBehind {
 mod tests {
     use super::*;
 
-    /// Some changes went with the write that failed: the next one must not claim their position,
+    /// I6: some changes went with the write that failed: the next one must not claim their position,
     /// should it succeed.
     #[test]
     fn after_a_failed_write_nothing_is_written() {

@@ -10,6 +10,28 @@ fn unsynced() -> Config {
     }
 }
 
+/// The tree is flushed, and so durable, whenever RocksDB likes; without any log it would be refused.
+#[test]
+fn without_syncs_the_power_leaves_a_beginning() {
+    for bytes in [10, 3000, 20_000, 300_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = PowerDisk::on(dir.path());
+        let log = disk.open_with(&unsynced()).unwrap();
+        assert_eq!(log.next_incarnation(1).unwrap(), 1);
+        wait(|done| log.save_vote(Bytes::from_static(b"vote"), done)).unwrap();
+        for index in 0..3 {
+            append(&log, vec![entry(1, index, bytes)]);
+        }
+        let left = disk.cut();
+        let found = PowerDisk::on(left.path()).open_with(&unsynced()).unwrap();
+        assert!(found.ends().last.is_some(), "{bytes} bytes");
+        // It is begun: there nothing is synced for its own sake.
+        let next = found.ends().next();
+        append(&found, vec![entry(1, next, bytes)]);
+        assert_eq!(all(&found).len() as u64, next + 1);
+    }
+}
+
 /// Without syncs the end may be lost, but not the purge of what is overwritten: its entries would be
 /// missed for ever.
 #[test]

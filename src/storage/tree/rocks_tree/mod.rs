@@ -34,7 +34,7 @@ use crate::storage::{StorageError, StorageStats};
 pub(in crate::storage) struct RocksTree {
     db: Arc<Database>,
     cache: Arc<Cache>,
-    write_behind: Arc<WriteBehind>,
+    write_behind: WriteBehind,
     loads: Loads,
     blocks: Blocks,
 }
@@ -50,19 +50,28 @@ impl std::fmt::Debug for Blocks {
 
 impl RocksTree {
     /// A tree over an open database.
-    pub(in crate::storage) fn new(
-        db: Arc<Database>,
-        write_behind: Arc<WriteBehind>,
-        blocks: rocksdb::Cache,
-        split: Split,
-    ) -> Self {
+    pub(in crate::storage) fn new(db: Database, blocks: rocksdb::Cache, split: Split) -> Self {
+        let db = Arc::new(db);
         Self {
-            db,
             cache: Arc::new(Cache::new(split.cache)),
-            write_behind,
+            write_behind: WriteBehind::new(Arc::clone(&db)),
+            db,
             loads: Loads::default(),
             blocks: Blocks(blocks),
         }
+    }
+
+    /// The database, for checkpoints: it holds what [`Self::write`] has written.
+    pub(in crate::storage) fn db(&self) -> &Database {
+        &self.db
+    }
+
+    /// Writes into the database what has gathered, at the end of the entry that is under way.
+    ///
+    /// # Errors
+    /// The write failed, or something did before.
+    pub(in crate::storage) fn write(&self) -> Result<(), StorageError> {
+        self.write_behind.write()
     }
 
     /// Fills in the tree's figures.
@@ -258,7 +267,7 @@ impl RocksTree {
     }
 
     fn read_all(&self) -> Result<Restored, StorageError> {
-        self.write_behind.write()?;
+        self.write()?;
         let mut restored = Restored {
             meta: read_meta(&self.db)?,
             ..Restored::default()

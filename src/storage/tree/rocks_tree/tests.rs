@@ -115,9 +115,7 @@ impl World {
         let split = Split::of(&Config::default());
         let options = options::tree(split);
         let db = Database::open(dir.path(), &options.db, options.families).unwrap();
-        let db = Arc::new(db);
-        let write_behind = Arc::new(WriteBehind::new(Arc::clone(&db)));
-        let tree = RocksTree::new(db, write_behind, options.blocks, split);
+        let tree = RocksTree::new(db, options.blocks, split);
         Self {
             _dir: dir,
             tree,

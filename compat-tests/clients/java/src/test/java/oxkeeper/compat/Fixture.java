@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
@@ -20,6 +21,7 @@ import org.apache.zookeeper.ZooKeeper;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Timeout;
+import oxkeeper.shared.Patience;
 
 /**
  * What every test class starts from: a server, one connected client, and an own empty znode `root` to work below.
@@ -153,17 +155,7 @@ abstract class Fixture {
 
     /** Tries again while the connection is away: only for calls that change nothing. */
     static <T> T patiently(Callable<T> call) throws Exception {
-        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
-        while (true) {
-            try {
-                return call.call();
-            } catch (KeeperException.ConnectionLossException e) {
-                if (System.nanoTime() > end) {
-                    throw e;
-                }
-                Thread.sleep(20);
-            }
-        }
+        return Patience.patiently(Duration.ofSeconds(30), call);
     }
 
     /** Waits until the condition holds; for what no event announces. */

@@ -1,9 +1,9 @@
 package oxkeeper.kafka;
 
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.Callable;
-import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.apache.zookeeper.CreateMode;
@@ -12,11 +12,12 @@ import org.apache.zookeeper.ZKUtil;
 import org.apache.zookeeper.ZooDefs.Ids;
 import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.data.Stat;
+import oxkeeper.shared.Patience;
 
 /** What Kafka keeps in ZooKeeper, looked at with a session of our own. */
 final class Registry implements AutoCloseable {
     private static final int TIMEOUT_MS = 40_000;
-    private static final long PATIENCE_SECONDS = 60;
+    private static final Duration PATIENCE = Duration.ofSeconds(60);
 
     /** Which session holds a znode since which transaction: equal as long as that session never lost it. */
     record Hold(long session, long czxid) {
@@ -78,17 +79,7 @@ final class Registry implements AutoCloseable {
 
     /** Tries again while the connection is away: only for what may be done twice. */
     private static <T> T patiently(Callable<T> call) throws Exception {
-        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS);
-        while (true) {
-            try {
-                return call.call();
-            } catch (KeeperException.ConnectionLossException e) {
-                if (System.nanoTime() > end) {
-                    throw e;
-                }
-                Thread.sleep(50);
-            }
-        }
+        return Patience.patiently(PATIENCE, call);
     }
 
     @Override

@@ -1,0 +1,355 @@
+//! Faults under load, then healing, then everything that was promised is looked for.
+//!
+//! Each cycle is a history of its own, from an empty tree on, on an ensemble that lives on: clients
+//! load all three servers, one fault happens, the ensemble is healed, the clients fall silent but keep
+//! their sessions, and the judges ([`super::proof`]) get what all of them saw and a walk over each
+//! server. A cycle counts only if its fault happened and enough was written.
+
+mod fault;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+pub use self::fault::Fault;
+use super::net::{Namespaces, Wiring};
+use super::proof::client::Client;
+use super::proof::history::{History, Op, Outcome, ROOT};
+use super::proof::load::{Loader, Role, Shared, roots};
+use super::proof::{judge, walk};
+use super::{Ensemble, START_TIME_MAX, Setup};
+use crate::differential::random::Random;
+use crate::server::Kind;
+use crate::suite::{Suite, say};
+
+/// The timeout that clients ask for.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
+/// Faults that last do so longer than a session without a word.
+const FAULT_TIME: Duration = Duration::from_secs(6);
+/// Load before the fault, and after the healing.
+const LOAD_TIME: Duration = Duration::from_secs(2);
+/// How long the trees may take to become equal, and old ephemerals to go.
+const QUIET_TIME_MAX: Duration = Duration::from_secs(40);
+const SETUP_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Which servers.
+    pub kind: Kind,
+    /// How often each fault.
+    pub cycles: u64,
+    /// Only faults whose names contain this.
+    pub only: String,
+    /// On what networks.
+    pub wirings: Vec<Wiring>,
+    /// How many clients ask for everything, beside one that moves and two that watch.
+    pub workers: usize,
+    /// Writes that must be acknowledged in a cycle.
+    pub writes_min: usize,
+    /// How soon all must serve after the healing.
+    pub back_within: Duration,
+    /// Of all choices.
+    pub seed: u64,
+    /// Where the history of a failed cycle is written.
+    pub history: PathBuf,
+}
+
+/// The networks that can be had here.
+pub fn wirings() -> Vec<Wiring> {
+    match Namespaces::why_not() {
+        None => vec![Wiring::Namespaces, Wiring::Proxies],
+        Some(why) => {
+            say(format_args!(
+                "no network namespaces, because: {why}: cuts are made by proxies alone"
+            ));
+            vec![Wiring::Proxies]
+        }
+    }
+}
+
+/// Runs all cycles; true if nothing is wrong.
+///
+/// # Errors
+/// An ensemble cannot be started.
+pub fn run(plan: &Plan) -> Result<bool> {
+    let mut suite = Suite::open(format!(
+        "ensemble-chaos: {}, {} of each fault, seed {}",
+        plan.kind, plan.cycles, plan.seed
+    ));
+    for (turn, wiring) in plan.wirings.iter().enumerate() {
+        let faults: Vec<Fault> = Fault::ALL
+            .into_iter()
+            .filter(|fault| fault.possible(*wiring) && fault.to_string().contains(&plan.only))
+            // What needs no special network is made once, on the first.
+            .filter(|fault| turn == 0 || !fault.possible(plan.wirings[0]))
+            .collect();
+        if faults.is_empty() {
+            continue;
+        }
+        let mut ensemble = Ensemble::start(&Setup::new(plan.kind, *wiring))?;
+        for cycle in 0..plan.cycles {
+            for fault in &faults {
+                let name = format!("{fault} {}", cycle + 1);
+                let run = Cycle::run(plan, &mut ensemble, *fault, cycle);
+                match run {
+                    Ok(cycle) => cycle.report(plan, &mut suite, &name)?,
+                    Err(error) => {
+                        suite.fail(&name, format!("{error:#}\n{}", ensemble.logs()));
+                        // What is left of it may be in any state.
+                        drop(ensemble);
+                        ensemble = Ensemble::start(&Setup::new(plan.kind, *wiring))?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(suite.close())
+}
+
+/// What came of one cycle.
+struct Cycle {
+    history: History,
+    problems: Vec<String>,
+    told: String,
+}
+
+impl Cycle {
+    fn run(plan: &Plan, ensemble: &mut Ensemble, fault: Fault, cycle: u64) -> Result<Self> {
+        let seed = plan.seed.wrapping_mul(1000) + cycle * 100 + fault as u64;
+        let begin = Instant::now();
+        let mut setup = Client::new(0, ensemble.addresses(), begin, SESSION_TIMEOUT);
+        make_roots(&mut setup).context("make the roots")?;
+        let mut clients: Vec<(Client, Loader)> = roles(plan.workers)
+            .enumerate()
+            .map(|(index, role)| {
+                let id = index + 1;
+                let client = Client::new(id, ensemble.addresses(), begin, SESSION_TIMEOUT);
+                (client, Loader::new(role, id, seed))
+            })
+            .collect();
+        let (shared, finished) = (Shared::default(), AtomicBool::new(false));
+        let mut random = Random::new(seed, u64::MAX);
+        let ran = thread::scope(|scope| {
+            for (client, loader) in &mut clients {
+                let (shared, finished) = (&shared, &finished);
+                scope.spawn(move || {
+                    loader.run(client, shared);
+                    while !finished.load(Ordering::SeqCst) {
+                        client.connect();
+                        client.turn();
+                    }
+                });
+            }
+            let ran = Timeline::drive(ensemble, fault, &mut random, &shared, begin);
+            shared.ending.store(true, Ordering::SeqCst);
+            let walks = ran.and_then(|timeline| Ok((timeline, quiet_walks(ensemble, &shared)?)));
+            finished.store(true, Ordering::SeqCst);
+            walks
+        });
+        let (timeline, walks) = ran?;
+        let mut records = vec![setup.record];
+        records.extend(clients.into_iter().map(|(client, _)| client.record));
+        let history = History { records };
+        let mut problems = judge(&history, &walks);
+        problems.extend(timeline.problems(plan, fault, &history));
+        Ok(Self {
+            told: timeline.told(&history),
+            history,
+            problems,
+        })
+    }
+
+    fn report(&self, plan: &Plan, suite: &mut Suite, name: &str) -> Result<()> {
+        if self.problems.is_empty() {
+            suite.pass(format_args!("{name}: {}", self.told));
+            return Ok(());
+        }
+        let file = save(&plan.history, name, &self.history)?;
+        let what = format!("{}\nhistory: {}", self.problems.join("\n"), file.display());
+        suite.fail(format_args!("{name}: {}", self.told), what);
+        Ok(())
+    }
+}
+
+fn roles(workers: usize) -> impl Iterator<Item = Role> {
+    let watching = [Role::Recorder, Role::Recorder, Role::Mover];
+    watching
+        .into_iter()
+        .chain(std::iter::repeat_n(Role::Worker, workers))
+}
+
+/// When what happened, in nanoseconds of the run.
+struct Timeline {
+    fault: u64,
+    healed: u64,
+    ended: u64,
+    what: String,
+    back: Duration,
+}
+
+impl Timeline {
+    fn drive(
+        ensemble: &mut Ensemble,
+        fault: Fault,
+        random: &mut Random,
+        shared: &Shared,
+        begin: Instant,
+    ) -> Result<Self> {
+        let now = || begin.elapsed().as_nanos() as u64;
+        sleep(LOAD_TIME / 2 + Duration::from_millis(random.below(1000) as u64));
+        ensure!(
+            shared.acknowledged.load(Ordering::SeqCst) > 0,
+            "nothing was written before the fault"
+        );
+        let at = now();
+        let what = fault.make(ensemble, random, FAULT_TIME)?;
+        let healed = now();
+        ensemble.heal()?;
+        let back = ensemble.wait_until_serving(START_TIME_MAX)?;
+        sleep(LOAD_TIME);
+        Ok(Self {
+            fault: at,
+            healed,
+            ended: now(),
+            what,
+            back,
+        })
+    }
+
+    /// Moments at which writes were acknowledged, in order.
+    fn acks(history: &History) -> Vec<u64> {
+        let done = history.calls().filter(|call| call.op.writes());
+        let mut acks: Vec<u64> = done.filter_map(|call| Some(call.success()?.at)).collect();
+        acks.sort_unstable();
+        acks
+    }
+
+    /// The longest time without an acknowledged write.
+    fn gap(&self, acks: &[u64]) -> Duration {
+        let from = acks
+            .partition_point(|at| *at < self.fault)
+            .saturating_sub(1);
+        let during = acks[from..].iter().copied().chain([self.ended]);
+        let pairs: Vec<u64> = during.collect();
+        let longest = pairs
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]))
+            .max();
+        Duration::from_nanos(longest.unwrap_or(0))
+    }
+
+    fn problems(&self, plan: &Plan, fault: Fault, history: &History) -> Vec<String> {
+        let mut problems = Vec::new();
+        let acks = Self::acks(history);
+        if acks.len() < plan.writes_min {
+            let count = acks.len();
+            problems.push(format!("only {count} writes: the cycle proves nothing"));
+        }
+        if self.back > plan.back_within {
+            problems.push(format!(
+                "all served only {:.1?} after the healing",
+                self.back
+            ));
+        }
+        let during = acks
+            .iter()
+            .filter(|at| (self.fault..self.healed).contains(at));
+        if fault.leaves_a_quorum() && during.count() == 0 {
+            problems.push("nothing was written while the fault lasted".to_owned());
+        }
+        if acks.last().is_none_or(|last| *last < self.healed) {
+            problems.push("nothing was written after the healing".to_owned());
+        }
+        problems
+    }
+
+    fn told(&self, history: &History) -> String {
+        let open = history.calls().filter(|call| call.is_open()).count();
+        let events: usize = history
+            .records
+            .iter()
+            .flat_map(|record| &record.tapes)
+            .flat_map(|tape| &tape.items)
+            .filter(|item| matches!(item, super::proof::history::Item::Event(_)))
+            .count();
+        let expired = history
+            .sessions()
+            .filter(|it| matches!(it.end, super::proof::history::End::Expired { .. }))
+            .count();
+        let acks = Self::acks(history);
+        format!(
+            "{}; {} writes, {open} open, {events} events, {} sessions, {expired} expired; longest \
+             gap {:.1?}, all back after {:.1?}",
+            self.what,
+            acks.len(),
+            history.sessions().count(),
+            self.gap(&acks),
+            self.back
+        )
+    }
+}
+
+/// Removes what the cycle before left, and makes the roots anew.
+fn make_roots(setup: &mut Client) -> Result<()> {
+    let mut paths = vec![ROOT.to_owned()];
+    let mut index = 0;
+    while index < paths.len() {
+        let path = paths[index].clone();
+        let list = Op::Children {
+            path: path.clone(),
+            watch: false,
+        };
+        let (_, outcome) = setup.ask(&list, SETUP_TIME_MAX).context("no answer")?;
+        if let Outcome::Names(names, _) = outcome {
+            paths.extend(names.iter().map(|name| format!("{path}/{name}")));
+        }
+        index += 1;
+    }
+    for path in paths.into_iter().rev() {
+        let delete = Op::Delete { path, version: -1 };
+        setup.ask(&delete, SETUP_TIME_MAX).context("no answer")?;
+    }
+    // The history begins here.
+    setup.forget_past();
+    for op in roots() {
+        let (_, outcome) = setup.ask(&op, SETUP_TIME_MAX).context("no answer")?;
+        ensure!(
+            matches!(outcome, Outcome::Created(..)),
+            "{op:?}: {outcome:?}"
+        );
+    }
+    let (_, closed) = setup.ask(&Op::Close, SETUP_TIME_MAX).context("no answer")?;
+    ensure!(closed == Outcome::Done, "close: {closed:?}");
+    Ok(())
+}
+
+/// Waits until the sessions that were left alone are gone, then walks.
+fn quiet_walks(ensemble: &mut Ensemble, shared: &Shared) -> Result<Vec<walk::Walk>> {
+    // Until the clients have heard what they can hear.
+    let mut last = shared.acknowledged.load(Ordering::SeqCst);
+    loop {
+        sleep(Duration::from_millis(300));
+        let now = shared.acknowledged.load(Ordering::SeqCst);
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    // An abandoned session has its timeout, and as much again for who notices.
+    sleep(SESSION_TIMEOUT + Duration::from_secs(2));
+    let all = walk::take_all(&ensemble.addresses(), QUIET_TIME_MAX);
+    all.with_context(|| format!("walk over the trees\n{}", ensemble.logs()))
+}
+
+fn save(dir: &Path, name: &str, history: &History) -> Result<PathBuf> {
+    fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    let file = dir.join(format!("{}.json", name.replace(' ', "-")));
+    let text = serde_json::to_string(history).context("write a history")?;
+    fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    Ok(file)
+}
