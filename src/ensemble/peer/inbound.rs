@@ -175,12 +175,9 @@ async fn run_lane(
 ) -> Lost {
     let (reader, writer) = tokio::io::split(stream);
     let config = &shared.config;
-    let idle = match place.lane {
-        Lane::Control | Lane::Forward => config.idle_time(),
-        // Nobody pings between two streams of openraft's, which may be a back-off apart.
-        Lane::Replication => config.append_time().max(config.idle_time()),
-    };
-    let reader = FrameReader::new(reader, config.frame_bytes_max, idle);
+    // Nobody pings between two streams of appends. They follow each other sooner; if they do not,
+    // the next one connects again.
+    let reader = FrameReader::new(reader, config.frame_bytes_max, config.idle_time());
     let served = serving::Lane {
         config,
         serve,
