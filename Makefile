@@ -15,9 +15,10 @@ SHELL := /bin/bash
 .PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos power hostile soak
 .PHONY: kazoo c-client node-client go-client kafka kafka-cluster patroni
 .PHONY: bench-floor bench-sweeps bench-plots bench-table
+.PHONY: run-ensemble test-ensemble chaos-ensemble compat-ensemble bench-ensemble
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 deps:  ## Install what the build and the tests need
 	@compat-tests/tools/deps build
@@ -29,6 +30,9 @@ build: deps  ## Build the server; the last line is the path of its binary
 
 run: build  ## Build and run a single node on port 2181, data in ./data
 	@exec "$(BIN)"
+
+run-ensemble: build  ## Build and run three servers on ports 2181 to 2183, data in ./data-ensemble
+	@exec compat-tests/tools/run-ensemble "$(BIN)"
 
 unit: deps  ## Unit, golden and property tests of all crates
 	@echo "oxkeeper: unit tests"
@@ -84,6 +88,18 @@ power: build  ## Power loss on an ext4 of its own: CYCLES=10 (needs root)
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- power --cycles $(or $(CYCLES),10)
 
+test-ensemble: build  ## What `make test` asks of three servers: 2 of each fault (SERVER=zookeeper: the genuine ones)
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-chaos --cycles 2
+
+chaos-ensemble: build  ## 10 of each fault between three servers; CHAOS="--cycles 50 --network proxies", part of a name
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-chaos --cycles 10 $(CHAOS)
+
+compat-ensemble: build  ## The suites with real clients on a follower of three servers of SERVER
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" compat-tests/tools/suites ensemble
+
 hostile: build  ## Hostile bytes and load, while others are served; HOSTILE="--quick", part of a name
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- hostile $(HOSTILE)
@@ -118,6 +134,10 @@ bench: build  ## Our server beside the genuine ZooKeeper; BENCH="--quick", names
 bench-floor: build  ## Our server beside one that does only what ZooKeeper's promises need (BENCH="--seconds 5")
 	@compat-tests/tools/deps test
 	@$(CARGO) run --release --locked --quiet -p bench -- floor $(BENCH)
+
+bench-ensemble: build  ## Three of our servers beside three genuine ones (BENCH="--quick", names of parts)
+	@compat-tests/tools/deps test
+	@$(CARGO) run --release --locked --quiet -p bench -- ensemble $(BENCH)
 
 bench-sweeps: build  ## Record what the pictures show (at most 70 minutes; BENCH=--quick: some)
 	@compat-tests/tools/deps test

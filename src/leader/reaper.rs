@@ -120,7 +120,7 @@ async fn candidates(
         let next = state.last_zxid().next(term);
         let timeline = last.at(term, since, next).at(term, now, next);
         let is_anchored = last.anchor.is_some_and(|anchor| anchor.term == term);
-        let extended = state.config().extended();
+        let extended = state.rules().extended();
         (state.view(), extended, timeline, is_anchored)
     };
     let unused_ms = config.container_never_used_ms;

@@ -13,8 +13,8 @@ use super::{Config, reap};
 use crate::clock::Clock;
 use crate::ensemble::{self, Ensemble, Submission};
 use crate::state::{
-    ActionRef, Config as Rules, Identities, Identity, Peek, Replica, ServerId, SessionId, Silence,
-    Store, StoreError,
+    ActionRef, Identities, Identity, Peek, Replica, Rules, ServerId, SessionId, Silence, Store,
+    StoreError,
 };
 use crate::storage::memory::{MemoryLog, MemorySnapshots, MemoryTree};
 use crate::storage::{Log, Snapshots};

@@ -24,6 +24,10 @@ impl Client {
         };
         let read_only_asked = request.read_only.is_some();
         let requests = Arc::clone(&self.requests);
+        if !requests.ensemble.admits() {
+            tracing::debug!(peer = %self.connection.peer, "not serving: a client is sent away");
+            return Served::End;
+        }
         if matches!(head.progress, Progress::New) {
             if !requests.greeter.admits(&request) {
                 tracing::debug!(peer = %self.connection.peer, "too many ask for sessions");

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::Requests;
 use super::warm::Warm;
+use crate::ensemble::{Ensemble, ProposeError};
 use crate::state::{Pins, View, Zxid, count_descendants};
 
 /// Why [`super::Client::advance`] returned.
@@ -116,13 +118,7 @@ pub async fn settle(requests: Arc<Requests>, step: Step) -> Settle {
                 Err(_panicked) => Settle::Failed,
             }
         }
-        Step::Barrier => match requests.ensemble.barrier().await {
-            Ok(()) => Settle::Synced,
-            Err(error) => {
-                tracing::debug!(%error, "sync failed");
-                Settle::Failed
-            }
-        },
+        Step::Barrier => barrier(&requests.ensemble).await,
         Step::Full => {
             requests.ensemble.room().await;
             Settle::Again
@@ -135,6 +131,25 @@ pub async fn settle(requests: Arc<Requests>, step: Step) -> Settle {
         }
         Step::Idle | Step::Blocked | Step::Clogged | Step::More | Step::End | Step::Gone => {
             Settle::Again
+        }
+    }
+}
+
+/// Between two attempts to find a leader that answers.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Waits for a leader as long as clients should be here.
+async fn barrier(ensemble: &Ensemble) -> Settle {
+    let mut admitting = ensemble.admitting();
+    loop {
+        match ensemble.barrier().await {
+            Ok(()) => return Settle::Synced,
+            Err(ProposeError::Stopped) => return Settle::Failed,
+            Err(ProposeError::NoLeader) => {}
+        }
+        tokio::select! {
+            _ = admitting.wait_for(|admits| !*admits) => return Settle::Failed,
+            () = tokio::time::sleep(ASK_AGAIN) => {}
         }
     }
 }

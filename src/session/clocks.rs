@@ -19,7 +19,7 @@
 //! did not run; and a session whose connection is not read from, for reasons of this server's, is
 //! taken for heard of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
@@ -155,6 +155,17 @@ impl SessionClocks {
     fn begin_again(&self, clock: &SessionClock, now_ms: u64) {
         clock.heard_ms.store(now_ms, Ordering::Relaxed);
         clock.closing.store(false, Ordering::Release);
+    }
+
+    /// The state has been replaced by another, in which there are these sessions, each with its timeout
+    /// in milliseconds and the server that it is attached to: all begin again.
+    pub fn replace(&self, sessions: impl IntoIterator<Item = (SessionId, i32, ServerId)>) {
+        let sessions: Vec<_> = sessions.into_iter().collect();
+        let live: BTreeSet<SessionId> = sessions.iter().map(|(session, ..)| *session).collect();
+        self.sessions.write().retain(|id, _| live.contains(id));
+        for (session, timeout_ms, server) in sessions {
+            self.attach(session, timeout_ms, server);
+        }
     }
 
     /// Forgets a session that is gone.

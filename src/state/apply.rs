@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use parking_lot::RwLockUpgradableReadGuard;
 
-use super::config::Config;
 use super::judge::judge::Judge;
 use super::judge::overlay::{Counters, Overlay};
 use super::record::ids::{LogPosition, Origin, SessionOwner, Zxid};
 use super::record::proposal::{Action, Batch, Proposal};
 use super::replica::{Replica, State};
+use super::rules::Rules;
 use super::sink::Sink;
 use super::store::StoreError;
 use super::timeline::Timeline;
@@ -146,7 +146,7 @@ fn check_order(state: &State, position: LogPosition) -> Result<(), ApplyError> {
 struct Stamp<'a> {
     position: LogPosition,
     timeline: &'a Timeline,
-    rules: Config,
+    rules: Rules,
 }
 
 /// Judges a slice, or as much of it as makes changes enough. Adds its txns to `txns`; the number of

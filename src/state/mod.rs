@@ -16,12 +16,12 @@
 
 mod acl;
 mod apply;
-mod config;
 mod judge;
 mod local_config;
 mod read;
 pub(crate) mod record;
 mod replica;
+mod rules;
 mod sink;
 mod store;
 mod timeline;
@@ -32,7 +32,6 @@ mod tests;
 
 pub use acl::permits;
 pub use apply::{ApplyError, SLICE_PROPOSALS_MAX};
-pub use config::Config;
 pub use judge::tree::is_due;
 pub use local_config::LocalConfig;
 pub use read::{Asker, ReadStop, count_descendants};
@@ -43,6 +42,7 @@ pub(crate) use record::path::split_last;
 pub use record::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 pub use record::znode::{Extended, Kind, Owner, Znode};
 pub use replica::{Replica, State};
+pub use rules::Rules;
 pub use sink::{Silence, Sink};
 pub use store::{
     Entry, Intake, Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, warm_all,

@@ -11,11 +11,12 @@ use clap::{Args, Parser, Subcommand};
 use compat_tests::differential::differences::DIFFERENCES;
 use compat_tests::differential::{self, Plan};
 use compat_tests::ensemble::net::Wiring;
+use compat_tests::ensemble::on::{self, Whom};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
 use compat_tests::{
-    chaos, damage, ensemble, golden, hostile, lend, limits, memory, settings, soak, stalls, words,
-    zkcli, zoocfg,
+    chaos, damage, disk, ensemble, golden, hostile, lend, limits, memory, settings, soak, stalls,
+    words, zkcli, zoocfg,
 };
 
 #[derive(Debug, Parser)]
@@ -55,10 +56,19 @@ enum Suite {
     Chaos(Chaos),
     /// Three servers, faults between and in them under load, two judges of all that came of it.
     EnsembleChaos(EnsembleChaos),
+    /// Judges a history that ensemble-chaos has kept.
+    EnsembleJudge {
+        /// Its file.
+        file: PathBuf,
+    },
+    /// Runs a program on a server of an ensemble, with SERVER=HOST:PORT.
+    OnEnsemble(OnEnsemble),
     /// Power loss: the file system under the data is shut down under load.
     Power(Power),
     /// Damaged files, full and failing disks: our server refuses and says where.
     Damage,
+    /// One kind of our server's files that hangs or fails: an orderly stop ends, nothing is lost.
+    Disk,
     /// Hostile bytes and load, while others are served.
     Hostile(Hostile),
     /// Minutes at the highest rate: no task dies, no session that pings expires, nothing grows.
@@ -147,6 +157,60 @@ struct EnsembleChaos {
     history: PathBuf,
 }
 
+impl EnsembleChaos {
+    fn plan(&self) -> Result<ensemble::chaos::Plan> {
+        Ok(ensemble::chaos::Plan {
+            kind: settings::server_kind()?,
+            cycles: self.cycles,
+            only: self.only.clone(),
+            wirings: self
+                .network
+                .map_or_else(ensemble::chaos::wirings, |network| vec![network]),
+            workers: self.workers,
+            writes_min: self.writes_min,
+            back_within: Duration::from_secs_f64(self.back_within),
+            seed: settings::seed(1)?,
+            history: self.history.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+struct OnEnsemble {
+    /// Which server the program is given.
+    #[arg(long, value_enum, default_value_t = Whom::Follower)]
+    to: Whom,
+    /// Kill and start the servers in turn meanwhile, so many seconds apart.
+    #[arg(long)]
+    rolling: Option<f64>,
+    /// A line of zoo.cfg for all, key=value.
+    #[arg(long = "config")]
+    config: Vec<String>,
+    /// How many minutes the program may take.
+    #[arg(long, default_value_t = 20)]
+    minutes: u64,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+impl OnEnsemble {
+    fn plan(&self) -> Result<on::Plan> {
+        let pair = |line: &String| {
+            let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        Ok(on::Plan {
+            kind: settings::server_kind()?,
+            whom: self.to,
+            rolling: self.rolling.map(Duration::from_secs_f64),
+            config: self.config.iter().map(pair).collect(),
+            command: self.command.clone(),
+            time_max: Duration::from_secs(60 * self.minutes),
+        })
+    }
+}
+
 fn network(word: &str) -> Result<Wiring, String> {
     match word {
         "namespaces" => Ok(Wiring::Namespaces),
@@ -230,6 +294,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Stalls => stalls::run(settings::server_kind()?),
         Suite::Memory => memory::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
+        Suite::Disk => disk::run(),
         Suite::Hostile(arguments) => {
             let part = if arguments.quick { 10 } else { 1 };
             let plan = hostile::Plan {
@@ -252,19 +317,9 @@ fn run(suite: &Suite) -> Result<bool> {
             first: arguments.first,
             history: arguments.history.clone(),
         }),
-        Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&ensemble::chaos::Plan {
-            kind: settings::server_kind()?,
-            cycles: arguments.cycles,
-            only: arguments.only.clone(),
-            wirings: arguments
-                .network
-                .map_or_else(ensemble::chaos::wirings, |network| vec![network]),
-            workers: arguments.workers,
-            writes_min: arguments.writes_min,
-            back_within: Duration::from_secs_f64(arguments.back_within),
-            seed: settings::seed(1)?,
-            history: arguments.history.clone(),
-        }),
+        Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
+        Suite::EnsembleJudge { file } => ensemble::chaos::judge_kept(file),
+        Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {
             kind: settings::server_kind()?,
             time: Duration::from_secs(arguments.seconds),

@@ -5,7 +5,7 @@
 //! close of the old one was answered. So what a crash leaves of the unanswered ones is a prefix.
 
 use anyhow::{Result, bail, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::client::request;
 use crate::wire::{Reader, Writer};
@@ -185,7 +185,7 @@ impl Op {
 }
 
 /// A Stat without its times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are those of the record")]
 pub struct Stat {
     pub czxid: i64,

@@ -4,11 +4,13 @@
 //! - [`net`]: the network;
 //! - [`guard`]: nothing outlives the run;
 //! - [`chaos`]: faults under load;
+//! - [`on`]: other programs on one of the servers;
 //! - [`proof`]: load with a recorded history, and the checkers that judge it.
 
 pub mod chaos;
 pub mod guard;
 pub mod net;
+pub mod on;
 pub mod proof;
 
 use std::net::SocketAddr;

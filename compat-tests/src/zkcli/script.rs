@@ -78,6 +78,17 @@ impl Script {
         Ok(script)
     }
 
+    /// Leaves out the lines that are not wanted.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        for part in &mut self.parts {
+            if let Part::Lines(lines) | Part::Last(lines) = part {
+                lines.retain(|line| wanted(line));
+            }
+        }
+        self.parts
+            .retain(|part| !matches!(part, Part::Lines(lines) if lines.is_empty()));
+    }
+
     /// How many commands it gives to the CLI.
     pub(super) fn commands(&self) -> usize {
         self.parts

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::state::Config as Rules;
+use crate::state::Rules;
 use crate::state::{ActionRef, BatchBuilder, LogPosition, Origin, Reading, ServerId, Unstamped};
 
 use crate::ensemble::Submission;

@@ -151,7 +151,7 @@ impl Disk {
     /// Starts a server, and does not wait until it serves unless it is alone.
     async fn join(&self, config: Config) -> Result<Running, StartError> {
         let store = Arc::clone(&self.tree) as Arc<dyn Store>;
-        let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
+        let replica = Arc::new(Replica::open(store, state::Rules::default()).unwrap());
         let recorder = Recorder::new();
         let log = Arc::clone(&self.log) as Arc<dyn Log>;
         let clock = Arc::new(Ticks(AtomicI64::new(1_000_000)));

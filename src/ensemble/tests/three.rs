@@ -109,6 +109,11 @@ async fn a_write_on_any_server_is_applied_on_all() {
     });
     three.servers[&follower].create("/a");
     three.until_all_hold("/a").await;
+    three.servers[&leader].submit(ActionRef::Attach {
+        connection: 0,
+        timeout_ms: 10_000,
+        password: &[0; 16],
+    });
     three.servers[&leader].create("/b");
     three.until_all_hold("/b").await;
     let follower = &three.servers[&follower].ensemble;

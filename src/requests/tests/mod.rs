@@ -63,7 +63,7 @@ async fn requests_of(
     catch_up_time: Duration,
 ) -> Arc<Requests> {
     let store: Arc<dyn Store> = store;
-    let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
+    let replica = Arc::new(Replica::open(store, state::Rules::default()).unwrap());
     let me = ServerId(1);
     let log = Arc::new(MemoryLog::new()) as Arc<dyn Log>;
     let origin = ensemble::origin(me, &log, &replica, &SystemClock).await;

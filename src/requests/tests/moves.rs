@@ -198,7 +198,7 @@ fn apply_elsewhere(
     });
     let batch = Batch {
         reading: Reading::default(),
-        rules: *requests.replica.read().config(),
+        rules: *requests.replica.read().rules(),
         proposals: proposals.collect(),
     };
     let applied = requests.replica.read().applied().unwrap();

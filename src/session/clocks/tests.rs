@@ -280,3 +280,17 @@ fn the_timeout_that_counts_is_told_by_the_server_that_has_the_session() {
     assert_eq!(clock.timeout_ms(), 9000);
     assert!(clocks.of(id(77)).is_none());
 }
+
+#[test]
+fn another_state_has_other_sessions() {
+    let clocks = SessionClocks::new(1000);
+    clocks.attach(id(1), 4000, HERE);
+    clocks.attach(id(2), 4000, HERE);
+    let kept = clocks.of(id(2)).expect("started");
+    clocks.replace([(id(2), 5000, THERE), (id(3), 6000, HERE)]);
+    assert!(clocks.of(id(1)).is_none());
+    assert_eq!(kept.timeout_ms(), 5000);
+    assert!(Arc::ptr_eq(&kept, &clocks.of(id(2)).expect("kept")));
+    assert_eq!(clocks.of(id(3)).expect("new").timeout_ms(), 6000);
+    assert_eq!(clocks.count(), 2);
+}

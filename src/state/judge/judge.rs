@@ -11,13 +11,13 @@ use jute::{Acl, Create, ErrorCode, Request};
 use super::overlay::{Held, Layer, Overlay};
 use super::tree::{Form, NewZnode};
 use crate::state::acl::{closed_list, open_list, permits};
-use crate::state::config::Config;
 use crate::state::record::identity::Identity;
 use crate::state::record::ids::{AclId, SessionId, SessionOwner, Zxid};
 use crate::state::record::path;
 use crate::state::record::proposal::{Action, Proposal};
 use crate::state::record::znode::{Kind, Owner, Znode};
 use crate::state::replica::State;
+use crate::state::rules::Rules;
 use crate::state::store::StoreError;
 use crate::state::timeline::Timeline;
 use crate::state::txn::{Change, OpOutcome, Outcome};
@@ -51,7 +51,7 @@ pub(in crate::state) struct Judge<'a> {
     pub(in crate::state) zxid: Zxid,
     pub(in crate::state) timeline: &'a Timeline,
     /// The batch's, not this server's.
-    pub(in crate::state) rules: Config,
+    pub(in crate::state) rules: Rules,
     /// Of the entry.
     pub(in crate::state) term: u64,
     pub(in crate::state) session: SessionId,

@@ -27,7 +27,7 @@ use super::identity::{Identities, Identity};
 use super::ids::{Origin, ServerId, SessionId, SessionOwner};
 use super::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 use super::varint;
-use crate::state::config::Config;
+use crate::state::rules::Rules;
 use crate::state::timeline::Reading;
 
 mod tag {
@@ -192,7 +192,7 @@ impl Unstamped {
     }
 
     /// Puts the leader's clocks and rules into it.
-    pub fn stamp(mut self, reading: Reading, rules: Config) -> Bytes {
+    pub fn stamp(mut self, reading: Reading, rules: Rules) -> Bytes {
         let mut put = |range: std::ops::Range<usize>, bytes: &[u8]| {
             if let Some(place) = self.0.get_mut(range) {
                 place.copy_from_slice(bytes);
@@ -244,7 +244,7 @@ impl Batch {
             wall_ms: i64::from_be_bytes(reader.array("time")?),
             steady_ms: u64::from_be_bytes(reader.array("time")?),
         };
-        let rules = Config::from_bits(reader.u8("rules")?)
+        let rules = Rules::from_bits(reader.u8("rules")?)
             .ok_or(FormatError::Impossible { field: "rules" })?;
         let count = u32::from_be_bytes(reader.array("count")?) as usize;
         if count > reader.remaining() / ACTION_BYTES_MIN {
@@ -574,7 +574,7 @@ mod tests {
         )
             .prop_map(|((wall_ms, steady_ms), bits, proposals)| Batch {
                 reading: Reading { wall_ms, steady_ms },
-                rules: Config::from_bits(bits).unwrap(),
+                rules: Rules::from_bits(bits).unwrap(),
                 proposals,
             })
     }

@@ -12,7 +12,7 @@ use jute::OpCode;
 
 use super::identity::Identities;
 use super::ids::{Origin, SessionId, SessionOwner};
-use crate::state::config::Config;
+use crate::state::rules::Rules;
 use crate::state::timeline::Reading;
 
 /// A request on its way through the log.
@@ -102,7 +102,7 @@ pub struct Batch {
     /// The leader's settings that judging depends on. They come from the log, not from the server
     /// that applies: a log that is applied again after a restart with other settings, or on another
     /// server, must give the same state.
-    pub rules: Config,
+    pub rules: Rules,
     /// In the order in which they are judged.
     pub proposals: Vec<Proposal>,
 }

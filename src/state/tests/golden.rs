@@ -19,7 +19,7 @@ use jute::{
 use super::world::{OWNER, World, expire, localhost, open};
 use crate::auth::{self, Schemes};
 use crate::state::{
-    Action, Config, Identities, OpOutcome, Outcome, Peek, ReadStop, SessionId, Txn, Znode,
+    Action, Identities, OpOutcome, Outcome, Peek, ReadStop, Rules, SessionId, Txn, Znode,
     count_descendants, permits,
 };
 use crate::storage;
@@ -40,8 +40,8 @@ struct Client {
 
 /// State and watch table, without a server around them.
 struct Pure<'a> {
-    open: &'a dyn Fn(Config) -> World,
-    config: Config,
+    open: &'a dyn Fn(Rules) -> World,
+    rules: Rules,
     world: Option<World>,
     watches: WatchTable,
     clients: BTreeMap<String, Client>,
@@ -51,10 +51,10 @@ struct Pure<'a> {
 }
 
 impl<'a> Pure<'a> {
-    fn on(open: &'a dyn Fn(Config) -> World) -> Self {
+    fn on(open: &'a dyn Fn(Rules) -> World) -> Self {
         Self {
             open,
-            config: Config::default(),
+            rules: Rules::default(),
             world: None,
             watches: WatchTable::new(),
             clients: BTreeMap::new(),
@@ -110,7 +110,7 @@ impl<'a> Pure<'a> {
                     let Some(client) = clients.values_mut().find(|it| it.watcher == watcher) else {
                         return;
                     };
-                    let skips = self.config.skip_acl;
+                    let skips = self.rules.skip_acl;
                     if permits(notice.filter_acl, &client.identities, perms::READ, skips) {
                         client
                             .seen
@@ -308,13 +308,13 @@ impl<'a> Pure<'a> {
 
 impl Backend for Pure<'_> {
     fn start(&mut self, settings: &Settings) -> Result<()> {
-        self.config = Config {
+        self.rules = Rules {
             skip_acl: settings.skip_acl,
             enforce_quota: settings.enforce_quota,
             extended_types: true,
-            ..Config::default()
+            ..Rules::default()
         };
-        self.world = Some((self.open)(self.config));
+        self.world = Some((self.open)(self.rules));
         Ok(())
     }
 
@@ -441,7 +441,7 @@ fn answer_of(outcome: &Outcome) -> (ErrorCode, Bytes) {
     (ErrorCode::OK, body.freeze())
 }
 
-fn play_all(open: &dyn Fn(Config) -> World) {
+fn play_all(open: &dyn Fn(Rules) -> World) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat-tests/scripts/golden");
     let mut count = 0;
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -464,7 +464,7 @@ fn golden_scripts_on_a_map() {
 fn golden_scripts_on_rocksdb() {
     let dir = tempfile::tempdir().unwrap();
     let next = std::cell::Cell::new(0);
-    play_all(&|config| {
+    play_all(&|rules| {
         next.set(next.get() + 1);
         let dir = dir.path().join(next.get().to_string());
         let stores = storage::open(&storage::Config {
@@ -473,6 +473,6 @@ fn golden_scripts_on_rocksdb() {
             memory_bytes: 0,
             ..storage::Config::default()
         });
-        World::on(stores.unwrap().tree(), config)
+        World::on(stores.unwrap().tree(), rules)
     });
 }

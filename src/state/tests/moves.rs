@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::generate::cases;
 use super::world::{World, client, localhost, open_acl};
 use crate::state::{
-    Action, Config, OpOutcome, Origin, Outcome, Proposal, ServerId, SessionId, SessionOwner, Txn,
+    Action, OpOutcome, Origin, Outcome, Proposal, Rules, ServerId, SessionId, SessionOwner, Txn,
 };
 
 const SERVERS: usize = 3;
@@ -196,7 +196,7 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Self {
-        let mut replicas: Vec<World> = (0..3).map(|_| World::new(Config::default())).collect();
+        let mut replicas: Vec<World> = (0..3).map(|_| World::new(Rules::default())).collect();
         replicas[1].slice = 1;
         replicas[2].slice = 2;
         Self {

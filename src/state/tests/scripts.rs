@@ -28,7 +28,7 @@ use jute::{MultiResult, OpCode, Request, Response, Stat, Text};
 
 use super::world::{ORIGIN, OWNER, World, client, identity, localhost, raw};
 use crate::state::{
-    Action, Config, Event, Identities, OpOutcome, Origin, Outcome, Proposal, ReadStop, ServerId,
+    Action, Event, Identities, OpOutcome, Origin, Outcome, Proposal, ReadStop, Rules, ServerId,
     SessionId, SessionOwner, Txn, count_descendants,
 };
 
@@ -187,7 +187,7 @@ fn result_text(result: &MultiResult) -> String {
 
 struct Script {
     world: World,
-    config: Config,
+    rules: Rules,
     batch: Option<Vec<Proposal>>,
 }
 
@@ -320,7 +320,7 @@ impl Runner for Script {
         match name {
             "config" => {
                 let on = |key| words.key(key) == Some("yes");
-                self.config = Config {
+                self.rules = Rules {
                     skip_acl: on("skip_acl"),
                     enforce_quota: on("enforce_quota"),
                     extended_types: on("extended_types"),
@@ -328,7 +328,7 @@ impl Runner for Script {
                     digest_enabled: words.key("digest_enabled") != Some("no"),
                     emulate_353: on("emulate_353"),
                 };
-                self.world = World::new(self.config);
+                self.world = World::new(self.rules);
             }
             "time" => {
                 let ms = argument()? - self.world.time_ms;
@@ -343,7 +343,7 @@ impl Runner for Script {
                 return Ok(texts(&self.world.apply(batch)));
             }
             "restart" => {
-                let fresh = World::new(self.config);
+                let fresh = World::new(self.rules);
                 self.world = std::mem::replace(&mut self.world, fresh).restarted();
             }
             _ => {
@@ -378,11 +378,11 @@ fn golden_scripts() {
     files.sort();
     assert!(!files.is_empty());
     for file in files {
-        let config = Config::default();
-        let world = World::new(config);
+        let rules = Rules::default();
+        let world = World::new(rules);
         let mut script = Script {
             world,
-            config,
+            rules,
             batch: None,
         };
         if let Err(error) = goldenscript::run(&mut script, &file) {

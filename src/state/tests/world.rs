@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 
 use super::map_store::{MapStore, NodeList};
 use crate::state::{
-    Action, Asker, Batch, Change, Config, Identities, Identity, LogPosition, Meta, Missing, Origin,
-    Outcome, Pins, Proposal, ReadStop, Reading, Replica, ServerId, SessionId, SessionOwner, Sink,
-    State, Store, Txn, Znode, warm_all,
+    Action, Asker, Batch, Change, Identities, Identity, LogPosition, Meta, Missing, Origin,
+    Outcome, Pins, Proposal, ReadStop, Reading, Replica, Rules, ServerId, SessionId, SessionOwner,
+    Sink, State, Store, Txn, Znode, warm_all,
 };
 
 /// Remembers every txn it is told of.
@@ -56,21 +56,21 @@ pub(super) const OWNER: SessionOwner = SessionOwner {
 };
 
 impl World {
-    pub(super) fn new(config: Config) -> Self {
-        Self::on_map(MapStore::default(), config)
+    pub(super) fn new(rules: Rules) -> Self {
+        Self::on_map(MapStore::default(), rules)
     }
 
-    fn on_map(map: MapStore, config: Config) -> Self {
+    fn on_map(map: MapStore, rules: Rules) -> Self {
         let map = Arc::new(map);
-        let world = Self::on(Arc::<MapStore>::clone(&map), config);
+        let world = Self::on(Arc::<MapStore>::clone(&map), rules);
         Self {
             map: Some(map),
             ..world
         }
     }
 
-    pub(super) fn on(store: Arc<dyn Store>, config: Config) -> Self {
-        let replica = Replica::open(Arc::clone(&store), config).unwrap();
+    pub(super) fn on(store: Arc<dyn Store>, rules: Rules) -> Self {
+        let replica = Replica::open(Arc::clone(&store), rules).unwrap();
         let position = replica.read().applied().unwrap_or_default();
         Self {
             store,
@@ -86,7 +86,7 @@ impl World {
 
     /// After a crash: only what was persisted is there, and the log goes on.
     pub(super) fn restarted(self) -> Self {
-        let config = *self.replica.read().config();
+        let rules = *self.replica.read().rules();
         let crashed = self.map.as_ref().expect("a map store").crashed();
         let Self {
             time_ms,
@@ -100,7 +100,7 @@ impl World {
             steady_ms,
             slice,
             sequences,
-            ..Self::on_map(crashed, config)
+            ..Self::on_map(crashed, rules)
         }
     }
 
@@ -112,7 +112,7 @@ impl World {
     /// The replica has got another store, of which so many of our proposals are known.
     pub(super) fn goes_on_with(&mut self, store: Arc<dyn Store>, sequence: u64) {
         (self.store, self.map) = (store, None);
-        self.sequences.insert(ORIGIN, sequence);
+        self.sequences = [(ORIGIN, sequence)].into();
     }
 
     /// Time passes, and the wall clock says so.
@@ -159,7 +159,7 @@ impl World {
                 wall_ms: self.time_ms,
                 steady_ms: self.steady_ms,
             },
-            rules: *self.replica.read().config(),
+            rules: *self.replica.read().rules(),
             proposals,
         };
         let decoded = Batch::decode(batch.encode()).unwrap();

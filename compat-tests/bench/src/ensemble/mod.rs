@@ -246,7 +246,9 @@ impl Figure {
             .filter(|(ours, theirs)| **ours > 0.0 && **theirs > 0.0)
             .map(|(ours, theirs)| match self.unit {
                 Unit::PerSecond => ours / theirs,
-                _ => theirs / ours,
+                Unit::Milliseconds | Unit::Microseconds | Unit::Bytes | Unit::Count => {
+                    theirs / ours
+                }
             })
             .collect()
     }
@@ -303,10 +305,12 @@ fn table(kinds: &[Kind], figures: &[Vec<Figure>]) -> String {
         let ratio = ratios.map_or("-".to_owned(), |(middle, least, most)| {
             format!("{middle:.2} ({least:.2} to {most:.2})")
         });
-        let wanted = |value: f64| match figure.unit {
-            _ if value < 0.0 => String::new(),
-            unit if unit.is_absolute() => unit.print(value),
-            _ => format!("{value}"),
+        let wanted = |value: f64| {
+            if figure.unit.is_absolute() {
+                figure.unit.print(value)
+            } else {
+                value.to_string()
+            }
         };
         let verdict = own
             .as_ref()

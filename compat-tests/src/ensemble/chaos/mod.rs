@@ -18,7 +18,8 @@ use anyhow::{Context, Result, ensure};
 pub use self::fault::Fault;
 use super::net::{Namespaces, Wiring};
 use super::proof::client::Client;
-use super::proof::history::{History, Op, Outcome, ROOT};
+use super::proof::control::Damage;
+use super::proof::history::{Call, End, History, Item, Op, Outcome, ROOT, SESSION_MOVED};
 use super::proof::load::{Loader, Role, Shared, roots};
 use super::proof::{judge, walk};
 use super::{Ensemble, START_TIME_MAX, Setup};
@@ -81,6 +82,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
         "ensemble-chaos: {}, {} of each fault, seed {}",
         plan.kind, plan.cycles, plan.seed
     ));
+    let mut right = None;
     for (turn, wiring) in plan.wirings.iter().enumerate() {
         let faults: Vec<Fault> = Fault::ALL
             .into_iter()
@@ -97,7 +99,10 @@ pub fn run(plan: &Plan) -> Result<bool> {
                 let name = format!("{fault} {}", cycle + 1);
                 let run = Cycle::run(plan, &mut ensemble, *fault, cycle);
                 match run {
-                    Ok(cycle) => cycle.report(plan, &mut suite, &name)?,
+                    Ok(cycle) => {
+                        cycle.report(plan, &mut suite, &name)?;
+                        right = Some(cycle).filter(|it| it.problems.is_empty()).or(right);
+                    }
                     Err(error) => {
                         suite.fail(&name, format!("{error:#}\n{}", ensemble.logs()));
                         // What is left of it may be in any state.
@@ -108,12 +113,16 @@ pub fn run(plan: &Plan) -> Result<bool> {
             }
         }
     }
+    if let Some(cycle) = right {
+        cycle.control(plan, &mut suite);
+    }
     Ok(suite.close())
 }
 
 /// What came of one cycle.
 struct Cycle {
     history: History,
+    walks: Vec<walk::Walk>,
     problems: Vec<String>,
     told: String,
 }
@@ -159,9 +168,27 @@ impl Cycle {
         problems.extend(timeline.problems(plan, fault, &history));
         Ok(Self {
             told: timeline.told(&history),
+            walks,
             history,
             problems,
         })
+    }
+
+    /// What was right is damaged in each way that the judges must see.
+    fn control(&self, plan: &Plan, suite: &mut Suite) {
+        let mut random = Random::new(plan.seed, 0);
+        for damage in Damage::ALL {
+            match damage.found(&self.history, &self.walks, &mut random) {
+                None => say(format_args!("control: no place for {damage:?}")),
+                Some(problems) => match problems.first() {
+                    Some(first) => {
+                        let first: String = first.chars().take(120).collect();
+                        suite.pass(format_args!("control: {damage:?} is seen: {first}"));
+                    }
+                    None => suite.fail("control", format_args!("{damage:?} is not seen")),
+                },
+            }
+        }
     }
 
     fn report(&self, plan: &Plan, suite: &mut Suite, name: &str) -> Result<()> {
@@ -169,7 +196,7 @@ impl Cycle {
             suite.pass(format_args!("{name}: {}", self.told));
             return Ok(());
         }
-        let file = save(&plan.history, name, &self.history)?;
+        let file = save(&plan.history, name, &(&self.history, &self.walks))?;
         let what = format!("{}\nhistory: {}", self.problems.join("\n"), file.display());
         suite.fail(format_args!("{name}: {}", self.told), what);
         Ok(())
@@ -269,22 +296,25 @@ impl Timeline {
     }
 
     fn told(&self, history: &History) -> String {
-        let open = history.calls().filter(|call| call.is_open()).count();
-        let events: usize = history
+        let count =
+            |wanted: &dyn Fn(&Call) -> bool| history.calls().filter(|it| wanted(it)).count();
+        let open = count(&Call::is_open);
+        let moved = Outcome::Error(SESSION_MOVED);
+        let refused = count(&|call| call.reply.as_ref().is_some_and(|it| it.outcome == moved));
+        let items = history
             .records
             .iter()
             .flat_map(|record| &record.tapes)
-            .flat_map(|tape| &tape.items)
-            .filter(|item| matches!(item, super::proof::history::Item::Event(_)))
-            .count();
+            .flat_map(|tape| &tape.items);
+        let events = items.filter(|item| matches!(item, Item::Event(_))).count();
         let expired = history
             .sessions()
-            .filter(|it| matches!(it.end, super::proof::history::End::Expired { .. }))
+            .filter(|it| matches!(it.end, End::Expired { .. }))
             .count();
         let acks = Self::acks(history);
         format!(
-            "{}; {} writes, {open} open, {events} events, {} sessions, {expired} expired; longest \
-             gap {:.1?}, all back after {:.1?}",
+            "{}; {} writes, {open} open, {refused} behind a move, {events} events, {} sessions, \
+             {expired} expired; longest gap {:.1?}, all back after {:.1?}",
             self.what,
             acks.len(),
             history.sessions().count(),
@@ -346,7 +376,21 @@ fn quiet_walks(ensemble: &mut Ensemble, shared: &Shared) -> Result<Vec<walk::Wal
     all.with_context(|| format!("walk over the trees\n{}", ensemble.logs()))
 }
 
-fn save(dir: &Path, name: &str, history: &History) -> Result<PathBuf> {
+/// Judges a history that a run has kept; true if nothing is wrong.
+///
+/// # Errors
+/// The file is no such history.
+pub fn judge_kept(file: &Path) -> Result<bool> {
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let (history, walks): (History, Vec<walk::Walk>) =
+        serde_json::from_str(&text).context("read a history")?;
+    let problems = judge(&history, &walks);
+    problems.iter().for_each(say);
+    say(format_args!("{} problems", problems.len()));
+    Ok(problems.is_empty())
+}
+
+fn save(dir: &Path, name: &str, history: &(&History, &Vec<walk::Walk>)) -> Result<PathBuf> {
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     let file = dir.join(format!("{}.json", name.replace(' ', "-")));
     let text = serde_json::to_string(history).context("write a history")?;

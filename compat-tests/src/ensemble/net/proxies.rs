@@ -51,11 +51,10 @@ impl Proxies {
             .map(|_| (0..count).map(|_| Arc::default()).collect())
             .collect();
         let mut addresses = Vec::new();
-        for from in 0..count {
+        for (from, ways) in links.iter().enumerate() {
             let mut row = Vec::new();
             for (to, seat) in seats.iter().enumerate() {
-                let there = &links[from][to];
-                let back = &links[to][from];
+                let (there, back) = (&ways[to], &links[to][from]);
                 row.push(if from == to {
                     (seat.quorum, seat.election)
                 } else {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::history::{
-    Call, End, Event, Item, Kind, Op, Outcome, Record, SESSION_MOVED, Session, Tape, Watches,
+    Call, End, Event, Item, Kind, Op, Outcome, Record, Reply, SESSION_MOVED, Session, Tape, Watches,
 };
 use crate::client::{Connection, Hello, Received};
 
@@ -18,6 +18,8 @@ const READ_TIME_MAX: Duration = Duration::from_millis(10);
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_millis(1500);
 /// Between two attempts to connect.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
+/// How long a connection whose session has moved is listened to.
+const GHOST_TIME_MAX: Duration = Duration::from_millis(200);
 const PING_XID: i32 = -2;
 
 /// One client.
@@ -37,6 +39,8 @@ pub struct Client {
     last_zxid: i64,
     xid: i32,
     watches: Watches,
+    /// The connection that the session was moved away from, and is still open.
+    left: Option<Connection>,
 }
 
 /// A connection with an answered handshake.
@@ -65,6 +69,7 @@ impl Client {
             last_zxid: 0,
             xid: 0,
             watches: Watches::default(),
+            left: None,
         }
     }
 
@@ -307,6 +312,55 @@ impl Client {
     pub fn move_to(&mut self, server: usize) {
         self.disconnect();
         self.next = server % self.addresses.len();
+    }
+
+    /// As [`Self::move_to`], but the connection stays open, for [`Self::haunt`].
+    pub fn leave_for(&mut self, server: usize) {
+        self.left = self.live.take().map(|live| live.connection);
+        self.next = server % self.addresses.len();
+    }
+
+    /// Writes on the connection that its session was moved away from. The new one has been answered, so
+    /// this must not be done: it is written down as refused.
+    pub fn haunt(&mut self, op: Op) {
+        let (Some(_), Some(mut left)) = (&self.live, self.left.take()) else {
+            return;
+        };
+        let Some(session) = self.session() else {
+            return;
+        };
+        self.xid += 1;
+        left.send(&op.frame(self.xid));
+        let at = self.now();
+        let deadline = Instant::now() + GHOST_TIME_MAX;
+        while Instant::now() < deadline {
+            match left.receive() {
+                Ok(Received::Frame(frame)) => {
+                    let answer = op.read_reply(&frame, at);
+                    if let Ok((xid, reply)) = answer
+                        && xid == self.xid
+                    {
+                        if !matches!(reply.outcome, Outcome::Error(_)) {
+                            let told = format!("served after its session moved: {op:?}: {reply:?}");
+                            self.complain(told);
+                        }
+                        break;
+                    }
+                }
+                Ok(Received::Silence) => {}
+                Ok(Received::Eof) | Err(_) => break,
+            }
+        }
+        self.record.calls.push(Call {
+            session,
+            op,
+            at,
+            reply: Some(Reply {
+                zxid: self.last_zxid,
+                outcome: Outcome::Error(SESSION_MOVED),
+                at: self.now(),
+            }),
+        });
     }
 
     /// Goes away without a word; the session is left to expire.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use crate::chaos::history::Stat;
 use crate::client::request;
@@ -16,7 +16,7 @@ pub const ROOT: &str = "/e";
 pub const SESSION_MOVED: i32 = -118;
 
 /// A request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are those of the requests")]
 pub enum Op {
     /// create2. `data` is unique in the whole run; flags 1: ephemeral, 2: sequential.
@@ -72,7 +72,7 @@ pub enum Op {
 }
 
 /// The watches of a connection, as a client keeps them to set them again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are those of setWatches2")]
 pub struct Watches {
     pub data: BTreeSet<String>,
@@ -91,7 +91,7 @@ impl Watches {
 }
 
 /// What a reply says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Refused. Within a multi also 0 (rolled back) and -2 (not tried).
     Error(i32),
@@ -110,7 +110,7 @@ pub enum Outcome {
 }
 
 /// A reply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// Of its header.
     pub zxid: i64,
@@ -121,7 +121,7 @@ pub struct Reply {
 }
 
 /// A request with its reply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// Who asked.
     pub session: i64,
@@ -134,7 +134,7 @@ pub struct Call {
 }
 
 /// The kinds of events, by their numbers on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// NodeCreated.
     Created = 1,
@@ -147,7 +147,7 @@ pub enum Kind {
 }
 
 /// A watch event.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Event {
     /// Of the txn, or -1 if it was told by setWatches.
     pub zxid: i64,
@@ -158,7 +158,7 @@ pub struct Event {
 }
 
 /// What came on a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Item {
     /// The reply to this call of the client.
     Reply(usize),
@@ -167,7 +167,7 @@ pub enum Item {
 }
 
 /// A connection, from the answer to its handshake on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tape {
     /// Whose.
     pub session: i64,
@@ -178,7 +178,7 @@ pub struct Tape {
 }
 
 /// How a session came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// The client knows of none.
     Open,
@@ -194,7 +194,7 @@ pub enum End {
 }
 
 /// A session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Its id.
     pub id: i64,
@@ -207,7 +207,7 @@ pub struct Session {
 }
 
 /// What one client did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// In the order in which they were sent.
     pub calls: Vec<Call>,
@@ -220,7 +220,7 @@ pub struct Record {
 }
 
 /// What all clients did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// By client.
     pub records: Vec<Record>,

@@ -74,6 +74,8 @@ pub struct Loader {
     /// Own sequential znodes.
     queue: Vec<String>,
     depth: usize,
+    /// The session was moved, and its old connection is still open.
+    moved: bool,
 }
 
 impl Loader {
@@ -86,6 +88,7 @@ impl Loader {
             versions: BTreeMap::new(),
             queue: Vec::new(),
             depth: 1,
+            moved: false,
         }
     }
 
@@ -95,6 +98,10 @@ impl Loader {
         while !shared.ending.load(Ordering::SeqCst) {
             if !client.connect() {
                 continue;
+            }
+            if std::mem::take(&mut self.moved) {
+                let op = self.write_register(client.id);
+                client.haunt(op);
             }
             if Instant::now() >= next {
                 next = Instant::now() + Duration::from_millis(5 + self.random.below(40) as u64);
@@ -133,7 +140,13 @@ impl Loader {
         match self.random.below(1000) {
             it if it < moves => {
                 let server = self.random.below(3);
-                client.move_to(server);
+                // What is in flight would come too late to be written down.
+                if client.waiting() == 0 && self.role == Role::Mover {
+                    client.leave_for(server);
+                    self.moved = true;
+                } else {
+                    client.move_to(server);
+                }
             }
             998 if client.waiting() == 0 => client.send(vec![Op::Close]),
             999 => client.abandon(),

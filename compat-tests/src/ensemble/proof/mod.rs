@@ -8,9 +8,11 @@
 //! ```
 //!
 //! The first judge orders everything by zxid and follows each znode; the second one looks at no zxid
-//! and only asks whether some order explains what was seen.
+//! and only asks whether some order explains what was seen. [`control`] damages a real history in each
+//! way that they must see.
 
 pub mod client;
+pub mod control;
 pub mod facts;
 pub mod history;
 pub mod linear;

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::history::{Op, Outcome, ROOT, Stat};
 use crate::client::{Connection, REPLY_TIME_MAX, Received};
 use crate::wire::Reader;
 
 /// One znode: its data, its stat, and the stat's bytes as they came, times included.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "named")]
 pub struct Found {
     pub data: String,
@@ -20,7 +21,7 @@ pub struct Found {
 }
 
 /// The tree below [`ROOT`] on one server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walk {
     /// At this zxid.
     pub zxid: i64,

@@ -89,10 +89,12 @@ impl<'a> Pool<'a> {
     pub(super) fn bring_about(&mut self, tree: &mut Tree, op: &Op, zxid: i64) -> bool {
         for part in op.parts() {
             match part {
-                Op::Create { path, flags, .. } if flags & 2 == 0 => {
-                    if tree.nodes.contains_key(path) && !self.delete(tree, path, zxid) {
-                        return false;
-                    }
+                Op::Create { path, flags, .. }
+                    if flags & 2 == 0
+                        && tree.nodes.contains_key(path)
+                        && !self.delete(tree, path, zxid) =>
+                {
+                    return false;
                 }
                 Op::Set { path, version, .. }
                 | Op::Delete { path, version }
