@@ -95,6 +95,7 @@ fn run(dir: &Path, what: &str, writes: u64, per_batch: u64) -> Result<()> {
         index: 0,
     };
     bench.apply((0..SESSIONS).map(|_| Action::OpenSession {
+        connection: 0,
         timeout_ms: 30_000,
         password: [0; 16],
     }))?;
@@ -148,6 +149,7 @@ fn client(op: OpCode, encode: impl FnOnce(&mut BytesMut)) -> Action {
     encode(&mut body);
     Action::Client {
         op,
+        connection: 0,
         body: body.freeze(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use oxkeeper::clock::SystemClock;
-use oxkeeper::config::{self, Action, Failure, Settings, Warning};
+use oxkeeper::config::{self, Action, Rejection, Settings, Warning};
 use oxkeeper::server::{Server, ServerError};
 use oxkeeper::system::{self, Limits};
 use oxkeeper::{metrics, telemetry};
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(failure) => {
             say(&mut std::io::stderr(), &failure);
-            return ExitCode::from(Failure::EXIT_CODE);
+            return ExitCode::from(Rejection::EXIT_CODE);
         }
     };
     match loaded.action {

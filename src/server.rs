@@ -22,7 +22,7 @@ use crate::requests::{self, Deliver, Requests};
 use crate::session::{Greeter, SessionClocks};
 use crate::state::{LocalConfig, Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError, Stores};
-use crate::{config as settings, ensemble, leader, metrics};
+use crate::{config as settings, ensemble, leader, metrics, session};
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,9 @@ pub enum ServerError {
 /// log.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How long a client waits that has seen more than this server, if there are others that may have more.
+const CATCH_UP_TIME: Duration = Duration::from_secs(1);
+
 /// How long it waits for connections to end, each of which has five seconds for its last words.
 const CLIENTS_TIME_MAX: Duration = Duration::from_secs(6);
 
@@ -70,6 +73,7 @@ pub struct Server {
     metrics_addr: Option<SocketAddr>,
     scraped: Option<JoinHandle<()>>,
     chores: TaskTracker,
+    connections: Arc<Registry>,
     front: Arc<Front>,
     inspector: Arc<Inspector>,
     requests: Arc<Requests>,
@@ -111,9 +115,9 @@ fn open_metrics_port(settings: &Settings) -> Result<Option<HttpListener>, Server
 /// The clocks of the sessions that there are, each with its whole timeout.
 fn session_clocks(settings: &Settings, replica: &Replica) -> SessionClocks {
     let sessions = SessionClocks::new(u64::from(settings.session.tick_ms));
-    for (id, record) in replica.read().sessions() {
-        sessions.start(id, record.timeout_ms);
-    }
+    let state = replica.read();
+    let live = state.sessions();
+    sessions.replace(live.map(|(id, record)| (id, record.timeout_ms, record.owner.origin.server)));
     sessions
 }
 
@@ -152,7 +156,7 @@ async fn open_stores(
 /// Refused before anything is opened.
 fn check_members(settings: &Settings) -> Result<(), ServerError> {
     let mut members = settings.ensemble.members.iter();
-    match members.find(|member| member.role == settings::Role::Observer) {
+    match members.find(|member| member.role == settings::PeerType::Observer) {
         Some(member) => Err(ServerError::Observer {
             observer: member.id,
         }),
@@ -209,10 +213,38 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     config.secret_file.clone_from(&members.peer_secret_file);
     config.initialize_file = Some(settings.storage.data_dir.join("initialize"));
     config.request_bytes_max = settings.net.frame_bytes_max;
+    let patience_ms = u64::try_from(members.sync_limit().as_millis()).unwrap_or(u64::MAX);
+    // Long enough for an election, whatever syncLimit says.
+    config.patience_ms = patience_ms.max(4 * config.election_ms_max);
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
     Ok(config)
+}
+
+/// What serves the clients.
+fn requests(
+    settings: &Settings,
+    deliver: Deliver,
+    replica: &Arc<Replica>,
+    ensemble: &Arc<Ensemble>,
+    clock: &dyn Clock,
+) -> Arc<Requests> {
+    let has_others = settings.ensemble.members.len() > 1;
+    Arc::new(Requests::new(requests::Parts {
+        deliver,
+        replica: Arc::clone(replica),
+        ensemble: Arc::clone(ensemble),
+        greeter: Greeter::new(settings.session, clock),
+        schemes: Schemes::new(settings.auth.clone()),
+        config: settings.requests,
+        frame_bytes_max: settings.net.frame_bytes_max,
+        catch_up_time: if has_others {
+            CATCH_UP_TIME
+        } else {
+            Duration::ZERO
+        },
+    }))
 }
 
 impl Server {
@@ -243,18 +275,10 @@ impl Server {
             sink: Arc::new(deliver.clone()),
             clock: Arc::clone(&clock),
             network: Arc::new(TcpNetwork),
-            touched: Arc::new(ensemble::Deaf),
+            touched: Arc::clone(&sessions) as Arc<dyn ensemble::Touched>,
         });
         let ensemble = Arc::new(started.await?);
-        let requests = Arc::new(Requests::new(requests::Parts {
-            deliver,
-            replica: Arc::clone(&replica),
-            ensemble: Arc::clone(&ensemble),
-            greeter: Greeter::new(settings.session, clock.as_ref()),
-            schemes: Schemes::new(settings.auth),
-            config: settings.requests,
-            frame_bytes_max: settings.net.frame_bytes_max,
-        }));
+        let requests = requests(&settings, deliver, &replica, &ensemble, &*clock);
         let sources = Sources {
             connections: Arc::clone(&connections),
             sessions: Arc::clone(&sessions),
@@ -271,12 +295,13 @@ impl Server {
         let front = Front::new(
             Arc::clone(&requests),
             Arc::clone(&inspector),
-            connections,
+            Arc::clone(&connections),
             Arc::clone(&sessions),
             Arc::clone(&clock),
         );
         let server = Self {
             client_addr,
+            connections,
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
@@ -288,8 +313,9 @@ impl Server {
             requests,
             ensemble,
         };
-        server.expire_sessions(sessions, settings.session.tick_ms);
+        server.expire_sessions(Arc::clone(&replica), sessions, settings.session.tick_ms);
         server.reap(replica, clock, settings.leader);
+        server.send_away();
         Ok(server.open_doors(listener, scraped))
     }
 
@@ -307,9 +333,16 @@ impl Server {
         self
     }
 
-    fn expire_sessions(&self, sessions: Arc<SessionClocks>, tick_ms: u32) {
+    fn expire_sessions(&self, replica: Arc<Replica>, sessions: Arc<SessionClocks>, tick_ms: u32) {
+        self.chores.spawn(session::report_touches(
+            Arc::clone(&self.ensemble),
+            Arc::clone(&sessions),
+            tick_ms,
+            self.stop_chores.clone(),
+        ));
         self.chores.spawn(leader::expire_sessions(
             Arc::clone(&self.ensemble),
+            replica,
             sessions,
             tick_ms,
             self.stop_chores.clone(),
@@ -328,6 +361,24 @@ impl Server {
         self.chores.spawn(async move {
             if let Err(error) = reaping.await {
                 requests.report_store_failure(error);
+            }
+        });
+    }
+
+    /// Closes all clients' connections whenever there has been no leader for too long: they look for a
+    /// server that has one.
+    fn send_away(&self) {
+        let (connections, stop) = (Arc::clone(&self.connections), self.stop_chores.clone());
+        let mut admitting = self.ensemble.admitting();
+        self.chores.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = admitting.changed() => if changed.is_err() { return },
+                }
+                if !*admitting.borrow_and_update() {
+                    connections.end_all();
+                }
             }
         });
     }
@@ -370,6 +421,7 @@ impl Server {
     /// Stops in reverse order of the start: clients, chores, ensemble and stores. A disk that hangs is
     /// not waited for: then the process must end, which nothing here keeps it from.
     pub async fn stop(self) {
+        self.ensemble.hand_over().await;
         self.stop_clients.cancel();
         for listener in [self.listener, self.scraped].into_iter().flatten() {
             match timeout(CLIENTS_TIME_MAX, listener).await {

@@ -20,6 +20,7 @@
 //! - [`memory`]: reads of trees that are larger than memory;
 //! - [`soak`]: minutes at the highest rate: nothing dies, nothing grows;
 //! - [`damage`]: damaged files, full and failing disks;
+//! - [`disk`]: a disk on which one kind of the server's files hangs or fails;
 //! - [`lend`]: servers for test programs in other languages (`clients/`);
 //! - [`ensemble`]: several servers as an ensemble, faults between them, and who judges what came;
 //! - [`zoocfg`]: every key of zoo.cfg with values that are empty, wrong, odd and huge;
@@ -41,6 +42,7 @@ pub mod chaos;
 pub mod client;
 pub mod damage;
 pub mod differential;
+pub mod disk;
 pub mod ensemble;
 pub mod fault;
 pub mod golden;

@@ -3,14 +3,16 @@
 //! `start` returns only when the server answers a real handshake. The process is ended by its own
 //! pid, at the latest when the value is dropped; its output is kept and shown when something fails.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -253,6 +255,11 @@ impl Server {
         self.options = std::mem::take(&mut self.options).config(key, value);
     }
 
+    /// Changes a `-D` word; takes effect with the next start.
+    pub fn set_property(&mut self, key: &str, value: &str) {
+        self.options = std::mem::take(&mut self.options).property(key, value);
+    }
+
     /// The process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
@@ -478,17 +485,20 @@ impl Server {
         outer
     }
 
+    fn has_ended(&self) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|child| has_ended(child.id()))
+    }
+
     fn wait_until_serving(&self) -> Result<()> {
         let deadline = Instant::now() + START_TIME_MAX;
         loop {
             match probe(self.address) {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    let ended = self
-                        .process
-                        .as_ref()
-                        .is_some_and(|child| has_ended(child.id()));
-                    if ended || Instant::now() > deadline {
+                // Else somebody else has its port, and answers.
+                Ok(()) if !self.has_ended() => return Ok(()),
+                answered => {
+                    let error = answered.err().unwrap_or_else(|| anyhow!("it has ended"));
+                    if self.has_ended() || Instant::now() > deadline {
                         return Err(error).with_context(|| {
                             format!(
                                 "{} does not serve; its log ends:\n{}",
@@ -522,10 +532,17 @@ pub const QUICK_JVM: [&str; 5] = [
     "-Duser.timezone=UTC",
 ];
 
-/// A loopback address that nobody listens on at this moment.
+/// A loopback address that nobody listens on at this moment, and none that was given to another server
+/// of this run: that one may start again.
 fn free_address(ip: IpAddr) -> Result<SocketAddr> {
-    let listener = TcpListener::bind((ip, 0)).context("look for a free port")?;
-    listener.local_addr().context("look for a free port")
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind((ip, 0)).context("look for a free port")?;
+        let address = listener.local_addr().context("look for a free port")?;
+        if GIVEN.lock().expect("nobody panics").insert(address.port()) {
+            return Ok(address);
+        }
+    }
 }
 
 /// A figure of /proc/PID/`file` in that file's own unit, KiB for memory. `key`: with its colon.

@@ -112,8 +112,7 @@ pub(super) type Watches = Vec<(Arc<str>, SessionId)>;
 impl Sources {
     /// This server's part in the ensemble now.
     pub(super) fn view(&self) -> View {
-        let role = self.ensemble.role();
-        View::of(role, self.voters, self.started.elapsed())
+        View::of(&self.ensemble.report(), self.voters)
     }
 
     pub(super) fn overview(&self, view: &View) -> Overview {

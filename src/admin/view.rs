@@ -1,14 +1,18 @@
 //! This server's part in its ensemble, in ZooKeeper's words: what the words and the metrics say of it.
 //!
 //! ```text
-//!   ensemble::Role ─▶ View ─┬─ Mode:, zk_server_state, zk_peer_state, isro, whether words answer
+//!   ensemble::Report ─▶ View ─┬─ Mode:, zk_server_state, zk_peer_state, isro, whether words answer
 //!                             └─ of the leader: learners, syncs, sizes of proposals
 //! ```
 
 use std::time::Duration;
 
-use crate::ensemble::Role;
+use crate::ensemble::{Report, Role};
 use crate::state::ServerId;
+
+/// Entries that may be on their way to a member that keeps up: more than all that is let go of at once,
+/// and no more than one request of openraft's carries.
+const SYNCED_LAG_MAX: u64 = 64;
 
 /// What this server is at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,16 +71,13 @@ pub(super) struct ProposalBytes {
 }
 
 impl View {
-    /// Of what the ensemble says. `voters`: how many are configured to vote, `None` for a standalone
-    /// server; `up`: for how long this server has served.
-    pub(super) fn of(role: Role, voters: Option<usize>, up: Duration) -> Self {
-        let part = match role {
+    /// Of what the ensemble reports. `voters`: how many are configured to vote, `None` for a standalone
+    /// server.
+    pub(super) fn of(report: &Report, voters: Option<usize>) -> Self {
+        let part = match report.role {
+            _ if !report.serves => Part::Looking,
             Role::Leader { .. } if voters.is_none() => Part::Standalone,
-            // A lone voter leads as long as it serves, and nobody learns of it.
-            Role::Leader { .. } => Part::Leading(Leading {
-                uptime: up,
-                ..Leading::default()
-            }),
+            Role::Leader { .. } => Part::Leading(Leading::of(report)),
             Role::Follower {
                 leader: Some(leader),
             } => Part::Following { leader },
@@ -145,6 +146,27 @@ impl View {
 }
 
 impl Leading {
+    /// Sizes of proposals are not known: they travel in batches. Syncs that wait are not counted.
+    fn of(report: &Report) -> Self {
+        let last = report.last_log.map_or(0, |index| index + 1);
+        let connected = report.followers.iter().filter(|one| one.is_up);
+        let learners = connected.map(|one| {
+            let lag_entries = last.saturating_sub(one.matched.map_or(0, |index| index + 1));
+            Learner {
+                id: one.server,
+                // Observers are refused at start.
+                votes: true,
+                is_synced: lag_entries <= SYNCED_LAG_MAX,
+                lag_entries,
+            }
+        });
+        Self {
+            uptime: report.leads_for.unwrap_or_default(),
+            learners: learners.collect(),
+            ..Self::default()
+        }
+    }
+
     /// Followers that are connected.
     pub(super) fn followers(&self) -> usize {
         self.count(|one| one.votes)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::member::{Member, Role};
+use super::member::{Member, PeerType};
 use crate::state::ServerId;
 
 /// This server as one of an ensemble, or alone.
@@ -60,7 +60,10 @@ impl EnsembleSettings {
         if self.standalone {
             return vec![self.me];
         }
-        let voters = self.members.iter().filter(|one| one.role == Role::Voter);
+        let voters = self
+            .members
+            .iter()
+            .filter(|one| one.role == PeerType::Voter);
         voters.map(|one| one.id).collect()
     }
 
@@ -75,8 +78,8 @@ impl EnsembleSettings {
     }
 
     /// What this server may do.
-    pub fn role(&self) -> Role {
-        self.own().map_or(Role::Voter, |own| own.role)
+    pub fn role(&self) -> PeerType {
+        self.own().map_or(PeerType::Voter, |own| own.role)
     }
 
     /// initLimit as a time.

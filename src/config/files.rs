@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::finding::{Findings, Origin};
+use super::finding::{Findings, Source};
 use super::properties::{self, Entry};
 
 /// No configuration is larger; what is (a device, the wrong file) is not read to its end.
@@ -36,9 +36,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
 pub(crate) fn entries(
     path: &Arc<PathBuf>,
     findings: &mut Findings,
-) -> Result<Vec<(Entry, Origin)>, String> {
+) -> Result<Vec<(Entry, Source)>, String> {
     let bytes = read(path)?;
-    let at = |line| Origin::File {
+    let at = |line| Source::File {
         path: Arc::clone(path),
         line: Some(line),
     };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Where a setting was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum Source {
     /// What applies when no one says anything.
     Default,
     /// A word of an environment variable.
@@ -25,17 +25,17 @@ pub enum Origin {
     },
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("default"),
-            Origin::Environment(name) => f.write_str(name),
-            Origin::CommandLine => f.write_str("command line"),
-            Origin::File {
+            Source::Default => f.write_str("default"),
+            Source::Environment(name) => f.write_str(name),
+            Source::CommandLine => f.write_str("command line"),
+            Source::File {
                 path,
                 line: Some(line),
             } => write!(f, "{}:{line}", path.display()),
-            Origin::File { path, line: None } => write!(f, "{}", path.display()),
+            Source::File { path, line: None } => write!(f, "{}", path.display()),
         }
     }
 }
@@ -45,7 +45,7 @@ impl fmt::Display for Origin {
 #[error("{origin}: {}{why}", prefix(.key))]
 pub struct ConfigError {
     /// File and line, or the command line, or an environment variable.
-    pub origin: Origin,
+    pub origin: Source,
     /// The key as written; empty where no single key is to blame.
     pub key: String,
     /// What is wrong, with the value found; ZooKeeper's words where it has a rule.
@@ -56,7 +56,7 @@ pub struct ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Warning {
     /// File and line, or the command line, or an environment variable.
-    pub origin: Origin,
+    pub origin: Source,
     /// The key as written; empty where no single key is meant.
     pub key: String,
     /// What the operator should know.
@@ -85,7 +85,7 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    pub(crate) fn error(&mut self, origin: &Origin, key: &str, why: impl Into<String>) {
+    pub(crate) fn error(&mut self, origin: &Source, key: &str, why: impl Into<String>) {
         self.errors.push(ConfigError {
             origin: origin.clone(),
             key: key.to_owned(),
@@ -93,7 +93,7 @@ impl Findings {
         });
     }
 
-    pub(crate) fn warn(&mut self, origin: &Origin, key: &str, text: impl Into<String>) {
+    pub(crate) fn warn(&mut self, origin: &Source, key: &str, text: impl Into<String>) {
         self.warnings.push(Warning {
             origin: origin.clone(),
             key: key.to_owned(),

@@ -3,7 +3,7 @@
 //! ```text
 //! weakest   SERVER_JVMFLAGS   JVMFLAGS   -D on the command line   zoo.cfg   strongest
 //!               └────────────────┴──────────────┴────── take_property    └─ take_entry
-//!                                   one value per key ─▶ fill ─▶ Draft, errors, warnings
+//!                                   one value per key ─▶ fill ─▶ Builder, errors, warnings
 //! ```
 //!
 //! zk: zoo.cfg's `K` becomes the system property `zookeeper.K` after the JVM's own were set, and so
@@ -11,17 +11,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::draft::Draft;
-use super::finding::{Findings, Origin};
+use super::builder::Builder;
+use super::finding::{Findings, Source};
 use super::key::{Key, Reach, Unread, Verdict};
 use super::keys;
-use super::members::MemberKey;
+use super::membership::MemberKey;
 
 #[derive(Debug)]
 struct Given {
     entry: &'static Key,
     value: String,
-    origin: Origin,
+    origin: Source,
 }
 
 /// The one value of each key that was written anywhere.
@@ -36,7 +36,7 @@ impl Gathered {
         &mut self,
         name: &str,
         value: &str,
-        origin: &Origin,
+        origin: &Source,
         findings: &mut Findings,
     ) -> bool {
         let prefixed = name.strip_prefix("zookeeper.");
@@ -76,7 +76,7 @@ impl Gathered {
         &mut self,
         name: &str,
         value: &str,
-        origin: &Origin,
+        origin: &Source,
         findings: &mut Findings,
     ) {
         let (entry, name) = look_up(name, name, origin, findings);
@@ -85,7 +85,7 @@ impl Gathered {
             return;
         };
         let before = self.by_name.get(name).map(|given| &given.origin);
-        let from_file = matches!(before, Some(Origin::File { .. }));
+        let from_file = matches!(before, Some(Source::File { .. }));
         if let (true, Some(before)) = (from_file, before) {
             findings.warn(
                 before,
@@ -105,7 +105,7 @@ impl Gathered {
         self.insert(entry, name, value, origin);
     }
 
-    fn insert(&mut self, entry: &'static Key, name: &str, value: &str, origin: &Origin) {
+    fn insert(&mut self, entry: &'static Key, name: &str, value: &str, origin: &Source) {
         let given = Given {
             entry,
             value: value.to_owned(),
@@ -115,7 +115,7 @@ impl Gathered {
     }
 
     /// Applies every verdict; what names members is handed back, to be read together.
-    pub(crate) fn fill(self, draft: &mut Draft, findings: &mut Findings) -> Vec<MemberKey> {
+    pub(crate) fn fill(self, builder: &mut Builder, findings: &mut Findings) -> Vec<MemberKey> {
         let mut members = Vec::new();
         let asleep = self.asleep();
         for (
@@ -127,11 +127,11 @@ impl Gathered {
             },
         ) in self.by_name
         {
-            draft.origins.insert(key.clone(), origin.clone());
+            builder.origins.insert(key.clone(), origin.clone());
             if entry.name.ends_with('*') && MemberKey::is_one(&key) {
                 members.push(MemberKey { key, value, origin });
             } else if !asleep.contains(&key) {
-                judge(entry, &key, &value, &origin, draft, findings);
+                judge(entry, &key, &value, &origin, builder, findings);
             }
         }
         members
@@ -156,7 +156,7 @@ impl Gathered {
 fn look_up<'a>(
     name: &'a str,
     written: &str,
-    origin: &Origin,
+    origin: &Source,
     findings: &mut Findings,
 ) -> (Option<&'static Key>, &'a str) {
     if let Some(entry) = keys::find(name) {
@@ -173,7 +173,7 @@ fn look_up<'a>(
     (Some(entry), entry.name)
 }
 
-fn unknown(name: &str, origin: &Origin, findings: &mut Findings) {
+fn unknown(name: &str, origin: &Source, findings: &mut Findings) {
     let text = match keys::find_similar(name) {
         Some(key) => format!("unknown key, ignored; is {} meant?", key.name),
         None => "unknown key, ignored".to_owned(),
@@ -189,8 +189,8 @@ fn judge(
     entry: &Key,
     key: &str,
     value: &str,
-    origin: &Origin,
-    draft: &mut Draft,
+    origin: &Source,
+    builder: &mut Builder,
     findings: &mut Findings,
 ) {
     if let Some(text) = entry.oddity(value) {
@@ -200,7 +200,7 @@ fn judge(
         Ok(canonical) => canonical,
         Err(unread) => {
             if unreadable(entry, key, unread, origin, findings) {
-                draft.unread.insert(key.to_owned());
+                builder.unread.insert(key.to_owned());
             }
             return;
         }
@@ -208,10 +208,10 @@ fn judge(
     let same = |other: &str| entry.canonical(other).as_ref() == Ok(&canonical);
     let plain = same(entry.default) || entry.quiet.is_some_and(same);
     match entry.verdict {
-        Verdict::Honour => match entry.apply(draft, value) {
+        Verdict::Honour => match entry.apply(builder, value) {
             Err(why) if entry.lenient => findings.warn(origin, key, why),
             Err(why) => {
-                draft.unread.insert(key.to_owned());
+                builder.unread.insert(key.to_owned());
                 findings.error(origin, key, why);
             }
             Ok(()) => {
@@ -237,10 +237,10 @@ fn unreadable(
     entry: &Key,
     key: &str,
     unread: Unread,
-    origin: &Origin,
+    origin: &Source,
     findings: &mut Findings,
 ) -> bool {
-    let useless = entry.reach == Reach::Jvm && matches!(origin, Origin::File { .. });
+    let useless = entry.reach == Reach::Jvm && matches!(origin, Source::File { .. });
     match unread {
         Unread::Mistake(why) if useless => {
             let text = format!("{why}; ignored, as ZooKeeper does not read it here");

@@ -1,14 +1,14 @@
 //! What one entry of the table of keys says, and how its value is read.
 //!
 //! An entry is built by a shape's constructor (`int`, `flag`, ...), which also takes what an honoured
-//! value sets in the [`Draft`], and is then refined: `.ignored("why")`, `.later("what is missing")`,
+//! value sets in the [`Builder`], and is then refined: `.ignored("why")`, `.later("what is missing")`,
 //! `.refused("why")`, `.file()`, `.jvm()`, `.only_if(...)`. A verdict other than honour only speaks
 //! when the value differs from ZooKeeper's default: a file that spells out defaults must stay silent.
 //!
 //! A value that cannot be read is a mistake where ZooKeeper does not start with it. Numbers that it
 //! reads as Java's system properties fall back to their defaults, there and here.
 
-use super::draft::Draft;
+use super::builder::Builder;
 
 /// Where a setting may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,27 +44,27 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     /// `true` or `false` in any case; anything else is a mistake.
-    Flag(fn(&mut Draft, bool)),
+    Flag(fn(&mut Builder, bool)),
     /// `true` in any case; anything else means false, as for a Java system property.
-    LooseFlag(fn(&mut Draft, bool)),
+    LooseFlag(fn(&mut Builder, bool)),
     /// `yes` or `no`; anything else means the default.
-    YesNo(fn(&mut Draft, bool)),
+    YesNo(fn(&mut Builder, bool)),
     /// A whole number. What is outside the bounds is refused, but for what is none to Java either.
     Int {
         min: i64,
         max: i64,
-        set: fn(&mut Draft, i64),
+        set: fn(&mut Builder, i64),
     },
     /// Bytes, with an optional K, M or G.
     Size {
         min: u64,
         max: u64,
-        set: fn(&mut Draft, u64),
+        set: fn(&mut Builder, u64),
     },
     /// A decimal fraction.
-    Real(fn(&mut Draft, f64)),
+    Real(fn(&mut Builder, f64)),
     /// Any text; the setter may find it wrong.
-    Text(fn(&mut Draft, &str) -> Result<(), String>),
+    Text(fn(&mut Builder, &str) -> Result<(), String>),
 }
 
 /// Why a value was not taken.
@@ -127,7 +127,7 @@ const fn key(name: &'static str, shape: Shape, default: &'static str, doc: &'sta
 pub(crate) const fn flag(
     name: &'static str,
     default: &'static str,
-    set: fn(&mut Draft, bool),
+    set: fn(&mut Builder, bool),
     doc: &'static str,
 ) -> Key {
     key(name, Shape::LooseFlag(set), default, doc)
@@ -136,7 +136,7 @@ pub(crate) const fn flag(
 pub(crate) const fn strict_flag(
     name: &'static str,
     default: &'static str,
-    set: fn(&mut Draft, bool),
+    set: fn(&mut Builder, bool),
     doc: &'static str,
 ) -> Key {
     key(name, Shape::Flag(set), default, doc).file()
@@ -145,7 +145,7 @@ pub(crate) const fn strict_flag(
 pub(crate) const fn yes_no(
     name: &'static str,
     default: &'static str,
-    set: fn(&mut Draft, bool),
+    set: fn(&mut Builder, bool),
     doc: &'static str,
 ) -> Key {
     key(name, Shape::YesNo(set), default, doc)
@@ -155,7 +155,7 @@ pub(crate) const fn int(
     name: &'static str,
     (min, max): (i64, i64),
     default: &'static str,
-    set: fn(&mut Draft, i64),
+    set: fn(&mut Builder, i64),
     doc: &'static str,
 ) -> Key {
     key(name, Shape::Int { min, max, set }, default, doc)
@@ -165,7 +165,7 @@ pub(crate) const fn size(
     name: &'static str,
     (min, max): (u64, u64),
     default: &'static str,
-    set: fn(&mut Draft, u64),
+    set: fn(&mut Builder, u64),
     doc: &'static str,
 ) -> Key {
     key(name, Shape::Size { min, max, set }, default, doc)
@@ -174,7 +174,7 @@ pub(crate) const fn size(
 pub(crate) const fn text(
     name: &'static str,
     default: &'static str,
-    set: fn(&mut Draft, &str) -> Result<(), String>,
+    set: fn(&mut Builder, &str) -> Result<(), String>,
     doc: &'static str,
 ) -> Key {
     key(name, Shape::Text(set), default, doc)
@@ -183,7 +183,7 @@ pub(crate) const fn text(
 pub(crate) const fn real_number(
     name: &'static str,
     default: &'static str,
-    set: fn(&mut Draft, f64),
+    set: fn(&mut Builder, f64),
     doc: &'static str,
 ) -> Key {
     key(name, Shape::Real(set), default, doc)
@@ -336,18 +336,18 @@ impl Key {
     ///
     /// # Errors
     /// What was expected and what was found; nothing is set then.
-    pub(crate) fn apply(&self, draft: &mut Draft, value: &str) -> Result<(), String> {
+    pub(crate) fn apply(&self, builder: &mut Builder, value: &str) -> Result<(), String> {
         match self.shape {
-            Shape::Flag(set) => set(draft, strict(self.name, value)?),
-            Shape::LooseFlag(set) => set(draft, loose(value)),
-            Shape::YesNo(set) => set(draft, self.yes(value)),
+            Shape::Flag(set) => set(builder, strict(self.name, value)?),
+            Shape::LooseFlag(set) => set(builder, loose(value)),
+            Shape::YesNo(set) => set(builder, self.yes(value)),
             Shape::Int { min, max, set } => match self.number(value, min, max) {
-                Ok(number) => set(draft, number),
+                Ok(number) => set(builder, number),
                 Err(Unread::Default(why) | Unread::Mistake(why)) => return Err(why),
             },
-            Shape::Size { min, max, set } => set(draft, bytes(value, min, max)?),
-            Shape::Real(set) => set(draft, real(value)?),
-            Shape::Text(set) => set(draft, value)?,
+            Shape::Size { min, max, set } => set(builder, bytes(value, min, max)?),
+            Shape::Real(set) => set(builder, real(value)?),
+            Shape::Text(set) => set(builder, value)?,
         }
         Ok(())
     }

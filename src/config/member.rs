@@ -20,7 +20,7 @@ use crate::state::ServerId;
 
 /// What a member may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
+pub enum PeerType {
     /// It votes. zoo.cfg calls it a participant.
     #[default]
     Voter,
@@ -28,25 +28,25 @@ pub enum Role {
     Observer,
 }
 
-impl Role {
+impl PeerType {
     /// Reads zoo.cfg's word, in any case.
     ///
     /// # Errors
     /// ZooKeeper's words for anything else.
     pub fn parse(word: &str) -> Result<Self, String> {
         match word.to_ascii_lowercase().as_str() {
-            "participant" => Ok(Role::Voter),
-            "observer" => Ok(Role::Observer),
+            "participant" => Ok(PeerType::Voter),
+            "observer" => Ok(PeerType::Observer),
             _ => Err(format!("Unrecognised peertype: {word}")),
         }
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for PeerType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Role::Voter => "participant",
-            Role::Observer => "observer",
+            PeerType::Voter => "participant",
+            PeerType::Observer => "observer",
         })
     }
 }
@@ -79,7 +79,7 @@ pub struct Member {
     /// At least one; all lead to the same server.
     pub addresses: Vec<PeerAddress>,
     /// Voter unless the line says otherwise.
-    pub role: Role,
+    pub role: PeerType,
     /// The part after the semicolon.
     pub client: Option<ClientAddress>,
 }
@@ -176,7 +176,7 @@ fn peer_address(
     id: ServerId,
     line: &str,
     server: &str,
-) -> Result<(PeerAddress, Option<Role>), String> {
+) -> Result<(PeerAddress, Option<PeerType>), String> {
     let parts = host_and_ports(server)?;
     let (host, quorum, election, role) = match parts.as_slice() {
         [host, quorum, election] => (host, quorum, election, None),
@@ -190,7 +190,7 @@ fn peer_address(
              server.{id}"
         ));
     }
-    let role = role.map(|word| Role::parse(word)).transpose()?;
+    let role = role.map(|word| PeerType::parse(word)).transpose()?;
     let host = named(host);
     Ok((
         PeerAddress {

@@ -13,13 +13,14 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::draft::{Draft, resolve};
+use super::builder::{Builder, resolve};
 use super::ensemble::EnsembleSettings;
-use super::finding::{Findings, Origin};
-use super::member::{Member, Role};
+use super::finding::{Findings, Source};
+use super::member::{Member, PeerType};
+use super::membership::MemberKey;
 use super::{files, my_id};
 use crate::state::ServerId;
 
@@ -30,81 +31,7 @@ const ID_MAX: u64 = 255;
 /// zk: EphemeralType.MAX_EXTENDED_SERVER_ID.
 const EXTENDED_ID_MAX: u64 = 254;
 
-/// What has been read so far of the ensemble.
-#[derive(Clone, Debug)]
-pub(crate) struct Membership {
-    /// By server id.
-    servers: BTreeMap<ServerId, Member>,
-    /// What `dataDir/myid` holds, if it exists.
-    my_id: Option<ServerId>,
-    /// The version of the dynamic file's name; 0 without one.
-    version: u64,
-    /// zoo.cfg's `peerType`; the server line wins.
-    pub(crate) peer_type: Role,
-    /// One voter is a standalone server, not an ensemble of one.
-    pub(crate) standalone_enabled: bool,
-    pub(crate) listen_on_all_ips: bool,
-    /// 0: not set.
-    pub(crate) init_limit_ticks: u32,
-    /// 0: not set.
-    pub(crate) sync_limit_ticks: u32,
-    pub(crate) heartbeat_ms: u32,
-    pub(crate) election_ms: (u32, u32),
-    pub(crate) peer_secret_file: Option<PathBuf>,
-    pub(crate) ssl_quorum: bool,
-    pub(crate) server_requires_sasl: bool,
-    pub(crate) learner_requires_sasl: bool,
-}
-
-impl Default for Membership {
-    fn default() -> Self {
-        let EnsembleSettings {
-            heartbeat_ms,
-            election_ms_min,
-            election_ms_max,
-            ..
-        } = EnsembleSettings::default();
-        Membership {
-            servers: BTreeMap::new(),
-            my_id: None,
-            version: 0,
-            peer_type: Role::Voter,
-            standalone_enabled: true,
-            listen_on_all_ips: false,
-            init_limit_ticks: 0,
-            sync_limit_ticks: 0,
-            heartbeat_ms,
-            election_ms: (election_ms_min, election_ms_max),
-            peer_secret_file: None,
-            ssl_quorum: false,
-            server_requires_sasl: false,
-            learner_requires_sasl: false,
-        }
-    }
-}
-
-/// A key that says who is a member, as written.
-#[derive(Clone, Debug)]
-pub(crate) struct MemberKey {
-    pub(crate) key: String,
-    pub(crate) value: String,
-    pub(crate) origin: Origin,
-}
-
-impl MemberKey {
-    /// zk: QuorumPeerConfig.parseDynamicConfig: `group` and `weight` by prefix, whatever follows.
-    pub(crate) fn is_one(key: &str) -> bool {
-        ["server.", "group", "weight"]
-            .iter()
-            .any(|prefix| key.starts_with(prefix))
-    }
-
-    fn names_client(&self) -> bool {
-        self.key.starts_with("server.") && self.value.contains(';')
-    }
-}
-
-impl Draft {
+impl Builder {
     /// Reads the members and decides on standalone or ensemble. `members` come from zoo.cfg.
     pub(crate) fn settle_members(&mut self, members: Vec<MemberKey>, findings: &mut Findings) {
         self.check_peer_sasl(findings);
@@ -242,11 +169,11 @@ impl Draft {
         let (voters, observers): (Vec<_>, Vec<_>) = ensemble
             .servers
             .values()
-            .partition(|one| one.role == Role::Voter);
+            .partition(|one| one.role == PeerType::Voter);
         let first = ensemble.servers.keys().next();
         let origin = match first {
             Some(id) => self.origin(&format!("server.{id}")),
-            None => self.source.clone().unwrap_or(Origin::Default),
+            None => self.source.clone().unwrap_or(Source::Default),
         };
         if voters.is_empty() && !ensemble.standalone_enabled {
             let why = "standaloneEnabled = false then number of participants should be >0";
@@ -269,7 +196,7 @@ impl Draft {
     }
 
     /// zk: QuorumPeerConfig.parseDynamicConfig.
-    fn warn_of_even_quorum(&self, voters: usize, origin: &Origin, findings: &mut Findings) {
+    fn warn_of_even_quorum(&self, voters: usize, origin: &Source, findings: &mut Findings) {
         if voters == 2 {
             let text = "No server failure will be tolerated. You need at least 3 servers.";
             findings.warn(origin, "", text);
@@ -314,7 +241,7 @@ impl Draft {
     /// zk: QuorumPeerConfig.parseProperties and setupMyId, with their words.
     fn check_required(&self, findings: &mut Findings) {
         let ensemble = &self.membership;
-        let whole = self.source.clone().unwrap_or(Origin::Default);
+        let whole = self.source.clone().unwrap_or(Source::Default);
         for (ticks, key) in [
             (ensemble.init_limit_ticks, "initLimit"),
             (ensemble.sync_limit_ticks, "syncLimit"),
@@ -544,7 +471,7 @@ impl Draft {
 }
 
 /// Setters of the table.
-impl Draft {
+impl Builder {
     /// `300..600`: milliseconds, from and to.
     pub(crate) fn set_election_timeout(&mut self, range: &str) -> Result<(), String> {
         let parts = range.split_once("..");

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! arguments ─▶ command_line ─┬─▶ words (-D, JVMFLAGS) ─┐
-//!                            └─▶ properties (zoo.cfg) ─┴▶ gather ─▶ keys ─▶ draft ─▶ Settings
+//!                            └─▶ properties (zoo.cfg) ─┴▶ gather ─▶ keys ─▶ builder ─▶ Settings
 //!                                                         one value   verdict   rules across keys
 //! ```
 //!
@@ -16,10 +16,10 @@
 //! This room does not know what the settings do, opens nothing but the operator's files, and keeps
 //! no global state: the environment comes in as a function.
 
+mod builder;
 mod command_line;
 mod differences;
 mod docs;
-mod draft;
 mod ensemble;
 mod files;
 mod finding;
@@ -28,8 +28,10 @@ mod key;
 mod keys;
 mod member;
 mod members;
+mod membership;
 mod my_id;
 mod properties;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -39,41 +41,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{admin, auth, leader, net, requests, session, state, storage};
+use builder::Builder;
 use command_line::{Form, Request};
-use draft::Draft;
 use finding::Findings;
 use gather::Gathered;
 
 pub use docs::markdown;
 pub use ensemble::EnsembleSettings;
-pub use finding::{ConfigError, Origin, Warning};
-pub use member::{ClientAddress, Member, PeerAddress, Role};
-
-/// The `Config` of every room, and who is in the ensemble.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// The listener and its connections.
-    pub net: net::Config,
-    /// Commands and metrics.
-    pub admin: admin::Config,
-    /// Chores.
-    pub leader: leader::Config,
-    /// Bounds of what clients ask for.
-    pub requests: requests::Config,
-    /// Session timeouts.
-    pub session: session::Config,
-    /// Schemes.
-    pub auth: auth::Config,
-    /// How writes become log entries.
-    pub batches: crate::ensemble::Batches,
-    /// Who this server is, and who the others are.
-    pub ensemble: EnsembleSettings,
-    /// Directories and memory.
-    pub storage: storage::Config,
-    /// What changes how a request is judged.
-    pub state: state::Config,
-}
+pub use finding::{ConfigError, Source, Warning};
+pub use member::{ClientAddress, Member, PeerAddress, PeerType};
+pub use settings::Settings;
 
 /// What the command line asks to be done.
 #[derive(Debug)]
@@ -109,11 +86,11 @@ impl fmt::Display for Loaded {
     }
 }
 
-/// Why nothing starts. Print it on stderr and exit with [`Failure::EXIT_CODE`].
+/// Why nothing starts. Print it on stderr and exit with [`Rejection::EXIT_CODE`].
 ///
 /// zk: QuorumPeerMain.main and ZooKeeperServerMain.main: the last line, and exit code 2.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum Rejection {
     /// The command line has no form that exists.
     #[error("{}\nInvalid arguments, exiting abnormally\n{USAGE}", .0.trim_end())]
     Usage(String),
@@ -127,7 +104,7 @@ pub enum Failure {
     },
 }
 
-impl Failure {
+impl Rejection {
     /// ZooKeeper's exit code for invalid arguments and configurations.
     pub const EXIT_CODE: u8 = 2;
 }
@@ -158,7 +135,7 @@ pub fn environment(name: &str) -> Option<String> {
 pub fn load(
     args: impl Iterator<Item = OsString>,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Loaded, Failure> {
+) -> Result<Loaded, Rejection> {
     let (form, check, properties) = match command_line::parse(args) {
         Ok(Request::Say(text)) => {
             return Ok(Loaded {
@@ -171,25 +148,25 @@ pub fn load(
             check,
             properties,
         }) => (form, check, properties),
-        Err(text) => return Err(Failure::Usage(text)),
+        Err(text) => return Err(Rejection::Usage(text)),
     };
     let mut findings = Findings::default();
     let mut gathered = Gathered::default();
     words::take_environment(env, &mut gathered, &mut findings);
     words::take(
         &properties,
-        &Origin::CommandLine,
+        &Source::CommandLine,
         &mut gathered,
         &mut findings,
     );
-    let mut draft = Draft::default();
-    read_form(form, &mut draft, &mut gathered, &mut findings);
-    let members = gathered.fill(&mut draft, &mut findings);
-    let settings = draft.settle(members, &mut findings);
+    let mut builder = Builder::default();
+    read_form(form, &mut builder, &mut gathered, &mut findings);
+    let members = gathered.fill(&mut builder, &mut findings);
+    let settings = builder.settle(members, &mut findings);
     findings.sort();
     let Findings { errors, warnings } = findings;
     if !errors.is_empty() {
-        return Err(Failure::Invalid { errors, warnings });
+        return Err(Rejection::Invalid { errors, warnings });
     }
     let action = if check {
         Action::Check
@@ -200,8 +177,8 @@ pub fn load(
 }
 
 /// The other forms are zoo.cfg's keys, written elsewhere.
-fn read_form(form: Form, draft: &mut Draft, gathered: &mut Gathered, findings: &mut Findings) {
-    let mut take = |pairs: &[(&str, &str)], origin: Origin, findings: &mut Findings| {
+fn read_form(form: Form, builder: &mut Builder, gathered: &mut Gathered, findings: &mut Findings) {
+    let mut take = |pairs: &[(&str, &str)], origin: Source, findings: &mut Findings| {
         for (key, value) in pairs {
             gathered.take_entry(key, value, &origin, findings);
         }
@@ -210,7 +187,7 @@ fn read_form(form: Form, draft: &mut Draft, gathered: &mut Gathered, findings: &
         Form::Embedded => {
             take(
                 &[("clientPort", "2181"), ("dataDir", "./data")],
-                Origin::Default,
+                Source::Default,
                 findings,
             );
         }
@@ -219,19 +196,19 @@ fn read_form(form: Form, draft: &mut Draft, gathered: &mut Gathered, findings: &
                 .iter()
                 .map(|(key, value)| (*key, value.as_str()))
                 .collect();
-            take(&pairs, Origin::CommandLine, findings);
+            take(&pairs, Source::CommandLine, findings);
         }
-        Form::File(path) => read_file(&Arc::new(path), draft, gathered, findings),
+        Form::File(path) => read_file(&Arc::new(path), builder, gathered, findings),
     }
 }
 
 fn read_file(
     path: &Arc<PathBuf>,
-    draft: &mut Draft,
+    builder: &mut Builder,
     gathered: &mut Gathered,
     findings: &mut Findings,
 ) {
-    let whole = Origin::File {
+    let whole = Source::File {
         path: Arc::clone(path),
         line: None,
     };
@@ -243,10 +220,10 @@ fn read_file(
         }
         Err(why) => {
             // The directory is not asked for on top: the file itself is missing.
-            draft.data_dir = Some(PathBuf::new());
-            draft.client_port = Some(0);
+            builder.data_dir = Some(PathBuf::new());
+            builder.client_port = Some(0);
             findings.error(&whole, "", why);
         }
     }
-    draft.source = Some(whole);
+    builder.source = Some(whole);
 }

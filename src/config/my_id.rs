@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files;
-use super::finding::{Findings, Origin};
+use super::finding::{Findings, Source};
 use crate::state::ServerId;
 
 /// Reads the file. `None`: there is none, or what is in it was a mistake, which has been told.
@@ -55,8 +55,8 @@ fn mistake(bytes: &[u8], first: &str) -> &'static str {
 }
 
 /// Its first line.
-pub(super) fn origin(data_dir: &Path) -> Origin {
-    Origin::File {
+pub(super) fn origin(data_dir: &Path) -> Source {
+    Source::File {
         path: Arc::new(data_dir.join("myid")),
         line: Some(1),
     }

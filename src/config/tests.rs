@@ -7,7 +7,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::key::{Reach, Shape, Verdict};
-use super::members::MemberKey;
+use super::membership::MemberKey;
 use super::*;
 use crate::admin::{Commands, MetricsProvider};
 use crate::auth::DigestAlgorithm;
@@ -50,7 +50,7 @@ impl World {
         text.replace("{dir}", &self.dir.path().display().to_string())
     }
 
-    pub(super) fn load(&self) -> Result<Loaded, Failure> {
+    pub(super) fn load(&self) -> Result<Loaded, Rejection> {
         let args: Vec<OsString> = self
             .words
             .iter()
@@ -78,7 +78,7 @@ impl World {
 
     pub(super) fn fail(&self) -> Vec<String> {
         match self.load() {
-            Err(Failure::Invalid { errors, .. }) => {
+            Err(Rejection::Invalid { errors, .. }) => {
                 self.relative(errors.iter().map(ToString::to_string))
             }
             other => panic!("{other:?}"),
@@ -575,7 +575,7 @@ fn all_mistakes_at_once_and_in_order() {
     );
     let text = world.load().unwrap_err().to_string();
     assert!(text.ends_with("Invalid config, exiting abnormally\nUsage: oxkeeper [configfile | port datadir [ticktime] [maxcnxns]]"), "{text}");
-    assert_eq!(Failure::EXIT_CODE, 2);
+    assert_eq!(Rejection::EXIT_CODE, 2);
 }
 
 #[test]

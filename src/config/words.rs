@@ -3,7 +3,7 @@
 //!
 //! zk: zkServer.sh starts java with SERVER_JVMFLAGS and then JVMFLAGS, so the latter wins.
 
-use super::finding::{Findings, Origin};
+use super::finding::{Findings, Source};
 use super::gather::Gathered;
 
 /// The variables that hold JVM flags, the weaker first.
@@ -17,7 +17,7 @@ pub(crate) fn take_environment(
 ) {
     for name in VARIABLES {
         let Some(text) = env(name) else { continue };
-        let origin = Origin::Environment(name);
+        let origin = Source::Environment(name);
         let words = shlex::split(&text).unwrap_or_else(|| {
             findings.warn(
                 &origin,
@@ -33,7 +33,7 @@ pub(crate) fn take_environment(
 /// Takes the properties among `words`, in their order: the last one of a name counts.
 pub(crate) fn take(
     words: &[String],
-    origin: &Origin,
+    origin: &Source,
     gathered: &mut Gathered,
     findings: &mut Findings,
 ) {

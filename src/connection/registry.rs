@@ -57,26 +57,27 @@ impl Registry {
         }
     }
 
-    /// Binds a session to a connection; the one that had it before is closed at once.
-    ///
-    /// `fence` runs before the old connection is told, so that what it still wants to propose can
-    /// be refused from then on (protocol.md 10, point 9).
-    pub fn bind(
+    /// Binds a session to a connection, if that has not left meanwhile.
+    pub fn bind(&self, session: SessionId, connection: &Arc<Connection>) {
+        let mut tables = self.tables.write();
+        if tables.by_id.contains_key(&connection.id) {
+            tables.by_session.insert(session, Arc::clone(connection));
+        }
+    }
+
+    /// Takes a session from the connection that it is bound to, unless `keeps` says that it is that
+    /// one's; the one that had it.
+    pub fn unbind(
         &self,
         session: SessionId,
-        connection: &Arc<Connection>,
-        fence: impl FnOnce(&Connection),
-    ) {
+        keeps: impl FnOnce(&Connection) -> bool,
+    ) -> Option<Arc<Connection>> {
         let mut tables = self.tables.write();
-        if !tables.by_id.contains_key(&connection.id) {
-            // It has left while its session was being opened.
-            return;
+        let bound = tables.by_session.get(&session)?;
+        if keeps(bound) {
+            return None;
         }
-        let before = tables.by_session.insert(session, Arc::clone(connection));
-        if let Some(before) = before.filter(|before| before.id != connection.id) {
-            fence(&before);
-            before.outbox.end(End::Now);
-        }
+        tables.by_session.remove(&session)
     }
 
     /// The connection of that number.

@@ -71,6 +71,8 @@ pub struct Config {
     pub election_ms_min: u64,
     /// And at most about one and a half times this.
     pub election_ms_max: u64,
+    /// Clients of a server that finds no leader are sent away after this.
+    pub patience_ms: u64,
     /// Where the other members are reached.
     pub addresses: BTreeMap<ServerId, Vec<PeerAddress>>,
     /// Where this server listens for them.
@@ -110,6 +112,7 @@ impl Config {
             heartbeat_ms: 100,
             election_ms_min: 300,
             election_ms_max: 600,
+            patience_ms: 10_000,
             addresses: BTreeMap::new(),
             listen: Vec::new(),
             secret_file: None,

@@ -124,6 +124,21 @@ pub enum Failure {
     /// This server could not get into its ensemble.
     #[error("join the ensemble")]
     Join(#[source] Box<StartError>),
+    /// The log holds proposals of a later process with this server's id: all of this one's would be
+    /// taken for duplicates. The next start takes a later number still.
+    #[error(
+        "server {server} is known as process {other}, and this is process {incarnation}: either \
+         another one runs with the same myid, or this disk and this clock are older than the \
+         ensemble; start again"
+    )]
+    Superseded {
+        /// This server's id.
+        server: ServerId,
+        /// This process' number.
+        incarnation: u64,
+        /// The number in the log.
+        other: u64,
+    },
     /// A task that blocks on the disk was cut off.
     #[error("{doing} was cut off")]
     CutOff {

@@ -67,6 +67,8 @@ use placement::Home;
 use progress::Progress;
 use raft::core::{Core, Figures, View};
 
+/// How long a leader asks whether it still is one.
+const READ_INDEX_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long a stop waits for another server to lead.
 const HAND_OVER_MS_MAX: u64 = 1_000;
 /// How long a stop waits for what is under way to be applied.
@@ -145,6 +147,23 @@ pub struct Report {
     pub purged: Option<u64>,
     /// Proposals on their way.
     pub queue: QueueReport,
+    /// Whether clients are to be served: [`Ensemble::serves`].
+    pub serves: bool,
+    /// For how long it has led; `None` if it does not.
+    pub leads_for: Option<Duration>,
+    /// The other members, if this server leads.
+    pub followers: Vec<FollowerReport>,
+}
+
+/// Another member, as its leader sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FollowerReport {
+    /// Which server.
+    pub server: ServerId,
+    /// Whether it is connected.
+    pub is_up: bool,
+    /// Up to which index its log is known to agree with the leader's.
+    pub matched: Option<u64>,
 }
 
 /// The door of the room: this server as a member of the ensemble.
@@ -160,6 +179,7 @@ pub struct Ensemble {
     progress: Arc<Progress>,
     views: watch::Receiver<View>,
     serving: watch::Receiver<bool>,
+    admitting: watch::Receiver<bool>,
     barrier: Barrier,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -219,7 +239,9 @@ impl Ensemble {
             return Err(ProposeError::NoLeader);
         };
         if leader == self.origin.server {
-            return Ok(self.core.read_index().await?.index);
+            // Without a quorum there is no answer.
+            let asked = tokio::time::timeout(READ_INDEX_TIME_MAX, self.core.read_index()).await;
+            return Ok(asked.unwrap_or(Err(ProposeError::NoLeader))?.index);
         }
         match self.peers.call(leader, Ask::ReadIndex).await {
             Ok(Told::ReadIndex { at }) => Ok(at.map_or(0, |at| at.index)),
@@ -257,6 +279,17 @@ impl Ensemble {
         self.serving.clone()
     }
 
+    /// Whether clients should be here: this server serves, or did a short while ago, so that a new
+    /// leader may be found before they notice.
+    pub fn admits(&self) -> bool {
+        *self.admitting.borrow()
+    }
+
+    /// The same, to watch it change.
+    pub fn admitting(&self) -> watch::Receiver<bool> {
+        self.admitting.clone()
+    }
+
     /// Waits until this server serves.
     ///
     /// # Errors
@@ -289,6 +322,19 @@ impl Ensemble {
         self.views.borrow().role
     }
 
+    fn followers(&self) -> Vec<FollowerReport> {
+        let links = self.peers.states();
+        let is_up = |server| links.iter().any(|one| one.server == server && one.is_up());
+        let matched = self.core.matched().into_iter();
+        matched
+            .map(|(server, matched)| FollowerReport {
+                server,
+                is_up: is_up(server),
+                matched,
+            })
+            .collect()
+    }
+
     /// Numbers for metrics and four-letter words.
     pub fn report(&self) -> Report {
         let Figures {
@@ -309,6 +355,9 @@ impl Ensemble {
             checkpoint,
             purged,
             queue: self.proposals.report(),
+            serves: self.serves(),
+            leads_for: self.progress.leads_for(),
+            followers: self.followers(),
         }
     }
 
@@ -344,8 +393,9 @@ impl Ensemble {
         }
     }
 
-    /// Hands leadership to the follower that has most of the log, and waits until somebody else leads.
-    async fn hand_over(&self) {
+    /// Hands leadership, if this server has it, to the follower that has most of the log, and waits until
+    /// somebody else leads: before a stop that others need not notice.
+    pub async fn hand_over(&self) {
         let me = self.origin.server;
         let leads = |view: &View| view.leader.is_some_and(|(leader, _)| leader == me);
         let mut views = self.views.clone();

@@ -5,8 +5,11 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::state::LogPosition;
@@ -20,6 +23,8 @@ pub(super) struct Progress {
     failure: watch::Sender<Option<Arc<Failure>>>,
     stopping: AtomicBool,
     machine_gone: CancellationToken,
+    /// Since when this server leads.
+    leads_since: Mutex<Option<Instant>>,
 }
 
 impl Progress {
@@ -30,7 +35,18 @@ impl Progress {
             failure: watch::Sender::new(None),
             stopping: AtomicBool::new(false),
             machine_gone: CancellationToken::new(),
+            leads_since: Mutex::new(None),
         }
+    }
+
+    /// Whether this server leads from now on.
+    pub(super) fn lead(&self, leads: bool) {
+        *self.leads_since.lock() = leads.then(Instant::now);
+    }
+
+    /// For how long it has led.
+    pub(super) fn leads_for(&self) -> Option<Duration> {
+        self.leads_since.lock().map(|since| since.elapsed())
     }
 
     /// An entry has been applied.

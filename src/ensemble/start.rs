@@ -9,8 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::io::Network;
-use crate::state::Config as Rules;
-use crate::state::{LogPosition, Origin, Replica, ServerId};
+use crate::state::{LogPosition, Origin, Replica, Rules, ServerId};
 use crate::storage::{Log, Snapshots, StorageError};
 
 use super::config::Config;
@@ -57,6 +56,7 @@ struct Tasks {
     peers: Arc<Peers>,
     views: watch::Receiver<View>,
     serving: watch::Receiver<bool>,
+    admitting: watch::Receiver<bool>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -77,7 +77,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     config.validate()?;
     let applied = replica.read().applied();
     let progress = Arc::new(Progress::new(applied));
-    let rules = *replica.read().config();
+    let rules = *replica.read().rules();
     let outgoing = Outgoing::new(origin, &config, rules);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
@@ -113,6 +113,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         peers,
         views,
         serving,
+        admitting,
         tasks,
         stopping,
     } = home.run(unstarted.spawn(machine)).await?;
@@ -125,6 +126,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         progress,
         views,
         serving,
+        admitting,
         barrier: Barrier::default(),
         tasks,
         stopping,
@@ -188,15 +190,17 @@ impl Unstarted {
             touched,
         }));
         let (serving_sender, serving) = watch::channel(false);
+        let (admitting_sender, admitting) = watch::channel(false);
         let pulse = Pulse {
             core: core.clone(),
             views: views.clone(),
             heard,
             progress: Arc::clone(&progress),
             silence_max: Duration::from_millis(config.election_ms_max),
+            patience: Duration::from_millis(config.patience_ms),
             is_alone: config.is_alone(),
         };
-        tasks.spawn(pulse.run(serving_sender, stopping.clone()));
+        tasks.spawn(pulse.run(serving_sender, admitting_sender, stopping.clone()));
         let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
         let sending = sender::run(proposals, core.clone(), forward, rules, stopping.clone());
         tasks.spawn(sending);
@@ -226,6 +230,7 @@ impl Unstarted {
             peers,
             views,
             serving,
+            admitting,
             tasks,
             stopping,
         })
@@ -255,7 +260,12 @@ impl Unstarted {
             config.placement.is_one_thread(),
         );
         if let Some(applied) = self.applied {
-            let raised = log_store.raise_vote(applied.term, config.server).await;
+            // Whom this server voted for in a term that its log has lost is not known, if there were
+            // others to vote for.
+            let term = applied.term + u64::from(!config.is_alone());
+            let raised = log_store
+                .raise_vote(applied.term, term, config.server)
+                .await;
             raised.map_err(|_| {
                 let doing = "raise the vote";
                 let first = progress.failure();

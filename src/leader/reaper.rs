@@ -43,6 +43,7 @@ pub async fn reap(
         let Some(lead) = lead else {
             continue;
         };
+        let term = lead.term;
         let pause = Duration::from_secs(60) / config.container_max_per_minute.max(1);
         let paths = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -54,6 +55,7 @@ pub async fn reap(
                 cxid: 0,
                 identities: &nobody,
                 action: ActionRef::Reap {
+                    term,
                     path: &path,
                     unused_ms: config.container_never_used_ms,
                 },
@@ -118,7 +120,7 @@ async fn candidates(
         let next = state.last_zxid().next(term);
         let timeline = last.at(term, since, next).at(term, now, next);
         let is_anchored = last.anchor.is_some_and(|anchor| anchor.term == term);
-        let extended = state.config().extended();
+        let extended = state.rules().extended();
         (state.view(), extended, timeline, is_anchored)
     };
     let unused_ms = config.container_never_used_ms;

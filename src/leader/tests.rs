@@ -13,8 +13,8 @@ use super::{Config, reap};
 use crate::clock::Clock;
 use crate::ensemble::{self, Ensemble, Submission};
 use crate::state::{
-    ActionRef, Config as Rules, Identities, Identity, Peek, Replica, ServerId, SessionId, Silence,
-    Store, StoreError,
+    ActionRef, Identities, Identity, Peek, Replica, Rules, ServerId, SessionId, Silence, Store,
+    StoreError,
 };
 use crate::storage::memory::{MemoryLog, MemorySnapshots, MemoryTree};
 use crate::storage::{Log, Snapshots};
@@ -74,6 +74,7 @@ impl Server {
         let (log, tree) = (MemoryLog::new(), MemoryTree::new());
         let server = Self::start(Arc::new(log), Arc::new(tree), clocks, config).await;
         server.submit(ActionRef::OpenSession {
+            connection: 0,
             timeout_ms: 10_000,
             password: &[0; 16],
         });
@@ -166,7 +167,11 @@ impl Server {
         };
         create.encode(&mut body);
         let op = OpCode::CREATE_TTL;
-        self.submit(ActionRef::Client { op, body: &body });
+        self.submit(ActionRef::Client {
+            op,
+            connection: 0,
+            body: &body,
+        });
         self.until(path, true).await;
     }
 
@@ -181,7 +186,11 @@ impl Server {
         };
         create.encode(&mut body);
         let op = OpCode::CREATE_CONTAINER;
-        self.submit(ActionRef::Client { op, body: &body });
+        self.submit(ActionRef::Client {
+            op,
+            connection: 0,
+            body: &body,
+        });
         self.until(path, true).await;
     }
 

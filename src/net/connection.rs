@@ -236,7 +236,11 @@ impl Task {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    step @ (Step::Warm(_) | Step::Count { .. } | Step::Barrier | Step::Full) => {
+                    step @ (Step::Warm(_)
+                    | Step::Count { .. }
+                    | Step::Barrier
+                    | Step::Full
+                    | Step::Behind { .. }) => {
                         let requests = Arc::clone(&self.front.requests);
                         self.settling = Some(Box::pin(settle(requests, step)));
                         Some(Waits::Listening)

@@ -21,7 +21,6 @@
 //! Does not know sockets: `net` moves bytes from them into the inbox.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
 
 use bytes::{Bytes, BytesMut};
 use jute::{
@@ -75,8 +74,6 @@ pub struct Client {
     pub(super) write_bytes: usize,
     /// Reads behind the newest proposal; only while the guard of a run is held.
     behind: Vec<Waiting>,
-    /// The newest proposal that its session had in flight on the connection before this one.
-    pub(super) inherited: Option<u64>,
     /// The client sends no more.
     at_end: bool,
     /// What the head needs is kept in memory by these.
@@ -114,8 +111,9 @@ pub(super) struct Head {
 pub(super) enum Progress {
     #[default]
     New,
-    /// ConnectRequest: the throttle has let it through.
-    Admitted,
+    /// ConnectRequest: the throttle has let it through, and it may wait for so long until this server
+    /// has caught up.
+    Admitted { until: Instant },
     /// sync: the read index has been reached.
     Synced,
     /// getAllChildrenNumber: counted at this zxid, so many descendants.
@@ -160,7 +158,6 @@ impl Client {
             sequence: 0,
             write_bytes: 0,
             behind: Vec::new(),
-            inherited: None,
             at_end: false,
             kept: Kept::default(),
             arrived: Instant::now(),
@@ -272,7 +269,7 @@ impl Client {
                 let tries = match head.progress {
                     Progress::Counted { tries, .. } => tries + 1,
                     Progress::New
-                    | Progress::Admitted
+                    | Progress::Admitted { .. }
                     | Progress::Synced
                     | Progress::CatchingUp(_) => 1,
                 };
@@ -346,22 +343,14 @@ impl Client {
         self.head.is_none() && !self.is_opening() && is_partial()
     }
 
-    /// True while its session is being opened: what it sends behind its ConnectRequest waits.
+    /// True while its session is being opened or attached: what it sends behind its ConnectRequest waits.
     fn is_opening(&self) -> bool {
         self.phase == Phase::Serving && self.connection.session().0 == 0
     }
 
     /// True while a write of its session has not been answered.
     pub(super) fn has_write_in_flight(&self) -> bool {
-        self.writes_proposed != self.connection.writes_answered() || self.has_inherited()
-    }
-
-    /// True while a write that its session proposed on an earlier connection is in flight: what is
-    /// read here must show it.
-    fn has_inherited(&self) -> bool {
-        let delivered = &self.requests.shared.delivered;
-        self.inherited
-            .is_some_and(|sequence| delivered.load(Acquire) < sequence)
+        self.writes_proposed != self.connection.writes_answered()
     }
 
     /// Why there is no head.
@@ -465,7 +454,6 @@ impl Client {
     fn wait(&mut self, state: &State, mut head: Head, class: OpClass) -> Served {
         let reply_bytes_max = behind::reply_bytes_max(&self.connection);
         let may_wait = matches!(class, OpClass::Read | OpClass::Ping)
-            && !self.has_inherited()
             && head.body.len() <= behind::WAITING_BYTES_MAX
             && self.write_bytes <= reply_bytes_max
             && self.behind.len() + self.connection.reads_waiting() < behind::WAITING_MAX

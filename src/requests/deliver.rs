@@ -5,25 +5,30 @@
 //! this process: proposals of one origin are applied in the order of their sequence.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use jute::{ErrorCode, ReplyHeader, perms, reply};
+use jute::{ErrorCode, OpCode, ReplyHeader, perms, reply};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::counts::{Answer, Events};
-use super::pending::{Awaits, Pending};
+use super::pending::{Asked, Awaits, Pending};
 use super::replies::{self, TooLong};
 use super::shared::Shared;
 use crate::connection::{Connection, ConnectionId, End, Registry};
 use crate::metrics;
-use crate::session::{SessionClocks, put_connect_response};
-use crate::state::{Change, Event, Origin, Outcome, SessionId, Sink, State, Txn, permits};
+use crate::session::{Granted, SessionClocks, put_connect_response};
+use crate::state::{
+    Change, Event, Origin, Outcome, SessionId, SessionOwner, Sink, State, Txn, permits,
+};
 use crate::watch::{Notice, WatchTable, WatcherId};
 
 /// The state of a WatcherEvent: always SyncConnected. zk: Watcher.Event.KeeperState.
 pub(super) const EVENT_STATE: i32 = 3;
+
+/// What a write comes to whose session has gone on to another connection.
+const MOVED: Outcome = Outcome::Refused(ErrorCode::SESSION_MOVED);
 
 /// Connections that are sent what was pushed before apply goes on: for so few it is not worth while
 /// to wake anybody.
@@ -146,7 +151,7 @@ impl Deliver {
             }
             front.connection.outbox.end(End::Now);
             front.connection.reads_answered(front.reads.len());
-            self.tell_all(&front);
+            self.shared.tell(&front.connection);
         }
         None
     }
@@ -155,60 +160,81 @@ impl Deliver {
         let connection = &pending.connection;
         let took = now.duration_since(pending.since);
         match &pending.awaits {
-            Awaits::Reply { xid, op } => {
-                let header = ReplyHeader {
-                    xid: *xid,
-                    zxid: txn.zxid.0,
-                    err: replies::code(&txn.outcome),
-                };
-                let put = connection.outbox.push(|out| {
-                    let before = out.len();
-                    let put = replies::put_outcome(out, header, &txn.outcome);
-                    put.map(|()| out.len() - before)
-                });
-                if let Some(Err(TooLong)) = put {
-                    connection.outbox.end(End::Now);
-                }
-                let answer = Answer {
-                    op: (!matches!(txn.outcome, Outcome::Refused(_))).then_some(*op),
-                    xid: *xid,
-                    zxid: txn.zxid,
-                    took,
-                    frame_bytes: put.and_then(Result::ok).unwrap_or(0),
-                };
-                self.shared.count_answer(connection, &answer);
-            }
+            // zk: FinalRequestProcessor, SessionMovedException: closed without a word.
+            Awaits::Reply { .. } if txn.outcome == MOVED => connection.outbox.end(End::Now),
+            Awaits::Reply { xid, op } => self.reply(txn, connection, (*xid, *op), took),
             Awaits::Session {
                 granted,
+                asked,
                 read_only_asked,
-            } => {
-                if txn.outcome == Outcome::SessionOpened {
-                    let touch = self.shared.sessions.of(granted.session);
-                    connection.bind(granted.session, touch);
-                    self.shared
-                        .connections
-                        .bind(granted.session, connection, |_| {});
-                    connection.outbox.push(|out| {
-                        put_connect_response(out, Some(granted), *read_only_asked);
-                    });
-                    connection.stats.opened(txn.zxid, took);
-                    self.shared.connections.stats().answered(1, took);
-                } else {
-                    connection.outbox.end(End::Now);
-                }
-            }
+            } => self.answer_handshake(txn, connection, granted, (*asked, *read_only_asked), took),
         }
-        metrics::update_answered(took);
         connection.write_answered();
     }
 
-    /// Everything behind a proposal has been pushed: its connection is told, and those on which its
-    /// session came back meanwhile.
-    fn tell_all(&self, pending: &Pending) {
-        self.shared.delivered.store(pending.sequence, Release);
-        self.shared.tell(&pending.connection);
-        for follower in &pending.followers {
-            self.shared.tell(follower);
+    fn reply(&self, txn: &Txn, connection: &Connection, (xid, op): (i32, OpCode), took: Duration) {
+        let header = ReplyHeader {
+            xid,
+            zxid: txn.zxid.0,
+            err: replies::code(&txn.outcome),
+        };
+        let put = connection.outbox.push(|out| {
+            let before = out.len();
+            let put = replies::put_outcome(out, header, &txn.outcome);
+            put.map(|()| out.len() - before)
+        });
+        if let Some(Err(TooLong)) = put {
+            connection.outbox.end(End::Now);
+        }
+        let answer = Answer {
+            op: (!matches!(txn.outcome, Outcome::Refused(_))).then_some(op),
+            xid,
+            zxid: txn.zxid,
+            took,
+            frame_bytes: put.and_then(Result::ok).unwrap_or(0),
+        };
+        self.shared.count_answer(connection, &answer);
+        metrics::update_answered(took);
+    }
+
+    /// The answer to a ConnectRequest. What the session had in flight on an earlier connection of this
+    /// server was applied before it was attached, or is refused.
+    fn answer_handshake(
+        &self,
+        txn: &Txn,
+        connection: &Arc<Connection>,
+        granted: &Granted,
+        (asked, read_only_asked): (Asked, bool),
+        took: Duration,
+    ) {
+        let put = |granted| {
+            connection.outbox.push(|out| {
+                put_connect_response(out, granted, read_only_asked);
+            });
+        };
+        if matches!(txn.outcome, Outcome::Refused(_)) {
+            match asked {
+                // Of this id there is a session already, which is none of the client's business.
+                Asked::New => connection.outbox.end(End::Now),
+                Asked::Old => {
+                    put(None);
+                    self.shared.count_besides(connection);
+                    connection.outbox.end(End::AfterFlush);
+                }
+            }
+            return;
+        }
+        let touch = self.shared.sessions.of(granted.session);
+        connection.bind(granted.session, touch);
+        self.shared.connections.bind(granted.session, connection);
+        put(Some(granted));
+        match asked {
+            Asked::New => {
+                connection.stats.opened(txn.zxid, took);
+                self.shared.connections.stats().answered(1, took);
+                metrics::update_answered(took);
+            }
+            Asked::Old => self.shared.count_besides(connection),
         }
     }
 
@@ -217,13 +243,31 @@ impl Deliver {
         for change in &txn.changes {
             if let Change::Session { id, after } = change {
                 match after {
-                    Some(record) if self.shared.sessions.of(*id).is_none() => {
-                        self.shared.sessions.start(*id, record.timeout_ms);
+                    Some(record) => {
+                        let (clocks, owner) = (&self.shared.sessions, record.owner);
+                        clocks.attach(*id, record.timeout_ms, owner.origin.server);
+                        self.send_away(*id, owner);
                     }
-                    Some(_) => {}
                     None => self.shared.sessions.forget(*id),
                 }
             }
+        }
+    }
+
+    /// A session has been attached to `owner`: if it had another connection here, that one ends, and
+    /// what it has not proposed yet will never be proposed (protocol.md 10, point 9).
+    ///
+    /// zk: ZooKeeperServer.processConnectRequest, serverCnxnFactory.closeSession. zk-differs: there a
+    /// server is not told of a session that has moved to another one, and refuses only writes.
+    fn send_away(&self, session: SessionId, owner: SessionOwner) {
+        let is_here = self.shared.origin == owner.origin;
+        let registry = &self.shared.connections;
+        let before = registry.unbind(session, |bound| is_here && bound.id.0 == owner.connection);
+        if let Some(before) = before {
+            let pending = self.shared.pending.lock();
+            before.fence();
+            drop(pending);
+            before.outbox.end(End::Now);
         }
     }
 
@@ -245,6 +289,7 @@ impl Sink for Deliver {
             "applied"
         );
         metrics::committed();
+        self.shared.lag.reach(txn.zxid);
         self.note_sessions(txn);
         self.tell_watchers(txn);
         if let Some(pending) = self.take_pending(txn) {
@@ -252,7 +297,7 @@ impl Sink for Deliver {
             self.answer(txn, &pending, now);
             self.answer_waiting(state, &pending.connection, &pending.reads, now);
             pending.connection.reads_answered(pending.reads.len());
-            self.tell_all(&pending);
+            self.shared.tell(&pending.connection);
         }
         if txn.outcome == Outcome::SessionClosed {
             self.close_connection(txn.session);

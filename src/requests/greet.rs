@@ -5,12 +5,12 @@ use std::sync::Arc;
 use jute::{ConnectRequest, Reader};
 
 use super::client::{Client, Head, Phase, Progress, Served};
-use super::pending::Awaits;
+use super::pending::{Asked, Awaits};
 use super::step::Step;
 use crate::ensemble::SubmitError;
 use crate::metrics;
-use crate::session::{Greeting, put_connect_response};
-use crate::state::{ActionRef, State};
+use crate::session::{Granted, Greeting, put_connect_response};
+use crate::state::{ActionRef, State, Zxid};
 
 impl Client {
     /// The first frame. zk: ZooKeeperServer.processConnectRequest.
@@ -24,6 +24,10 @@ impl Client {
         };
         let read_only_asked = request.read_only.is_some();
         let requests = Arc::clone(&self.requests);
+        if !requests.ensemble.admits() {
+            tracing::debug!(peer = %self.connection.peer, "not serving: a client is sent away");
+            return Served::End;
+        }
         if matches!(head.progress, Progress::New) {
             if !requests.greeter.admits(&request) {
                 tracing::debug!(peer = %self.connection.peer, "too many ask for sessions");
@@ -31,51 +35,75 @@ impl Client {
                 return Served::End;
             }
             metrics::session_asked(requests.greeter.throttle().deficit());
-            head.progress = Progress::Admitted;
+            let until = self.now + requests.catch_up_time;
+            head.progress = Progress::Admitted { until };
         }
-        let clocks = &requests.shared.sessions;
-        match requests.greeter.greet(state, clocks, &request) {
-            Greeting::Behind => Served::End,
+        let (granted, asked) = match requests.greeter.greet(state, &request) {
+            Greeting::Behind(zxid) => return self.behind(head, zxid),
+            Greeting::Unable => return Served::End,
             Greeting::Invalid => {
                 put_connect_response(&mut self.run, None, read_only_asked);
                 requests.shared.count_besides(&self.connection);
-                Served::End
+                return Served::End;
             }
-            Greeting::Renew(granted) => {
-                let touch = clocks.of(granted.session);
-                if let Some(touch) = &touch {
-                    clocks.renew(touch, granted.timeout_ms);
-                }
-                self.connection.bind(granted.session, touch);
-                self.inherited = requests.bind(granted.session, &self.connection);
-                put_connect_response(&mut self.run, Some(&granted), read_only_asked);
-                requests.shared.count_besides(&self.connection);
+            Greeting::Open(granted) => (granted, Asked::New),
+            Greeting::Attach(granted) => (granted, Asked::Old),
+        };
+        match self.ask(granted, asked, read_only_asked) {
+            Ok(sequence) => {
+                self.sequence = sequence;
+                self.writes_proposed += 1;
                 self.begin_serving();
                 Served::Done
             }
-            Greeting::Open(granted) => {
-                let password = granted.password;
-                let action = ActionRef::OpenSession {
-                    timeout_ms: granted.timeout_ms,
-                    password: &password,
-                };
-                let session = granted.session;
-                let awaits = Awaits::Session {
-                    granted,
-                    read_only_asked,
-                };
-                match requests.submit(&self.connection, session, 0, action, awaits, self.arrived) {
-                    Ok(sequence) => {
-                        self.sequence = sequence;
-                        self.writes_proposed += 1;
-                        self.begin_serving();
-                        Served::Done
-                    }
-                    Err(SubmitError::Full) => Served::Stays(head, Step::Full),
-                    Err(SubmitError::Closed) => Served::End,
-                }
-            }
+            Err(SubmitError::Full) => Served::Stays(head, Step::Full),
+            Err(SubmitError::Closed) => Served::End,
         }
+    }
+
+    /// This server is behind what the client has seen; it may catch up while the client waits, but not
+    /// for long: there are others.
+    ///
+    /// zk-differs: ZooKeeper closes such a connection at once, and the client tries the next server.
+    fn behind(&self, head: Head, zxid: Zxid) -> Served {
+        if let Progress::Admitted { until } = head.progress
+            && until > self.now
+        {
+            return Served::Stays(head, Step::Behind { zxid, until });
+        }
+        tracing::debug!(peer = %self.connection.peer, %zxid, "the client has seen more");
+        Served::End
+    }
+
+    /// Proposes what the client gets if there is nothing against it.
+    fn ask(
+        &self,
+        granted: Granted,
+        asked: Asked,
+        read_only_asked: bool,
+    ) -> Result<u64, SubmitError> {
+        let (session, timeout_ms, password) =
+            (granted.session, granted.timeout_ms, granted.password);
+        let connection = self.connection.id.0;
+        let action = match asked {
+            Asked::New => ActionRef::OpenSession {
+                connection,
+                timeout_ms,
+                password: &password,
+            },
+            Asked::Old => ActionRef::Attach {
+                connection,
+                timeout_ms,
+                password: &password,
+            },
+        };
+        let awaits = Awaits::Session {
+            granted,
+            asked,
+            read_only_asked,
+        };
+        let requests = &self.requests;
+        requests.submit(&self.connection, session, 0, action, awaits, self.arrived)
     }
 
     fn begin_serving(&mut self) {

@@ -22,6 +22,7 @@ mod counts;
 mod deliver;
 mod greet;
 mod heard;
+mod lag;
 mod pending;
 mod prefetch;
 mod reads;
@@ -38,6 +39,7 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use tokio::time::Instant;
@@ -78,6 +80,9 @@ pub struct Parts {
     pub config: Config,
     /// Longest frame that a client with a session may send, bytes. zk: jute.maxbuffer.
     pub frame_bytes_max: usize,
+    /// How long a client that has seen more than this server waits until that has caught up; zero if
+    /// there is nobody to catch up with.
+    pub catch_up_time: Duration,
 }
 
 /// The door of the room: what all clients need. Made by `server.rs` once the ensemble serves.
@@ -93,6 +98,7 @@ pub struct Requests {
     outstanding_max: usize,
     /// Longest reply to a read, bytes; a client that asks for more is closed.
     reply_bytes_max: usize,
+    catch_up_time: Duration,
 }
 
 impl Requests {
@@ -106,6 +112,7 @@ impl Requests {
             schemes,
             config,
             frame_bytes_max,
+            catch_up_time,
         } = parts;
         Self {
             shared: deliver.shared,
@@ -116,6 +123,7 @@ impl Requests {
             frame_bytes_max,
             outstanding_max: usize::try_from(config.outstanding_max).unwrap_or(usize::MAX),
             reply_bytes_max: config.reply_bytes_max,
+            catch_up_time,
         }
     }
 
@@ -148,26 +156,12 @@ impl Requests {
         metrics::proposed();
         pending.push(Pending {
             sequence,
-            session,
             connection: Arc::clone(connection),
             awaits,
             since,
             reads: Vec::new(),
-            followers: Vec::new(),
         });
         Ok(sequence)
-    }
-
-    /// Binds a session to a connection. What the connection that had it before has not proposed
-    /// yet will never be proposed (protocol.md 10, point 9). Returns the sequence of the session's newest
-    /// proposal in flight, if there is one: the connection is told when it has been delivered.
-    fn bind(&self, session: SessionId, connection: &Arc<Connection>) -> Option<u64> {
-        self.shared.connections.bind(session, connection, |before| {
-            let _pending = self.shared.pending.lock();
-            before.fence();
-        });
-        // The one before is fenced: none comes behind the one that is found.
-        self.shared.pending.lock().follow(session, connection)
     }
 
     /// True if more requests wait for their proposals than the operator allows.

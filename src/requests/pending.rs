@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use super::behind::Waiting;
 use crate::connection::{Connection, ConnectionId};
 use crate::session::Granted;
-use crate::state::SessionId;
 
 /// The proposals of this process that have not been applied, oldest first, with what waits behind each.
 #[derive(Debug, Default)]
@@ -33,8 +32,6 @@ pub(super) struct InFlight {
 pub(super) struct Pending {
     /// Its number within this origin.
     pub(super) sequence: u64,
-    /// Whose it is.
-    pub(super) session: SessionId,
     /// Who waits.
     pub(super) connection: Arc<Connection>,
     /// What for.
@@ -43,8 +40,6 @@ pub(super) struct Pending {
     pub(super) since: Instant,
     /// What its client asked behind it, in order.
     pub(super) reads: Vec<Waiting>,
-    /// Later connections of its session, which wait until it has been delivered.
-    pub(super) followers: Vec<Arc<Connection>>,
 }
 
 /// What a connection waits for.
@@ -52,11 +47,21 @@ pub(super) struct Pending {
 pub(super) enum Awaits {
     /// The reply to a request with this xid.
     Reply { xid: i32, op: OpCode },
-    /// Its new session.
+    /// Its session.
     Session {
         granted: Granted,
+        asked: Asked,
         read_only_asked: bool,
     },
+}
+
+/// What a client asks for that has no session yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    /// A session that nobody has.
+    New,
+    /// The one that it had on another connection.
+    Old,
 }
 
 impl InFlight {
@@ -82,21 +87,6 @@ impl InFlight {
             pending.reads.append(reads);
         }
         true
-    }
-
-    /// Has `connection` told when the newest proposal of its session has been delivered; the
-    /// sequence of that one, or `None` if there is none.
-    pub(super) fn follow(
-        &mut self,
-        session: SessionId,
-        connection: &Arc<Connection>,
-    ) -> Option<u64> {
-        let mut newest_first = self.writes.iter_mut().rev();
-        let newest = newest_first.find(|pending| pending.session == session)?;
-        // Of those that came between, each was ended by the next.
-        newest.followers.retain(|earlier| !earlier.is_fenced());
-        newest.followers.push(Arc::clone(connection));
-        Some(newest.sequence)
     }
 
     /// Takes the oldest proposal if its sequence is `sequence` or less.

@@ -102,9 +102,10 @@ impl Client {
         };
         let from = match &head.progress {
             Progress::CatchingUp(catchup) => *catchup,
-            Progress::New | Progress::Admitted | Progress::Synced | Progress::Counted { .. } => {
-                Catchup::default()
-            }
+            Progress::New
+            | Progress::Admitted { .. }
+            | Progress::Synced
+            | Progress::Counted { .. } => Catchup::default(),
         };
         match self.serve_watch(state, request, from) {
             Watched::Reply(code) => {

@@ -16,6 +16,7 @@ pub(super) fn code(outcome: &Outcome) -> ErrorCode {
         | Outcome::MultiRefused(_)
         | Outcome::Done
         | Outcome::SessionOpened
+        | Outcome::SessionAttached
         | Outcome::SessionClosed => ErrorCode::OK,
     }
 }
@@ -46,7 +47,11 @@ pub(super) fn put_outcome(
             }
             put_op_header(out, OpCode::ERROR, true, -1);
         }
-        Outcome::Refused(_) | Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => {}
+        Outcome::Refused(_)
+        | Outcome::Done
+        | Outcome::SessionOpened
+        | Outcome::SessionAttached
+        | Outcome::SessionClosed => {}
     }
     finish(out, mark)
 }

@@ -1,12 +1,12 @@
 //! What the connections' clients and delivery share: who waits for which proposal, who watches.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lag::Lag;
 use super::pending::InFlight;
 use crate::connection::{Connection, Registry};
 use crate::session::SessionClocks;
@@ -26,9 +26,8 @@ pub(super) struct Shared {
     pub(super) failure: watch::Sender<Option<Arc<StoreError>>>,
     /// Proposals of this process that have not been applied, and what waits behind them.
     pub(super) pending: Mutex<InFlight>,
-    /// Sequence of the newest proposal of this process whose answer is in an outbox, or would be if
-    /// its connection were still there.
-    pub(super) delivered: AtomicU64,
+    /// Clients that have seen more than this server.
+    pub(super) lag: Lag,
     /// What delivery keeps during a slice.
     pub(super) slice: Mutex<Slice>,
     /// This process as an origin of proposals.
@@ -60,7 +59,7 @@ impl Shared {
             sessions,
             failure: watch::Sender::new(None),
             pending: Mutex::default(),
-            delivered: AtomicU64::new(0),
+            lag: Lag::default(),
             slice: Mutex::default(),
             origin,
             skip_acl,

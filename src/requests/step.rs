@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
 
 use super::Requests;
 use super::warm::Warm;
+use crate::ensemble::{Ensemble, ProposeError};
 use crate::state::{Pins, View, Zxid, count_descendants};
 
 /// Why [`super::Client::advance`] returned.
@@ -33,6 +37,13 @@ pub enum Step {
     Barrier,
     /// The queue of proposals is full: settle.
     Full,
+    /// The client has seen this txn, which has not been applied here: settle.
+    Behind {
+        /// What it has seen.
+        zxid: Zxid,
+        /// Until when it is to wait.
+        until: Instant,
+    },
     /// Send what is on the wire, then close.
     End,
     /// Close now.
@@ -50,6 +61,7 @@ impl fmt::Debug for Step {
             Self::Count { .. } => "Count",
             Self::Barrier => "Barrier",
             Self::Full => "Full",
+            Self::Behind { .. } => "Behind",
             Self::End => "End",
             Self::Gone => "Gone",
         })
@@ -106,19 +118,38 @@ pub async fn settle(requests: Arc<Requests>, step: Step) -> Settle {
                 Err(_panicked) => Settle::Failed,
             }
         }
-        Step::Barrier => match requests.ensemble.barrier().await {
-            Ok(()) => Settle::Synced,
-            Err(error) => {
-                tracing::debug!(%error, "sync failed");
-                Settle::Failed
-            }
-        },
+        Step::Barrier => barrier(&requests.ensemble).await,
         Step::Full => {
             requests.ensemble.room().await;
             Settle::Again
         }
+        Step::Behind { zxid, until } => {
+            let applied = requests.shared.lag.applied(&requests.replica, zxid);
+            // Too late, the head is tried once more and ends.
+            _ = timeout_at(until, applied).await;
+            Settle::Again
+        }
         Step::Idle | Step::Blocked | Step::Clogged | Step::More | Step::End | Step::Gone => {
             Settle::Again
+        }
+    }
+}
+
+/// Between two attempts to find a leader that answers.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Waits for a leader as long as clients should be here.
+async fn barrier(ensemble: &Ensemble) -> Settle {
+    let mut admitting = ensemble.admitting();
+    loop {
+        match ensemble.barrier().await {
+            Ok(()) => return Settle::Synced,
+            Err(ProposeError::Stopped) => return Settle::Failed,
+            Err(ProposeError::NoLeader) => {}
+        }
+        tokio::select! {
+            _ = admitting.wait_for(|admits| !*admits) => return Settle::Failed,
+            () = tokio::time::sleep(ASK_AGAIN) => {}
         }
     }
 }

@@ -29,6 +29,7 @@ impl Client {
         }
         let action = ActionRef::Client {
             op: head.header.op,
+            connection: self.connection.id.0,
             body: &head.body,
         };
         match self.submit(&head, action) {

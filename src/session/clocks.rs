@@ -1,31 +1,48 @@
 //! When each session was last heard of.
 //!
 //! A touch is one atomic store by the connection that heard of its session. The leader's expiry
-//! reads them once per tick; followers will report them (DESIGN 4.5). After a start, and after a
-//! change of leader, every session begins again with its whole timeout.
+//! reads them once per tick. The other servers report to it which sessions they have heard of
+//! (`touches.rs`, DESIGN 4.5):
+//!
+//! ```text
+//!   another server                            the leader
+//!   touch ─▶ Touches                          touch ─▶ SessionClock ◀─ expire, once per tick
+//!            take_touched, twice per tick ──▶ touched_elsewhere ──▶ ┘
+//! ```
+//!
+//! After a start, after a change of leader, and after every time in which the leader could not hear
+//! of anybody, every session begins again with its whole timeout; so do those of one server after a
+//! time in which it did not report.
 //!
 //! Time counts against a client only while it could be heard (STYLE I10). So the clock of sessions
 //! stands still while the disk stalls, which keeps clients from being answered, and while this process
 //! did not run; and a session whose connection is not read from, for reasons of this server's, is
 //! taken for heard of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use crate::state::SessionId;
+use super::touches::Touches;
+use crate::ensemble::Touched;
+use crate::state::{ServerId, SessionId};
 
 /// The clock of one session.
 #[derive(Debug)]
 pub struct SessionClock {
+    session: SessionId,
+    /// The server that it is attached to.
+    server: AtomicU64,
     heard_ms: AtomicU64,
     timeout_ms: AtomicI32,
     closing: AtomicBool,
     /// So many of its connections are not read from: the newest, and one that is about to end.
     deaf: AtomicUsize,
+    /// It is among those that are to be reported.
+    pub(super) listed: AtomicBool,
 }
 
 impl SessionClock {
@@ -43,6 +60,22 @@ impl SessionClock {
     pub fn heard_ms(&self) -> u64 {
         self.heard_ms.load(Ordering::Relaxed)
     }
+
+    /// True while a connection of the session is not read from.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Whether clients can be heard, as it has been since the last sweep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hearing {
+    /// Those that have something to say are heard.
+    Clear,
+    /// Those of this server may be waiting for its disk.
+    Stalled,
+    /// This server leads, and reaches no quorum: clients find no server that serves them.
+    CutOff,
 }
 
 /// The clocks of all sessions of the ensemble.
@@ -54,8 +87,11 @@ pub struct SessionClocks {
     frozen_ms: AtomicU64,
     /// Milliseconds since `start`, all counted, at the last sweep.
     swept_ms: AtomicU64,
-    /// The disk stalled at the last sweep.
-    stalled: AtomicBool,
+    /// What the last sweep was told.
+    heard: Mutex<Hearing>,
+    touches: Touches,
+    /// When each other server reported last, milliseconds since `start`, all counted.
+    reported_ms: Mutex<BTreeMap<ServerId, u64>>,
     sessions: RwLock<BTreeMap<SessionId, Arc<SessionClock>>>,
 }
 
@@ -67,7 +103,9 @@ impl SessionClocks {
             tick_ms: tick_ms.max(1),
             frozen_ms: AtomicU64::new(0),
             swept_ms: AtomicU64::new(0),
-            stalled: AtomicBool::new(false),
+            heard: Mutex::new(Hearing::Clear),
+            touches: Touches::default(),
+            reported_ms: Mutex::default(),
             sessions: RwLock::new(BTreeMap::new()),
         }
     }
@@ -78,26 +116,56 @@ impl SessionClocks {
     }
 
     fn ms(&self, at: Instant) -> u64 {
-        self.elapsed_ms(at)
-            .saturating_sub(self.frozen_ms.load(Ordering::Relaxed))
+        self.counted_ms(self.elapsed_ms(at))
+    }
+
+    /// The part of it in which clients could be heard.
+    fn counted_ms(&self, elapsed_ms: u64) -> u64 {
+        elapsed_ms.saturating_sub(self.frozen_ms.load(Ordering::Relaxed))
     }
 
     fn elapsed_ms(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Starts a session's clock with its whole timeout, or starts it again.
-    pub fn start(&self, session: SessionId, timeout_ms: i32) {
-        let now_ms = self.now_ms();
-        self.sessions.write().insert(
+    /// A session is attached to a connection of `server`: its clock begins, or begins again, with the
+    /// whole of this timeout.
+    ///
+    /// zk: ZooKeeperServer.reopenSession, SessionTrackerImpl.touchSession. zk-differs: what was decided
+    /// before is void: there a session that is about to be closed is not renewed.
+    pub fn attach(&self, session: SessionId, timeout_ms: i32, server: ServerId) {
+        if let Some(clock) = self.of(session) {
+            clock.server.store(server.0, Ordering::Relaxed);
+            clock.timeout_ms.store(timeout_ms, Ordering::Relaxed);
+            self.begin_again(&clock, self.now_ms());
+            return;
+        }
+        let clock = SessionClock {
             session,
-            Arc::new(SessionClock {
-                heard_ms: AtomicU64::new(now_ms),
-                timeout_ms: AtomicI32::new(timeout_ms),
-                closing: AtomicBool::new(false),
-                deaf: AtomicUsize::new(0),
-            }),
-        );
+            server: AtomicU64::new(server.0),
+            heard_ms: AtomicU64::new(self.now_ms()),
+            timeout_ms: AtomicI32::new(timeout_ms),
+            closing: AtomicBool::new(false),
+            deaf: AtomicUsize::new(0),
+            listed: AtomicBool::new(false),
+        };
+        self.sessions.write().insert(session, Arc::new(clock));
+    }
+
+    fn begin_again(&self, clock: &SessionClock, now_ms: u64) {
+        clock.heard_ms.store(now_ms, Ordering::Relaxed);
+        clock.closing.store(false, Ordering::Release);
+    }
+
+    /// The state has been replaced by another, in which there are these sessions, each with its timeout
+    /// in milliseconds and the server that it is attached to: all begin again.
+    pub fn replace(&self, sessions: impl IntoIterator<Item = (SessionId, i32, ServerId)>) {
+        let sessions: Vec<_> = sessions.into_iter().collect();
+        let live: BTreeSet<SessionId> = sessions.iter().map(|(session, ..)| *session).collect();
+        self.sessions.write().retain(|id, _| live.contains(id));
+        for (session, timeout_ms, server) in sessions {
+            self.attach(session, timeout_ms, server);
+        }
     }
 
     /// Forgets a session that is gone.
@@ -111,33 +179,26 @@ impl SessionClocks {
     }
 
     /// The session was heard of.
-    pub fn touch(&self, touch: &SessionClock) {
+    pub fn touch(&self, touch: &Arc<SessionClock>) {
         self.touch_at(touch, Instant::now());
     }
 
     /// The same, by a clock that has been read already.
-    pub fn touch_at(&self, touch: &SessionClock, at: Instant) {
+    pub fn touch_at(&self, touch: &Arc<SessionClock>, at: Instant) {
         touch.heard_ms.store(self.ms(at), Ordering::Relaxed);
+        self.touches.note(touch);
     }
 
     /// A connection of the session is not read from any more.
-    pub fn begin_deaf(&self, touch: &SessionClock) {
+    pub fn begin_deaf(&self, touch: &Arc<SessionClock>) {
         touch.deaf.fetch_add(1, Ordering::Relaxed);
+        self.touches.note(touch);
     }
 
     /// It is read from again, or has ended. As often as [`Self::begin_deaf`].
-    pub fn end_deaf(&self, touch: &SessionClock) {
+    pub fn end_deaf(&self, touch: &Arc<SessionClock>) {
         self.touch(touch);
         touch.deaf.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// A handshake granted another timeout, which counts from now on.
-    ///
-    /// zk: ZooKeeperServer.reopenSession, SessionTrackerImpl.touchSession: the timeout of the
-    /// connection is what touches use; the stored one stays (protocol.md 2.5).
-    pub fn renew(&self, touch: &SessionClock, timeout_ms: i32) {
-        touch.timeout_ms.store(timeout_ms, Ordering::Relaxed);
-        self.touch(touch);
     }
 
     /// When the session expires unless it is heard of: the end of its bucket.
@@ -152,22 +213,25 @@ impl SessionClocks {
     }
 
     /// Marks every session whose time is over as closing and returns them, in order. To be called
-    /// about once per tick. `stalled`: since the last call clients may have waited for this server's
-    /// disk; then none expires, and the time in between does not count. Nor does it if the last call
-    /// was long ago: this process did not run.
+    /// about once per tick, by the leader. While clients could not be heard none expires, and the time
+    /// since the last call does not count. Nor does it if that call was long ago: this process did not run.
     ///
     /// zk-differs: ZooKeeper expires sessions that it did not hear of while its process was stopped.
-    pub fn expire(&self, stalled: bool) -> Vec<SessionId> {
-        self.sweep(self.elapsed_ms(Instant::now()), stalled)
+    pub fn expire(&self, hearing: Hearing) -> Vec<SessionId> {
+        self.sweep(self.elapsed_ms(Instant::now()), hearing)
     }
 
-    fn sweep(&self, elapsed_ms: u64, stalled: bool) -> Vec<SessionId> {
+    fn sweep(&self, elapsed_ms: u64, hearing: Hearing) -> Vec<SessionId> {
         let swept_ms = self.swept_ms.swap(elapsed_ms, Ordering::Relaxed);
         let gap_ms = elapsed_ms.saturating_sub(swept_ms);
+        let before = std::mem::replace(&mut *self.heard.lock(), hearing);
         // The tick in which a stall ends does not count either: clients come back in it.
-        let was_stalled = self.stalled.swap(stalled, Ordering::Relaxed);
-        if stalled || was_stalled {
+        if hearing != Hearing::Clear || before != Hearing::Clear {
             self.frozen_ms.fetch_add(gap_ms, Ordering::Relaxed);
+            // They have been sent away, and each must find a server and its way back.
+            if hearing != Hearing::CutOff && before == Hearing::CutOff {
+                self.restart_all_at(self.counted_ms(elapsed_ms));
+            }
             return Vec::new();
         }
         // A tick may be somewhat late. What is later than that was no time in which to be heard: what
@@ -176,8 +240,7 @@ impl SessionClocks {
             let lost_ms = gap_ms - self.tick_ms;
             self.frozen_ms.fetch_add(lost_ms, Ordering::Relaxed);
         }
-        let frozen_ms = self.frozen_ms.load(Ordering::Relaxed);
-        self.expire_by(elapsed_ms.saturating_sub(frozen_ms))
+        self.expire_by(self.counted_ms(elapsed_ms))
     }
 
     fn expire_by(&self, now_ms: u64) -> Vec<SessionId> {
@@ -186,7 +249,7 @@ impl SessionClocks {
         for (id, touch) in sessions.iter() {
             // Whoever was heard before the clock was put back cannot be ahead of it.
             let is_ahead = touch.heard_ms() > now_ms;
-            if is_ahead || touch.deaf.load(Ordering::Relaxed) > 0 {
+            if is_ahead || touch.is_deaf() {
                 touch.heard_ms.store(now_ms, Ordering::Relaxed);
             } else if !touch.closing() && self.deadline_ms(touch) <= now_ms {
                 touch.closing.store(true, Ordering::Release);
@@ -196,12 +259,91 @@ impl SessionClocks {
         due
     }
 
-    /// Begins all sessions again with their whole timeout: a new leader takes over.
+    /// Begins all sessions again with their whole timeout: a new leader takes over, or one that heard
+    /// of nobody for a while.
     pub fn restart_all(&self) {
-        let now_ms = self.now_ms();
-        for touch in self.sessions.read().values() {
-            touch.heard_ms.store(now_ms, Ordering::Relaxed);
-            touch.closing.store(false, Ordering::Release);
+        self.restart_all_at(self.now_ms());
+    }
+
+    fn restart_all_at(&self, now_ms: u64) {
+        self.reported_ms.lock().clear();
+        for clock in self.sessions.read().values() {
+            self.begin_again(clock, now_ms);
+        }
+    }
+
+    /// Begins all sessions that are attached to `server` again with their whole timeout: it could not
+    /// say of whom it had heard. Those whose end has been proposed are past that.
+    pub fn restart_owned_by(&self, server: ServerId) {
+        self.restart_owned_by_at(server, self.now_ms());
+    }
+
+    fn restart_owned_by_at(&self, server: ServerId, now_ms: u64) {
+        for clock in self.sessions.read().values() {
+            if clock.server.load(Ordering::Relaxed) == server.0 {
+                clock.heard_ms.store(now_ms, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// This server leads, and nobody is to be told of whom it hears; or it does not, and from now on
+    /// [`Self::take_touched`] tells.
+    pub fn lead(&self, leads: bool) {
+        self.touches.collect(!leads);
+        if leads {
+            self.restart_all();
+        }
+    }
+
+    /// The sessions that this server has heard of since it was asked last, with their timeouts in
+    /// milliseconds, for the leader. To be asked twice per tick by a server that does not lead.
+    ///
+    /// zk: Learner.ping, LearnerSessionTracker.snapshot.
+    pub fn take_touched(&self) -> Vec<(SessionId, i32)> {
+        let touched = self.touches.take();
+        let told = touched
+            .iter()
+            .map(|clock| (clock.session, clock.timeout_ms()));
+        told.collect()
+    }
+
+    /// The leader could not be told of these: they are taken again the next time.
+    pub fn give_back(&self, touched: &[(SessionId, i32)]) {
+        let sessions = self.sessions.read();
+        for (session, _) in touched {
+            if let Some(clock) = sessions.get(session) {
+                self.touches.note(clock);
+            }
+        }
+    }
+
+    /// `server` has heard of these sessions. It is to say so twice per tick, also of none: if it has
+    /// not for more than a tick and a half, all that are attached to it begin again with their whole
+    /// timeout.
+    ///
+    /// zk: LearnerHandler.run, PING; LeaderZooKeeperServer.touch.
+    pub fn touched_elsewhere(&self, server: ServerId, touched: &[(SessionId, i32)]) {
+        self.reported(self.elapsed_ms(Instant::now()), server, touched);
+    }
+
+    fn reported(&self, elapsed_ms: u64, server: ServerId, touched: &[(SessionId, i32)]) {
+        let now_ms = self.counted_ms(elapsed_ms);
+        let before_ms = self.reported_ms.lock().insert(server, elapsed_ms);
+        let gap_ms = before_ms.map(|before_ms| elapsed_ms.saturating_sub(before_ms));
+        if gap_ms.is_none_or(|gap_ms| gap_ms > self.tick_ms + self.tick_ms / 2) {
+            self.restart_owned_by_at(server, now_ms);
+        }
+        let sessions = self.sessions.read();
+        for (session, timeout_ms) in touched {
+            // One that is not known yet begins with its whole timeout when it is.
+            let Some(clock) = sessions.get(session) else {
+                continue;
+            };
+            clock.heard_ms.store(now_ms, Ordering::Relaxed);
+            // Whoever had it before knows less than the log.
+            if clock.server.load(Ordering::Relaxed) == server.0 {
+                clock.timeout_ms.store(*timeout_ms, Ordering::Relaxed);
+            }
         }
     }
 
@@ -223,122 +365,11 @@ impl SessionClocks {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A session that was heard of at `heard_ms` and has this timeout.
-    fn session(clocks: &SessionClocks, heard_ms: u64, timeout_ms: i32) -> SessionId {
-        let id = SessionId(7);
-        clocks.start(id, timeout_ms);
-        let touch = clocks.of(id).expect("started");
-        touch.heard_ms.store(heard_ms, Ordering::Relaxed);
-        id
-    }
-
-    #[test]
-    fn a_session_lives_between_its_timeout_and_a_tick_more() {
-        let clocks = SessionClocks::new(2000);
-        let id = session(&clocks, 100, 5000);
-        assert_eq!(clocks.expire_by(5999), Vec::new());
-        assert_eq!(clocks.expire_by(6000), vec![id]);
-        assert_eq!(clocks.expire_by(6000), Vec::new(), "expired once only");
-    }
-
-    #[test]
-    fn a_deadline_on_a_tick_is_rounded_up_to_the_next() {
-        let clocks = SessionClocks::new(1000);
-        let id = session(&clocks, 1000, 5000);
-        assert_eq!(clocks.expire_by(6999), Vec::new());
-        assert_eq!(clocks.expire_by(7000), vec![id]);
-    }
-
-    #[test]
-    fn the_timeout_of_the_last_handshake_counts() {
-        let clocks = SessionClocks::new(1000);
-        let id = session(&clocks, 0, 5000);
-        let touch = clocks.of(id).expect("started");
-        clocks.renew(&touch, 10_000);
-        touch.heard_ms.store(0, Ordering::Relaxed);
-        assert_eq!(clocks.expire_by(10_999), Vec::new());
-        assert_eq!(clocks.expire_by(11_000), vec![id]);
-    }
-
-    #[test]
-    fn a_new_leader_gives_every_session_its_whole_timeout() {
-        let clocks = SessionClocks::new(1000);
-        let id = session(&clocks, 0, 5000);
-        assert_eq!(clocks.expire_by(6000), vec![id]);
-        clocks.restart_all();
-        let touch = clocks.of(id).expect("still there");
-        assert!(!touch.closing());
-        assert!(clocks.deadline_ms(&touch) >= 6000);
-    }
-
-    /// Sweeps at every tick from `from_ms` on until `until_ms`; who expired, and when.
-    fn sweeps(clocks: &SessionClocks, from_ms: u64, until_ms: u64, stalled: bool) -> Vec<u64> {
-        let ticks = (from_ms..until_ms).step_by(1000);
-        let expired = ticks.filter(|at| !clocks.sweep(*at, stalled).is_empty());
-        expired.collect()
-    }
-
-    /// I10: time counts only while clients could be heard.
-    #[test]
-    fn no_session_expires_while_the_disk_stalls_nor_in_the_tick_after_it() {
-        let clocks = SessionClocks::new(1000);
-        session(&clocks, 0, 4000);
-        assert_eq!(sweeps(&clocks, 1000, 3000, false), []);
-        assert_eq!(sweeps(&clocks, 3000, 60_000, true), []);
-        // Two seconds were over before the stall; the tick in which it ended does not count.
-        assert_eq!(sweeps(&clocks, 60_000, 70_000, false), [63_000]);
-    }
-
-    /// I10.
-    #[test]
-    fn time_in_which_the_process_did_not_run_does_not_count() {
-        let clocks = SessionClocks::new(1000);
-        session(&clocks, 0, 4000);
-        assert_eq!(sweeps(&clocks, 1000, 3000, false), []);
-        assert_eq!(clocks.sweep(100_000, false), []);
-        assert_eq!(sweeps(&clocks, 101_000, 110_000, false), [102_000]);
-    }
-
-    /// I10.
-    #[test]
-    fn a_session_whose_connection_is_not_read_from_is_taken_for_heard_of() {
-        let clocks = SessionClocks::new(1000);
-        let id = session(&clocks, 0, 4000);
-        let touch = clocks.of(id).expect("started");
-        clocks.begin_deaf(&touch);
-        touch.heard_ms.store(0, Ordering::Relaxed);
-        assert_eq!(sweeps(&clocks, 1000, 60_000, false), []);
-        touch.deaf.store(0, Ordering::Relaxed);
-        assert_eq!(sweeps(&clocks, 60_000, 70_000, false), [64_000]);
-    }
-
-    /// I10: the sweep runs before what came during a pause has been read.
-    #[test]
-    fn a_pause_shorter_than_the_timeout_costs_a_tick() {
-        for pause_ms in [1600, 2500, 2900, 3100] {
-            let clocks = SessionClocks::new(1000);
-            session(&clocks, 2000, 2000);
-            assert_eq!(sweeps(&clocks, 1000, 3000, false), []);
-            let after_ms = 2000 + pause_ms;
-            assert_eq!(clocks.sweep(after_ms, false), [], "{pause_ms}");
-            let until_ms = after_ms + 10_000;
-            assert_eq!(sweeps(&clocks, after_ms + 1000, until_ms, false).len(), 1);
-        }
-    }
-
-    /// Touched by the clock as it was before the pause was taken out of it.
-    #[test]
-    fn a_touch_right_after_a_pause_lasts_no_longer_than_others() {
-        let clocks = SessionClocks::new(1000);
-        let id = session(&clocks, 0, 4000);
-        let touch = clocks.of(id).expect("started");
-        assert_eq!(clocks.sweep(1000, false), []);
-        touch.heard_ms.store(100_000, Ordering::Relaxed);
-        assert_eq!(clocks.sweep(100_000, false), []);
-        assert_eq!(sweeps(&clocks, 101_000, 120_000, false), [105_000]);
+impl Touched for SessionClocks {
+    fn heard(&self, server: ServerId, sessions: &[(SessionId, i32)]) {
+        self.touched_elsewhere(server, sessions);
     }
 }
+
+#[cfg(test)]
+mod tests;

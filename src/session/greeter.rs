@@ -1,4 +1,5 @@
-//! What a ConnectRequest gets: a new session, its old one back, or a refusal.
+//! What a ConnectRequest asks for: a new session, or its old one. Which sessions there are is judged
+//! where proposals are applied, so that a server that lags tells no client that its session has expired.
 //!
 //! zk: ZooKeeperServer.processConnectRequest. protocol.md section 2.
 
@@ -7,11 +8,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bytes::BytesMut;
 use jute::{ConnectRequest, ConnectResponse};
 
-use super::clocks::SessionClocks;
 use super::config::Config;
 use super::throttle::{Throttle, Wants};
 use crate::clock::Clock;
-use crate::state::{SessionId, State};
+use crate::state::{SessionId, State, Zxid};
 
 /// A session's secret, 16 bytes.
 pub type Password = [u8; 16];
@@ -19,14 +19,17 @@ pub type Password = [u8; 16];
 /// The answer to a ConnectRequest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Greeting {
-    /// Close without a word: this server is behind what the client has seen.
-    Behind,
+    /// This server is behind what the client has seen: nothing that it says may be believed until it
+    /// has applied this txn.
+    Behind(Zxid),
     /// Propose this new session and answer when it is applied.
     Open(Granted),
-    /// The session lives: bind it and answer now.
-    Renew(Granted),
-    /// Wrong password, unknown, expired or closing: the all-zero answer, then close.
+    /// Propose that this connection gets the session and answer when it is applied.
+    Attach(Granted),
+    /// There can be no such session: the all-zero answer, then close.
     Invalid,
+    /// Close without a word: this server cannot make a password.
+    Unable,
 }
 
 /// What the client is granted.
@@ -90,14 +93,9 @@ impl Greeter {
     ///
     /// The order of the checks is protocol.md 2.2. zk-differs: the password is checked before an
     /// old connection of the session is closed, so that nobody can cut a client off by its id.
-    pub fn greet(
-        &self,
-        state: &State,
-        clocks: &SessionClocks,
-        request: &ConnectRequest,
-    ) -> Greeting {
+    pub fn greet(&self, state: &State, request: &ConnectRequest) -> Greeting {
         if request.last_zxid_seen > state.last_zxid().0 {
-            return Greeting::Behind;
+            return Greeting::Behind(Zxid(request.last_zxid_seen));
         }
         let timeout_ms = self.negotiate(request.timeout_ms);
         if request.session_id == SessionId::NONE.0 {
@@ -107,22 +105,17 @@ impl Greeter {
                     timeout_ms,
                     password,
                 }),
-                None => Greeting::Behind,
+                None => Greeting::Unable,
             };
         }
-        let session = SessionId(request.session_id);
-        let Some(record) = state.session(session) else {
+        let shown = request.password.as_deref().unwrap_or_default();
+        let Ok(password) = Password::try_from(shown) else {
             return Greeting::Invalid;
         };
-        let shown = request.password.as_deref().unwrap_or_default();
-        let closing = clocks.of(session).is_none_or(|touch| touch.closing());
-        if closing || shown != record.password {
-            return Greeting::Invalid;
-        }
-        Greeting::Renew(Granted {
-            session,
+        Greeting::Attach(Granted {
+            session: SessionId(request.session_id),
             timeout_ms,
-            password: record.password,
+            password,
         })
     }
 

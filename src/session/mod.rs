@@ -5,9 +5,12 @@
 mod clocks;
 mod config;
 mod greeter;
+mod reports;
 mod throttle;
+mod touches;
 
-pub use clocks::{SessionClock, SessionClocks};
+pub use clocks::{Hearing, SessionClock, SessionClocks};
 pub use config::Config;
 pub use greeter::{Granted, Greeter, Greeting, Password, put_connect_response};
+pub use reports::report_touches;
 pub use throttle::{Share, Throttle, ThrottleConfig, Wants};

@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 use parking_lot::RwLockUpgradableReadGuard;
 
-use super::config::Config;
 use super::judge::judge::Judge;
 use super::judge::overlay::{Counters, Overlay};
-use super::record::ids::{LogPosition, Origin};
-use super::record::proposal::{Batch, Proposal};
+use super::record::ids::{LogPosition, Origin, SessionOwner, Zxid};
+use super::record::proposal::{Action, Batch, Proposal};
 use super::replica::{Replica, State};
+use super::rules::Rules;
 use super::sink::Sink;
 use super::store::StoreError;
 use super::timeline::Timeline;
@@ -146,7 +146,7 @@ fn check_order(state: &State, position: LogPosition) -> Result<(), ApplyError> {
 struct Stamp<'a> {
     position: LogPosition,
     timeline: &'a Timeline,
-    rules: Config,
+    rules: Rules,
 }
 
 /// Judges a slice, or as much of it as makes changes enough. Adds its txns to `txns`; the number of
@@ -170,18 +170,19 @@ fn judge_slice(
         if !take_turn(state, work, proposal) {
             continue;
         }
-        let zxid = last_zxid.next(stamp.position.term);
-        if zxid <= last_zxid {
-            return Err(ApplyError::NoZxidLeft);
-        }
+        let zxid = zxid_for(&proposal.action, last_zxid, stamp.position.term)?;
         let mut judge = Judge {
             state,
             work,
             zxid,
             timeline: stamp.timeline,
             rules: stamp.rules,
-            server: proposal.origin.server,
+            term: stamp.position.term,
             session: proposal.session,
+            speaker: SessionOwner {
+                origin: proposal.origin,
+                connection: proposal.action.connection().unwrap_or_default(),
+            },
             identities: &proposal.identities,
         };
         let Some(outcome) = judge.judge(proposal)? else {
@@ -203,6 +204,21 @@ fn judge_slice(
         });
     }
     Ok((judged, counters))
+}
+
+/// The zxid of what becomes of this action behind `last`.
+///
+/// zk: a session is renewed without a txn (Learner.validateSession). So it takes no zxid: clients
+/// compare zxids from server to server, and nothing that they can see changes.
+fn zxid_for(action: &Action, last: Zxid, term: u64) -> Result<Zxid, ApplyError> {
+    if matches!(action, Action::Attach { .. }) {
+        return Ok(last);
+    }
+    let next = last.next(term);
+    if next <= last {
+        return Err(ApplyError::NoZxidLeft);
+    }
+    Ok(next)
 }
 
 /// Whether it is this proposal's turn, and if so moves its origin's cursor past it (I5). Others

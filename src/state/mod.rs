@@ -16,12 +16,12 @@
 
 mod acl;
 mod apply;
-mod config;
 mod judge;
 mod local_config;
 mod read;
 pub(crate) mod record;
 mod replica;
+mod rules;
 mod sink;
 mod store;
 mod timeline;
@@ -32,17 +32,17 @@ mod tests;
 
 pub use acl::permits;
 pub use apply::{ApplyError, SLICE_PROPOSALS_MAX};
-pub use config::Config;
 pub use judge::tree::is_due;
 pub use local_config::LocalConfig;
 pub use read::{Asker, ReadStop, count_descendants};
 pub use record::batch::{BatchBuilder, FormatError, Unstamped};
 pub use record::identity::{Identities, Identity};
-pub use record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+pub use record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid};
 pub(crate) use record::path::split_last;
 pub use record::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 pub use record::znode::{Extended, Kind, Owner, Znode};
 pub use replica::{Replica, State};
+pub use rules::Rules;
 pub use sink::{Silence, Sink};
 pub use store::{
     Entry, Intake, Missing, Peek, Pins, Restored, Store, StoreError, View, Warmed, warm_all,

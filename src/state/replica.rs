@@ -9,20 +9,20 @@ use jute::Acl;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::acl::{AclTable, closed_list, open_list};
-use super::config::Config;
 use super::judge::genesis;
 use super::judge::overlay::{Counters, Overlay};
 use super::local_config::LocalConfig;
 use super::record::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
 use super::record::path;
 use super::record::znode::Znode;
+use super::rules::Rules;
 use super::store::{Entry, Missing, Peek, Pins, Restored, Store, StoreError, View};
 use super::txn::{Change, Cursor, Meta, SessionRecord, Txn};
 
 /// The replicated state at one moment. Znodes are in its store; the small rest is here.
 #[derive(Debug)]
 pub struct State {
-    config: Config,
+    rules: Rules,
     store: Arc<dyn Store>,
     pub(super) meta: Meta,
     sessions: BTreeMap<SessionId, SessionRecord>,
@@ -35,9 +35,9 @@ pub struct State {
 
 impl State {
     /// Reads the state back; a new tree gets its first znodes, the same on all replicas.
-    fn open(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
+    fn open(store: Arc<dyn Store>, rules: Rules) -> Result<Self, StoreError> {
         let restored = store.restore()?;
-        let mut state = Self::new(Arc::clone(&store), config, restored);
+        let mut state = Self::new(Arc::clone(&store), rules, restored);
         if store.load(path::ROOT)?.is_none() {
             let (txn, counters) = genesis::first_txn();
             let mut entry = store.entry();
@@ -48,13 +48,13 @@ impl State {
         Ok(state)
     }
 
-    fn new(store: Arc<dyn Store>, config: Config, restored: Restored) -> Self {
+    fn new(store: Arc<dyn Store>, rules: Rules, restored: Restored) -> Self {
         let mut acls = AclTable::default();
         for (id, list, references) in &restored.acls {
             acls.set(*id, list, *references);
         }
         let mut state = Self {
-            config,
+            rules,
             store,
             meta: restored.meta,
             sessions: restored.sessions.into_iter().collect(),
@@ -124,8 +124,8 @@ impl State {
     }
 
     /// The settings that judging depends on.
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// What this server shows in `/zookeeper/config`; `None` in a standalone server.
@@ -278,9 +278,9 @@ impl Replica {
     ///
     /// # Errors
     /// The storage failed: end the process.
-    pub fn open(store: Arc<dyn Store>, config: Config) -> Result<Self, StoreError> {
+    pub fn open(store: Arc<dyn Store>, rules: Rules) -> Result<Self, StoreError> {
         Ok(Self {
-            state: RwLock::new(State::open(store, config)?),
+            state: RwLock::new(State::open(store, rules)?),
             work: Mutex::default(),
         })
     }
@@ -299,8 +299,8 @@ impl Replica {
     /// The storage failed; the old tree is still in its place: end the process.
     pub fn replace(&self, store: Arc<dyn Store>) -> Result<(), StoreError> {
         let mut work = self.work.lock();
-        let config = *self.read().config();
-        let mut fresh = State::open(store, config)?;
+        let rules = *self.read().rules();
+        let mut fresh = State::open(store, rules)?;
         *work = Overlay::default();
         let old = {
             let mut state = self.state.write();

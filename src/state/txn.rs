@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jute::{Acl, ErrorCode, Stat};
 
-use super::record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, Zxid};
+use super::record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid};
 use super::record::znode::Znode;
 use super::timeline::Timeline;
 
@@ -19,7 +19,8 @@ pub struct Txn {
     pub session: SessionId,
     /// The client's xid.
     pub cxid: i32,
-    /// Its place in the order of all txns. A refused one takes a zxid too.
+    /// Its place in the order of all txns. A refused one takes a zxid too; one that attaches a session,
+    /// or is to, takes none and has that of the txn before it.
     pub zxid: Zxid,
     /// The stamp of its batch, milliseconds since 1970.
     pub time_ms: i64,
@@ -47,6 +48,8 @@ pub enum Outcome {
     Done,
     /// The session exists now.
     SessionOpened,
+    /// The session belongs to the connection that asked for it.
+    SessionAttached,
     /// The session is gone with its ephemerals; by its client's request or by expiry.
     SessionClosed,
 }
@@ -162,14 +165,16 @@ pub enum Event {
 /// A session as all replicas know it. When it was last heard of is not part of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionRecord {
-    /// Granted at creation, milliseconds; governs expiry after a change of leader.
+    /// Granted by the last handshake, milliseconds; governs expiry after a change of leader.
+    ///
+    /// zk-differs: there by the first one, and the later ones count only until the leader changes.
     pub timeout_ms: i32,
     /// What a client must show to be re-attached.
     pub password: [u8; 16],
     /// True if the session came from a ZooKeeper, whose passwords follow from the id.
     pub migrated: bool,
-    /// The server it was last attached to.
-    pub owner: ServerId,
+    /// Who speaks for it: the connection that opened it, or that it was attached to last.
+    pub owner: SessionOwner,
 }
 
 /// How far proposals of one origin have been applied (DESIGN 4.3).

@@ -9,16 +9,16 @@ use super::StorageError;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u32)]
 pub enum Format {
-    /// 2026-11, first that is read: `log` in segments; `tree` a RocksDB with nodes, acls,
+    /// 2026-12, first that is read: `log` in segments; `tree` a RocksDB with nodes, acls,
     /// sessions, ephemerals, reap, quota and meta; ids of ACLs of 64 bits, batches with two clocks,
-    /// meta with a timeline. Before it, never released, `log` was a RocksDB (1), and ids of ACLs
-    /// had 32 bits (2).
-    V3 = 3,
+    /// meta with a timeline, sessions with owners. Before it, never released, `log` was a RocksDB
+    /// (1), ids of ACLs had 32 bits (2), and sessions no owners (3).
+    V4 = 4,
 }
 
 impl Format {
     /// What this program writes.
-    pub const NEWEST: Self = Self::V3;
+    pub const NEWEST: Self = Self::V4;
 
     /// The number on disk.
     pub fn number(self) -> u32 {
@@ -31,11 +31,11 @@ impl Format {
     /// A newer program wrote it, or no version of this one.
     pub fn from_disk(number: u32, path: &Path) -> Result<Self, StorageError> {
         match number {
-            3 => Ok(Self::V3),
-            1 | 2 => Err(StorageError::OlderFormat {
+            4 => Ok(Self::V4),
+            1..=3 => Err(StorageError::OlderFormat {
                 path: path.to_owned(),
                 found: number,
-                oldest: Self::V3.number(),
+                oldest: Self::V4.number(),
             }),
             0 => Err(StorageError::Corrupt {
                 what: "format version",

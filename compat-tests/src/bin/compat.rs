@@ -15,8 +15,8 @@ use compat_tests::ensemble::on::{self, Whom};
 use compat_tests::server::{Kind, Options};
 use compat_tests::suite::say;
 use compat_tests::{
-    chaos, damage, ensemble, golden, hostile, lend, limits, memory, settings, soak, stalls, words,
-    zkcli, zoocfg,
+    chaos, damage, disk, ensemble, golden, hostile, lend, limits, memory, settings, soak, stalls,
+    words, zkcli, zoocfg,
 };
 
 #[derive(Debug, Parser)]
@@ -67,6 +67,8 @@ enum Suite {
     Power(Power),
     /// Damaged files, full and failing disks: our server refuses and says where.
     Damage,
+    /// One kind of our server's files that hangs or fails: an orderly stop ends, nothing is lost.
+    Disk,
     /// Hostile bytes and load, while others are served.
     Hostile(Hostile),
     /// Minutes at the highest rate: no task dies, no session that pings expires, nothing grows.
@@ -292,6 +294,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Stalls => stalls::run(settings::server_kind()?),
         Suite::Memory => memory::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
+        Suite::Disk => disk::run(),
         Suite::Hostile(arguments) => {
             let part = if arguments.quick { 10 } else { 1 };
             let plan = hostile::Plan {

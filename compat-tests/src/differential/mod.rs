@@ -1,6 +1,6 @@
 //! Random request sequences to two servers in lockstep: every reply, event and close the same.
 //!
-//! - [`step`]: what a sequence is made of; plain data, so that it can be written down;
+//! - [`step`]: what a sequence is made of; [`script`]: how it is written down;
 //! - [`generate`], [`timed`]: make sequence *n* of a seed; [`burst`]: what it may pipeline;
 //! - [`side`]: does a step on one server; [`canon`] makes text
 //!   of its answers;
@@ -8,7 +8,7 @@
 //! - [`pair`]: both in lockstep; [`shrink`] makes failures short;
 //! - [`differences`]: the list of what may differ.
 //!
-//! A failing sequence is shrunk, printed, and kept as a file of one step a line. Once understood it
+//! A failing sequence is shrunk, printed, and kept as a file. Once understood it
 //! belongs into `scripts/differential/NAME.steps`; all of those run before the random sequences.
 
 pub mod burst;
@@ -18,6 +18,7 @@ pub mod generate;
 pub mod lapse;
 pub mod pair;
 pub mod random;
+pub mod script;
 pub mod shrink;
 pub mod side;
 pub mod step;
@@ -168,19 +169,7 @@ fn written() -> Result<Vec<PathBuf>> {
 
 fn read(path: &Path) -> Result<Vec<Step>> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    text.lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| serde_json::from_str(line).with_context(|| format!("read step {line}")))
-        .collect()
-}
-
-fn write(steps: &[Step]) -> Result<String> {
-    let mut text = String::new();
-    for step in steps {
-        text += &serde_json::to_string(step).context("write a step")?;
-        text.push('\n');
-    }
-    Ok(text)
+    script::read(&text).with_context(|| format!("read {}", path.display()))
 }
 
 struct Run<'a> {
@@ -245,7 +234,7 @@ impl Run<'_> {
         } else {
             ""
         };
-        let text = write(&short)?;
+        let text = script::write(&short)?;
         let path = self.keep(name, &text)?;
         let what = last.unwrap_or(first);
         self.suite.fail(

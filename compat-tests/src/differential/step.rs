@@ -1,17 +1,16 @@
 //! What a sequence is made of, and how a request becomes bytes.
 //!
-//! A sequence is plain data: it is generated, run, shrunk, written to a file and read back. What
+//! A sequence is plain data: it is generated, run, shrunk, written to a file and read back
+//! (`script.rs`). What
 //! differs between two servers (session ids, passwords, zxids) is not in it; a step names it.
 //!
 //! Text in requests is written so: `~` at the start stands for the sequence's own subtree,
 //! `<null>` for a null string, `<bad>` for two bytes that are not UTF-8.
 
-use serde::{Deserialize, Serialize};
-
 use crate::wire::Writer;
 
 /// One thing done to both servers, then awaited on both.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Opens a connection in a slot. What the slot had is dropped or taken over.
     Connect {
@@ -75,7 +74,7 @@ pub enum Step {
 }
 
 /// Which session a handshake asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A new one, with 16 zero bytes as its password.
     New,
@@ -92,7 +91,7 @@ pub enum Who {
 }
 
 /// One request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// An unusual xid; otherwise the connection's next.
     pub xid: Option<i32>,
@@ -104,7 +103,7 @@ pub struct Request {
 pub type Acl = (i32, String, String);
 
 /// The operations, by the shape of their records; field names are those of the records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields are those of the records")]
 pub enum Op {
     /// create, create2, createContainer, createTTL: 1, 15, 19, 21.
@@ -177,7 +176,7 @@ pub enum Op {
 }
 
 /// What is wrong with a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// It ends after this many bytes (modulo its length).
     Cut(usize),
@@ -440,16 +439,6 @@ mod tests {
             };
             let length = broken.body(CONTEXT).len();
             assert!(length <= 6, "{damage:?}: {length}");
-        }
-    }
-
-    #[test]
-    fn a_sequence_is_the_same_when_read_back() {
-        for index in 0..50 {
-            for step in super::super::generate::sequence(1, index, true) {
-                let text = serde_json::to_string(&step).unwrap();
-                assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step);
-            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What operators ask a running server, and what it tells by itself.
 
-use super::super::draft::{Draft, to_port};
+use super::super::builder::{Builder, to_port};
 use super::super::key::{I32_ALL, Key, flag, int, text, unset_flag, unset_int, unset_text};
 
 const HTTP: &str = "the AdminServer's HTTP commands do not exist";
@@ -13,7 +13,7 @@ pub(super) static KEYS: &[Key] = &[
     text(
         "4lw.commands.whitelist",
         "srvr",
-        Draft::set_commands,
+        Builder::set_commands,
         "four-letter words that are answered, between commas; `*`: all; `srvr` always is",
     ),
     unset_text("admin.enableServer", "", "the AdminServer; it does not run, as with `false`").quiet("false").later(HTTP),
@@ -31,7 +31,7 @@ pub(super) static KEYS: &[Key] = &[
     text(
         "metricsProvider.className",
         "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
-        Draft::set_metrics_class,
+        Builder::set_metrics_class,
         "`org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider` serves metrics over HTTP",
     )
     .file(),

@@ -3,7 +3,7 @@
 //! A setting that only adds a way in (a super user by X.509, a scheme) is accepted when the way does
 //! not exist yet: without it fewer clients get in. One that demands a scheme we lack is refused.
 
-use super::super::draft::Draft;
+use super::super::builder::Builder;
 use super::super::key::{Key, flag, text, unset_flag, unset_text};
 
 const SASL: &str = "no client can authenticate by SASL";
@@ -14,7 +14,7 @@ pub(super) static KEYS: &[Key] = &[
     text(
         "DigestAuthenticationProvider.superDigest",
         "",
-        Draft::set_super_digest,
+        Builder::set_super_digest,
         "`super:<base64(sha1(\"super:password\"))>`: whoever proves to be it passes every ACL",
     )
     .lenient(),
@@ -27,7 +27,7 @@ pub(super) static KEYS: &[Key] = &[
     text(
         "DigestAuthenticationProvider.digestAlg",
         "SHA1",
-        Draft::set_digest_algorithm,
+        Builder::set_digest_algorithm,
         "hash of digest ids: SHA1, or what else Java 17 has: MD2, MD5, SHA-224 to SHA-512, SHA-512/224, SHA-512/256, SHA3-224 to SHA3-512",
     ),
     unset_flag("IPAuthenticationProvider.usexforwardedfor", "false", "IP of AdminServer clients").later("it belongs to the AdminServer"),
@@ -55,7 +55,7 @@ pub(super) static KEYS: &[Key] = &[
     text(
         "enforce.auth.schemes",
         "",
-        Draft::set_enforced_schemes,
+        Builder::set_enforced_schemes,
         "the schemes that count, between commas; one that does not exist is refused",
     ),
     unset_flag("sessionRequireClientSASLAuth", "false", "sessions must authenticate by SASL").refused("SASL is not built yet, and to go on without it would let every client in"),

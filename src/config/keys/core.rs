@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::super::draft::{to_port, to_u32};
+use super::super::builder::{to_port, to_u32};
 use super::super::key::{
     I32, I32_ALL, Key, int, strict_flag, text, unset_flag, unset_int, unset_text, yes_no,
 };
-use crate::config::member::Role;
+use crate::config::member::PeerType;
 
 const PORT: (i64, i64) = (0, 65_535);
 
@@ -146,7 +146,7 @@ pub(super) static KEYS: &[Key] = &[
         "peerType",
         "participant",
         |d, v| {
-            d.membership.peer_type = Role::parse(v)?;
+            d.membership.peer_type = PeerType::parse(v)?;
             Ok(())
         },
         "this server's role where the server lines do not say",

@@ -1,6 +1,6 @@
 //! Bounds on what clients may send and hold, and the plumbing of ZooKeeper's threads.
 
-use super::super::draft::{Draft, to_u32, to_u64};
+use super::super::builder::{Builder, to_u32, to_u64};
 use super::super::key::{
     I32, I32_ALL, Key, flag, int, real_number, unset_flag, unset_int, unset_text,
 };
@@ -10,8 +10,8 @@ const REQUESTS: &str = "globalOutstandingLimit bounds what is under way";
 const ENSEMBLE: &str = "it belongs to the ensemble";
 const TLS: &str = "it belongs to TLS";
 
-fn throttle(draft: &mut Draft) -> &mut ThrottleConfig {
-    &mut draft.settings.session.throttle
+fn throttle(builder: &mut Builder) -> &mut ThrottleConfig {
+    &mut builder.settings.session.throttle
 }
 
 /// zk: BlueThrottle: a weight that is not positive is warned of, and the default stays.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::draft::{Draft, to_u32, to_usize};
+use super::super::builder::{Builder, to_u32, to_usize};
 use super::super::key::{Key, int, size, strict_flag, text};
 
 const KIB: u64 = 1 << 10;
@@ -80,7 +80,7 @@ pub(super) static KEYS: &[Key] = &[
     text(
         "oxkeeper.electionTimeoutMs",
         "300..600",
-        Draft::set_election_timeout,
+        Builder::set_election_timeout,
         "how long a leader may be silent before another is elected, milliseconds from and to: each server draws its own",
     )
     .ours(),

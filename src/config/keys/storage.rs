@@ -1,6 +1,6 @@
 //! The log, the tree on disk, snapshots, and znodes that go away by themselves.
 
-use super::super::draft::{to_u32, to_u64};
+use super::super::builder::{to_u32, to_u64};
 use super::super::key::{
     I32, I32_ALL, I64_ALL, Key, flag, int, unset_flag, unset_int, unset_real, unset_text, yes_no,
 };

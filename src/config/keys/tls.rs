@@ -3,7 +3,7 @@
 //! What must not happen is that traffic meant for TLS goes in plaintext, or that a client who would
 //! have needed a certificate gets in without one. No TLS listener exists, so no key here can loosen
 //! one: certificates, cipher suites and client authentication are accepted, with a word that they do
-//! nothing. A server whose only port is the secure one is refused (`Draft::settle`).
+//! nothing. A server whose only port is the secure one is refused (`Builder::settle`).
 
 use super::super::key::{Key, strict_flag, unset_flag, unset_text};
 

@@ -123,7 +123,7 @@ fn an_ensemble_of_one() {
     let observed = format!("{one}server.8=127.0.0.1:2889:3889:observer\n{SECRET}");
     let world = World::new(&format!("{BASE}{observed}"));
     let found = ensemble(&world.file("secret", "x").file("myid", "8"));
-    assert_eq!(found.role(), Role::Observer);
+    assert_eq!(found.role(), PeerType::Observer);
     assert_eq!(
         (found.voters(), found.members.len()),
         (vec![ServerId(7)], 2)
@@ -274,11 +274,11 @@ fn the_client_port_of_the_own_line() {
 fn roles() {
     let observer = three("server.4=127.0.0.4:2888:3888:observer\n").file("myid", "4");
     let (settings, warnings) = observer.run();
-    assert_eq!(settings.ensemble.role(), Role::Observer);
+    assert_eq!(settings.ensemble.role(), PeerType::Observer);
     assert_eq!(settings.ensemble.voters().len(), 3);
     assert_eq!(warnings, [""; 0]);
     let (settings, warnings) = three("peerType=observer\n").run();
-    assert_eq!(settings.ensemble.role(), Role::Voter);
+    assert_eq!(settings.ensemble.role(), PeerType::Voter);
     assert_eq!(
         warnings,
         [

@@ -24,7 +24,7 @@ use crate::ensemble::raft::messages::{
     AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
     VoteResponse,
 };
-use crate::state::Config as Rules;
+use crate::state::Rules;
 use crate::state::{Batch, LogPosition, ServerId, Unstamped};
 use crate::storage::Log;
 

@@ -36,6 +36,8 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) progress: Arc<Progress>,
     /// The longest silence of a leader that is no failure.
     pub(in crate::ensemble) silence_max: Duration,
+    /// How long clients wait for a leader.
+    pub(in crate::ensemble) patience: Duration,
     pub(in crate::ensemble) is_alone: bool,
 }
 
@@ -63,19 +65,29 @@ impl Pulse {
         }
     }
 
-    /// Tells `serving` whenever it changes, until `stopping`.
+    /// Tells both whenever they change, until `stopping`. `serving`: whether clients are served now.
+    /// `admitting`: whether clients should be here at all: those that are wait for a new leader for
+    /// `patience`, and only then are they sent away to look for a server that has one.
     pub(in crate::ensemble) async fn run(
         mut self,
         serving: watch::Sender<bool>,
+        admitting: watch::Sender<bool>,
         stopping: CancellationToken,
     ) {
         let mut looks = interval(self.silence_max / LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut applied = self.progress.changes();
+        let mut served = None;
         loop {
             let serves = self.serves();
-            let has_changed =
-                serving.send_if_modified(|now| std::mem::replace(now, serves) != serves);
+            if serves {
+                served = Some(Instant::now());
+            }
+            let admits = served.is_some_and(|at| at.elapsed() <= self.patience);
+            let has_changed = replace(&serving, serves);
+            if replace(&admitting, admits) && !self.is_alone && !admits {
+                tracing::warn!("no leader for too long: clients are sent away");
+            }
             if has_changed && !self.is_alone {
                 let View { role, leader } = *self.views.borrow();
                 let leader = leader.map(|(leader, _)| leader.0);
@@ -92,4 +104,9 @@ impl Pulse {
         }
         serving.send_replace(false);
     }
+}
+
+/// Sends a value if it is another one; whether it was.
+fn replace(told: &watch::Sender<bool>, value: bool) -> bool {
+    told.send_if_modified(|now| std::mem::replace(now, value) != value)
 }

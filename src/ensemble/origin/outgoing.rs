@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::state::Config as Rules;
+use crate::state::Rules;
 use crate::state::{ActionRef, BatchBuilder, LogPosition, Origin, Reading, ServerId, Unstamped};
 
 use crate::ensemble::Submission;
@@ -497,6 +497,9 @@ fn body_bytes(action: ActionRef<'_>) -> usize {
     match action {
         ActionRef::Client { body, .. } => body.len(),
         ActionRef::Reap { path, .. } => path.len(),
-        ActionRef::OpenSession { .. } | ActionRef::CloseSession | ActionRef::ExpireSession => 0,
+        ActionRef::OpenSession { .. }
+        | ActionRef::Attach { .. }
+        | ActionRef::CloseSession
+        | ActionRef::ExpireSession { .. } => 0,
     }
 }

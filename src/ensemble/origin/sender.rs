@@ -12,7 +12,7 @@ use super::forward::Forward;
 use super::outgoing::{Command, Event, Parcel};
 use super::proposals::Proposals;
 use crate::ensemble::raft::core::Core;
-use crate::state::Config as Rules;
+use crate::state::Rules;
 use crate::state::Unstamped;
 
 /// Between a refusal by a leader that still leads and the next attempt.

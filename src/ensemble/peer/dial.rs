@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::config::PeerAddress;
 use super::frame::FrameReader;
-use super::handshake::{self, HandshakeError, Met};
+use super::handshake::{self, HandshakeError, Met, misfit};
 use super::hello::{Lane, Mismatch};
 use crate::io::Stream;
 use crate::state::ServerId;
@@ -153,23 +153,20 @@ async fn dial_address(
 ) -> Result<Connection, DialError> {
     let address = || address.clone();
     let connected = shared.network.connect(at).await;
-    let mut stream = connected.map_err(|source| match source.kind() {
-        ErrorKind::ConnectionRefused => DialError::Refused { address: address() },
-        _ => DialError::Unreachable {
-            address: address(),
-            source,
-        },
+    let mut stream = connected.map_err(|source| {
+        let address = address();
+        if source.kind() == ErrorKind::ConnectionRefused {
+            DialError::Refused { address }
+        } else {
+            DialError::Unreachable { address, source }
+        }
     })?;
     let here = shared.hello(to, lane as u8);
     let secret = shared.config.secret.as_ref();
     let met = handshake::dial(&mut *stream, secret, here).await;
     let met = met.and_then(|met| match shared.registry.other_process(&met.there) {
         None => Ok(met),
-        Some(incarnation) => Err(HandshakeError::Mismatch {
-            why: Mismatch::Doubled(incarnation),
-            here,
-            there: met.there,
-        }),
+        Some(incarnation) => Err(misfit(Mismatch::Doubled(incarnation), here, met.there)),
     });
     let met = met.map_err(|source| DialError::Handshake {
         address: address(),

@@ -326,3 +326,133 @@ pub(super) async fn write_all<W: AsyncWrite + Unpin>(
     writer.write_all_buf(output).await?;
     writer.flush().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 16 << 20;
+    const IDLE: Duration = Duration::from_secs(1);
+
+    fn frame(kind: Kind, body: &[u8]) -> Bytes {
+        let mut head = begin(kind, body.len());
+        head.put_slice(body);
+        finish(head, 0, MAX).expect("short")
+    }
+
+    /// However the bytes come, the same frames do.
+    #[tokio::test(start_paused = true)]
+    async fn frames_come_in_any_pieces() {
+        let sent = [
+            frame(Kind::Call, b"one"),
+            ping(),
+            frame(Kind::Append, &[7; 300]),
+            frame(Kind::Forward, b""),
+        ];
+        let bytes = sent.concat();
+        for piece in 1..bytes.len() {
+            let (mut near, far) = tokio::io::duplex(piece);
+            let mut reader = FrameReader::new(far, MAX, IDLE);
+            let writing = async {
+                for piece in bytes.chunks(piece) {
+                    near.write_all(piece).await.expect("room");
+                }
+                drop(near);
+            };
+            let reading = async {
+                for (kind, body) in [
+                    (Kind::Call, &b"one"[..]),
+                    (Kind::Append, &[7; 300]),
+                    (Kind::Forward, b""),
+                ] {
+                    let frame = reader.next().await.expect("a frame");
+                    assert_eq!((frame.kind, &frame.body[..]), (kind, body));
+                }
+                assert!(matches!(reader.next().await, Err(Lost::Closed)));
+            };
+            tokio::join!(writing, reading);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_taken_for_what_came_and_not_for_what_was_announced() {
+        let (mut near, far) = tokio::io::duplex(4096);
+        let mut reader = FrameReader::new(far, MAX, IDLE);
+        near.write_all(&[1, 0, 0, 0, 3]).await.expect("room");
+        near.write_all(&[0; 1000]).await.expect("room");
+        assert!(matches!(reader.next().await, Err(Lost::Silent(IDLE))));
+        assert_eq!(reader.received.len(), 1005);
+        assert!(reader.received.capacity() <= 2 * READ_BYTES);
+        near.write_all(&[0; 3000]).await.expect("room");
+        near.shutdown().await.expect("open");
+        assert!(matches!(reader.next().await, Err(Lost::CutOff)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_frame_takes_twice_what_came_at_most() {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let (_, mut near) = tokio::io::split(near);
+        let mut reader = FrameReader::new(far, MAX, IDLE);
+        let long = frame(Kind::Append, &vec![5; 9 << 20]);
+        let mut sent = 0;
+        let frame = loop {
+            let end = long.len().min(sent + (1 << 20));
+            near.write_all(&long[sent..end]).await.expect("room");
+            sent = end;
+            let next = timeout(Duration::from_millis(1), reader.next()).await;
+            match next {
+                Ok(frame) => break frame.expect("a frame"),
+                Err(_elapsed) => {
+                    let taken = reader.received.capacity();
+                    assert!(
+                        taken <= 2 * reader.received.len() + 2 * READ_BYTES,
+                        "{taken}"
+                    );
+                }
+            }
+        };
+        assert_eq!(frame.body.len(), 9 << 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_is_not_copied_and_comes_whole() {
+        let body = Bytes::from(vec![8; 100_000]);
+        let mut output = Output::default();
+        for number in 0..200_u8 {
+            let mut head = begin(Kind::Forward, 1);
+            head.put_u8(number);
+            output.push(finish(head, body.len(), MAX).expect("short"));
+            output.push(body.clone());
+        }
+        let mut slices = [IoSlice::new(&[]); 64];
+        assert_eq!(output.chunks_vectored(&mut slices), 64);
+        assert_eq!(slices[63].as_ptr(), body.as_ptr());
+        let (mut near, far) = tokio::io::duplex(777);
+        let mut reader = FrameReader::new(far, MAX, IDLE);
+        let writing = async { write_all(&mut near, &mut output).await.expect("open") };
+        let reading = async {
+            for number in 0..200_u8 {
+                let frame = reader.next().await.expect("a frame");
+                assert_eq!(frame.body[0], number);
+                assert_eq!(&frame.body[1..], &body[..]);
+            }
+        };
+        tokio::join!(writing, reading);
+        assert!(output.is_empty() && output.remaining() == 0);
+    }
+
+    #[test]
+    fn a_frame_has_a_length_that_others_allow() {
+        let head = || begin(Kind::Forward, 0);
+        assert!(finish(head(), 99, 100).is_ok());
+        assert!(finish(head(), 100, 100).is_err());
+        assert!(
+            finish(
+                head(),
+                usize::try_from(u32::MAX).expect("64 bits"),
+                usize::MAX
+            )
+            .is_err()
+        );
+    }
+}

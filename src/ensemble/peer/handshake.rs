@@ -22,7 +22,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::super::raft::records::FormatError;
-use super::hello::{Hello, Mismatch};
+use super::hello::{Hello, Misfit, Mismatch};
 use super::secret::{NONCE_BYTES, Nonce, PROOF_BYTES, Proof, Secret, Side, Transcript};
 use crate::io::Stream;
 
@@ -66,15 +66,8 @@ pub(in crate::ensemble) enum HandshakeError {
     #[error("a malformed hello")]
     Malformed(#[from] FormatError),
     /// The two do not belong together.
-    #[error("{why}: here {here}, there {there}")]
-    Mismatch {
-        /// Why.
-        why: Mismatch,
-        /// This server.
-        here: Hello,
-        /// The other one.
-        there: Hello,
-    },
+    #[error("{0}")]
+    Misfit(Box<Misfit>),
     /// No randomness.
     #[error("the system has no random numbers")]
     Random,
@@ -127,7 +120,7 @@ pub(super) async fn dial(
     let there = Hello::take(&mut answer)?;
     match verdict.and_then(|()| here.judge(&there)) {
         Ok(version) => Ok(Met { there, version }),
-        Err(why) => Err(HandshakeError::Mismatch { why, here, there }),
+        Err(why) => Err(misfit(why, here, there)),
     }
 }
 
@@ -167,8 +160,12 @@ pub(super) async fn accept<T>(
     send(stream, &[&[PROVEN], proof_bytes(proof.as_ref()), &answer]).await?;
     match verdict {
         Ok(found) => Ok((there, found)),
-        Err(why) => Err(HandshakeError::Mismatch { why, here, there }),
+        Err(why) => Err(misfit(why, here, there)),
     }
+}
+
+pub(super) fn misfit(why: Mismatch, here: Hello, there: Hello) -> HandshakeError {
+    HandshakeError::Misfit(Box::new(Misfit { why, here, there }))
 }
 
 struct Opening {

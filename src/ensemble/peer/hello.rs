@@ -166,6 +166,24 @@ impl fmt::Display for Mismatch {
     }
 }
 
+/// Two servers that do not belong together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::ensemble) struct Misfit {
+    /// Why.
+    pub why: Mismatch,
+    /// This server.
+    pub here: Hello,
+    /// The other one.
+    pub there: Hello,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { why, here, there } = self;
+        write!(f, "{why}: here {here}, there {there}")
+    }
+}
+
 impl Hello {
     /// The highest version that both know, if they belong together. `self` is this server, `theirs`
     /// the other side.

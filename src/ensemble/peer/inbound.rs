@@ -245,14 +245,15 @@ impl FrontDoor {
 
     /// Says who was refused and why: in the log once, until somebody there is welcome again.
     fn refused(&self, ip: IpAddr, error: &HandshakeError) {
-        let mismatch = match error {
-            HandshakeError::Mismatch { why, .. } => Some(discriminant(why)),
+        if let HandshakeError::Broken(_) = error {
             // Whoever looks whether the port is open.
-            HandshakeError::Broken(_) => {
-                tracing::debug!(%ip, why = %Chain(error), "a connection ended before its hello");
-                return;
-            }
-            _ => None,
+            tracing::debug!(%ip, why = %Chain(error), "a connection ended before its hello");
+            return;
+        }
+        let mismatch = if let HandshakeError::Misfit(misfit) = error {
+            Some(discriminant(&misfit.why))
+        } else {
+            None
         };
         let reason = (discriminant(error), mismatch);
         let mut refused = self.refused.lock();

@@ -25,8 +25,8 @@ use super::hello::Hello;
 use super::serve::{Refusal, Serve};
 use crate::io::Stream;
 
-/// Questions of one peer that are being answered; no more are read meanwhile. Of heartbeats, which a
-/// disk that hangs leaves unanswered, so many come in half a minute.
+/// Questions of one peer that are being answered; more are told that it is too much. Of heartbeats,
+/// which a disk that hangs leaves unanswered, so many come in half a minute.
 const CALLS_MAX: usize = 256;
 /// Answers that wait for the socket.
 const ANSWERS_MAX: usize = 64;
@@ -59,29 +59,26 @@ impl Lane<'_> {
             let mut calls = FuturesUnordered::new();
             loop {
                 tokio::select! {
-                    frame = self.reader.next(), if calls.len() < CALLS_MAX => {
+                    frame = self.reader.next() => {
                         let call = frame.and_then(|frame| self.config.question(&self.from, frame));
-                        match call {
-                            Ok((number, asked)) => {
+                        let sent = match call {
+                            Ok((number, asked)) if calls.len() < CALLS_MAX => {
                                 calls.push(answer(self.serve, self.from, number, asked));
+                                Ok(())
                             }
-                            Err(lost) => return lost,
+                            Ok((number, _)) => {
+                                let busy = Some(Err(Refusal::Busy));
+                                send_answer(&outbox, number, busy, bytes_max).await
+                            }
+                            Err(lost) => Err(lost),
+                        };
+                        if let Err(lost) = sent {
+                            return lost;
                         }
                     }
                     Some((number, answer)) = calls.next() => {
-                        let mut head = begin(Kind::Answer, ANSWER_BYTES);
-                        put_answer(&mut head, number, answer);
-                        let frame = finish(head, 0, bytes_max).map(|head| Outgoing {
-                            head,
-                            body: Bytes::new(),
-                        });
-                        match frame {
-                            Ok(frame) => {
-                                if outbox.send(frame).await.is_err() {
-                                    return Lost::Unused;
-                                }
-                            }
-                            Err(error) => return Lost::Format(error),
+                        if let Err(lost) = send_answer(&outbox, number, answer, bytes_max).await {
+                            return lost;
                         }
                     }
                 }
@@ -195,6 +192,21 @@ fn impostor() -> Lost {
     Lost::Format(FormatError::Invalid {
         what: "a message in the name of another server",
     })
+}
+
+async fn send_answer(
+    outbox: &mpsc::Sender<Outgoing>,
+    number: u64,
+    answer: Option<Result<Response, Refusal>>,
+    bytes_max: usize,
+) -> Result<(), Lost> {
+    let mut head = begin(Kind::Answer, ANSWER_BYTES);
+    put_answer(&mut head, number, answer);
+    let frame = Outgoing {
+        head: finish(head, 0, bytes_max)?,
+        body: Bytes::new(),
+    };
+    outbox.send(frame).await.map_err(|_| Lost::Unused)
 }
 
 async fn answer(

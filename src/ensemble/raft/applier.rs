@@ -100,6 +100,17 @@ impl Applier {
         }
         let cursor = self.replica.read().cursor(self.origin.server);
         let is_ours = cursor.incarnation == self.origin.incarnation;
+        if cursor.incarnation > self.origin.incarnation {
+            let Origin {
+                server,
+                incarnation,
+            } = self.origin;
+            return Err(fail(Failure::Superseded {
+                server,
+                incarnation,
+                other: cursor.incarnation,
+            }));
+        }
         self.proposals
             .applied(at, is_ours.then_some(cursor.sequence));
         self.progress.advance(at);

@@ -327,6 +327,7 @@ impl Core {
                 std::mem::replace(now, view) != view
             });
             if is_other {
+                self.progress.lead(matches!(role, Role::Leader { .. }));
                 tracing::info!(%role, leader = ?view.leader, "role");
                 if role == Role::Candidate {
                     metrics::looking();

@@ -99,7 +99,7 @@ impl LogStore {
         (start, end)
     }
 
-    /// Makes the vote one of `term` at least, before openraft reads it: then whoever leads next does
+    /// Makes the vote one of `term` unless it is one of `at_least` or later, before openraft reads it: then whoever leads next does
     /// so under a new term.
     ///
     /// Without syncs a power failure takes the vote with the end of the log, but not what was
@@ -110,11 +110,12 @@ impl LogStore {
     /// The log failed.
     pub(in crate::ensemble) async fn raise_vote(
         &mut self,
+        at_least: u64,
         term: u64,
         server: ServerId,
     ) -> io::Result<()> {
         let vote = self.read_vote().await?;
-        if vote.is_some_and(|vote| vote.leader_id.term >= term) {
+        if vote.is_some_and(|vote| vote.leader_id.term >= at_least) {
             return Ok(());
         }
         self.save_vote(&Vote::new(term, server.0)).await

@@ -64,8 +64,8 @@ async fn what_was_applied_is_there_after_a_restart() {
         };
         assert_eq!(replayed, expected, "stopped {stopped}");
         assert!(server.ensemble.origin().incarnation > first.incarnation);
-        // The new incarnation begins again with 1.
-        assert_eq!(server.create("/again"), 1);
+        // The new incarnation begins again with 1, which attached the session.
+        assert_eq!(server.create("/again"), 2);
         server.recorder.until(expected.len() + 1).await;
         assert!(server.holds("/again"));
         assert_eq!(server.ensemble.role(), Role::Leader { term: 2 });

@@ -52,7 +52,7 @@ struct Told {
     refused: bool,
 }
 
-/// Remembers what it is told, except for the opening of the session.
+/// Remembers what it is told, except for how the session is come by.
 #[derive(Debug)]
 struct Recorder {
     told: Mutex<Vec<Told>>,
@@ -79,7 +79,10 @@ impl Recorder {
 
 impl Sink for Recorder {
     fn applied(&self, _: &State, txn: &Txn) {
-        if txn.outcome == Outcome::SessionOpened {
+        if matches!(
+            txn.outcome,
+            Outcome::SessionOpened | Outcome::SessionAttached
+        ) {
             return;
         }
         self.told.lock().push(Told {
@@ -148,7 +151,7 @@ impl Disk {
     /// Starts a server, and does not wait until it serves unless it is alone.
     async fn join(&self, config: Config) -> Result<Running, StartError> {
         let store = Arc::clone(&self.tree) as Arc<dyn Store>;
-        let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
+        let replica = Arc::new(Replica::open(store, state::Rules::default()).unwrap());
         let recorder = Recorder::new();
         let log = Arc::clone(&self.log) as Arc<dyn Log>;
         let clock = Arc::new(Ticks(AtomicI64::new(1_000_000)));
@@ -178,18 +181,29 @@ impl Disk {
 }
 
 impl Running {
-    /// The first proposal on a new disk opens the session of all others.
+    /// The first proposal on a new disk opens the session of all others, that of another run takes it.
     async fn open_session(&self) {
+        let (connection, timeout_ms, password) = (0, 10_000, &[0; 16]);
         let open = ActionRef::OpenSession {
-            timeout_ms: 10_000,
-            password: &[0; 16],
+            connection,
+            timeout_ms,
+            password,
         };
-        let is_open = || self.replica.read().session(SESSION).is_some();
-        if !is_open() {
-            self.submit(open);
-            while !is_open() {
-                tokio::task::yield_now().await;
-            }
+        let attach = ActionRef::Attach {
+            connection,
+            timeout_ms,
+            password,
+        };
+        let owner = || {
+            self.replica
+                .read()
+                .session(SESSION)
+                .map(|it| it.owner.origin)
+        };
+        let is_known = owner().is_some();
+        self.submit(if is_known { attach } else { open });
+        while owner() != Some(self.ensemble.origin()) {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -230,7 +244,11 @@ fn submission(cxid: i32, action: ActionRef<'_>) -> Submission<'_> {
 }
 
 fn client(op: OpCode, body: &[u8]) -> ActionRef<'_> {
-    ActionRef::Client { op, body }
+    ActionRef::Client {
+        op,
+        connection: 0,
+        body,
+    }
 }
 
 /// The body of a create of an open, persistent znode.

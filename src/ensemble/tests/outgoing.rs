@@ -23,7 +23,7 @@ use goldenscript::{Command as Line, Context, Runner};
 use super::super::origin::outgoing::{Answer, Command, Event, Outgoing, Parcel};
 use super::*;
 use crate::ensemble::SubmitError;
-use crate::state::{Batch, Config as Rules, LogPosition, Origin, Reading};
+use crate::state::{Batch, LogPosition, Origin, Reading, Rules};
 
 struct Story(Outgoing);
 
@@ -47,6 +47,7 @@ impl Story {
         let mut out = String::new();
         for _ in 0..count {
             let action = ActionRef::Client {
+                connection: 0,
                 op: OpCode::SET_DATA,
                 body: &body,
             };

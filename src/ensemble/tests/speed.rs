@@ -97,7 +97,7 @@ async fn proposals_on_rocksdb() {
             ..storage::Config::default()
         })
         .unwrap();
-        let replica = Arc::new(Replica::open(stores.tree(), state::Config::default()).unwrap());
+        let replica = Arc::new(Replica::open(stores.tree(), state::Rules::default()).unwrap());
         let recorder = Recorder::new();
         let clock = crate::clock::SystemClock;
         let config = alone();

@@ -18,7 +18,7 @@ use super::super::raft::machine::Machine;
 use super::super::raft::types::Types;
 use super::{Disk, alone};
 use crate::clock::SystemClock;
-use crate::state::{Config, LogPosition, Origin, Replica, ServerId, Silence, Store};
+use crate::state::{LogPosition, Origin, Replica, Rules, ServerId, Silence, Store};
 use crate::storage::{self, Durable, Log, LogEnds, LogEntry, Snapshots, StorageError};
 
 fn adapters(
@@ -30,9 +30,9 @@ fn adapters(
         server: ServerId(1),
         incarnation: 1,
     };
-    let replica = Arc::new(Replica::open(tree, Config::default()).unwrap());
+    let replica = Arc::new(Replica::open(tree, Rules::default()).unwrap());
     let progress = Arc::new(Progress::new(None));
-    let outgoing = Outgoing::new(origin, &alone(), Config::default());
+    let outgoing = Outgoing::new(origin, &alone(), Rules::default());
     let proposals = Arc::new(Proposals::new(outgoing, Arc::new(SystemClock)));
     let pressure = Arc::new(Pressure::new(&alone(), &*log, None));
     let log_store = LogStore::new(log, Arc::clone(&progress), pressure, true);

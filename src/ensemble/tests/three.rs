@@ -103,11 +103,17 @@ async fn a_write_on_any_server_is_applied_on_all() {
     let leader = three.leader().await;
     let follower = (1..=3).find(|id| *id != leader).unwrap();
     three.servers[&follower].submit(ActionRef::OpenSession {
+        connection: 0,
         timeout_ms: 10_000,
         password: &[0; 16],
     });
     three.servers[&follower].create("/a");
     three.until_all_hold("/a").await;
+    three.servers[&leader].submit(ActionRef::Attach {
+        connection: 0,
+        timeout_ms: 10_000,
+        password: &[0; 16],
+    });
     three.servers[&leader].create("/b");
     three.until_all_hold("/b").await;
     let follower = &three.servers[&follower].ensemble;
@@ -130,6 +136,7 @@ async fn clients_of_the_living_lose_nothing_when_the_leader_dies() {
     let leader = three.leader().await;
     let living = (1..=3).find(|id| *id != leader).unwrap();
     three.servers[&living].submit(ActionRef::OpenSession {
+        connection: 0,
         timeout_ms: 10_000,
         password: &[0; 16],
     });

@@ -17,6 +17,7 @@ use tokio::time::{self, sleep};
 use super::{Halves, create, get, hello_for, request, serve, set, start};
 use crate::io::{SocketReader, SocketWriter};
 use crate::server::Server;
+use crate::session::Hearing;
 use crate::state::SessionId;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -271,7 +272,7 @@ async fn a_stall_of_the_disk_costs_no_patience() {
     client.lives(20, |_, _| {}).await;
     let stalls = |client: &Clogged, _| {
         let clocks = &client.server.front().sessions;
-        assert!(clocks.expire(true).is_empty());
+        assert!(clocks.expire(Hearing::Stalled).is_empty());
     };
     client.lives(600, stalls).await;
     client.dies(5..END).await;

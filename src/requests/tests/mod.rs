@@ -7,6 +7,7 @@
 mod bounds;
 mod forgetful;
 mod model;
+mod moves;
 mod order;
 mod waiting;
 mod warm;
@@ -14,6 +15,7 @@ mod warm;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jute::{ConnectRequest, FrameCodec, Reply, Request, RequestHeader};
@@ -40,10 +42,28 @@ async fn requests(forgets_every: u64) -> Arc<Requests> {
     requests_over(tree, store).await
 }
 
+/// A server without sockets that lets clients wait for so long that have seen more than it has.
+async fn requests_that_wait(catch_up_time: Duration) -> Arc<Requests> {
+    let tree = Arc::new(MemoryTree::new());
+    let store = Arc::new(Forgetful::new(Arc::clone(&tree), 0));
+    requests_of(tree, store, catch_up_time).await
+}
+
+/// Longer than any test.
+const CATCH_UP_TIME: Duration = Duration::from_secs(600);
+
 /// The same over this store, which is over this tree.
 async fn requests_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Requests> {
+    requests_of(tree, store, CATCH_UP_TIME).await
+}
+
+async fn requests_of(
+    tree: Arc<MemoryTree>,
+    store: Arc<Forgetful>,
+    catch_up_time: Duration,
+) -> Arc<Requests> {
     let store: Arc<dyn Store> = store;
-    let replica = Arc::new(Replica::open(store, state::Config::default()).unwrap());
+    let replica = Arc::new(Replica::open(store, state::Rules::default()).unwrap());
     let me = ServerId(1);
     let log = Arc::new(MemoryLog::new()) as Arc<dyn Log>;
     let origin = ensemble::origin(me, &log, &replica, &SystemClock).await;
@@ -72,6 +92,7 @@ async fn requests_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Requ
             ..Config::default()
         },
         frame_bytes_max: 1 << 20,
+        catch_up_time,
     }))
 }
 
@@ -101,20 +122,25 @@ struct Peer {
 }
 
 impl Peer {
-    /// A client with a session.
-    async fn connect(requests: &Arc<Requests>) -> Self {
+    /// A client that has asked for nothing yet.
+    fn new(requests: &Arc<Requests>) -> Self {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let identities = Schemes::of_connection(peer.ip()).into();
         let registry = &requests.shared.connections;
         let mailbox = Mailbox::default();
         let outbox = Outbox::new(16 << 20, Box::new(mailbox.clone()));
         let connection = registry.enter(peer, identities, outbox);
-        let mut peer = Self {
+        Self {
             mailbox,
             client: Client::new(Arc::clone(requests), connection, 1 << 20),
             frames: Vec::new(),
             unsplit: BytesMut::new(),
-        };
+        }
+    }
+
+    /// A client with a session.
+    async fn connect(requests: &Arc<Requests>) -> Self {
+        let mut peer = Self::new(requests);
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: 0,
@@ -179,7 +205,7 @@ impl Peer {
     async fn woken(&self) {
         let outbox = &self.client.connection().outbox;
         let woken = std::future::poll_fn(|cx| outbox.poll_woken(cx));
-        let limit = std::time::Duration::from_secs(60);
+        let limit = Duration::from_secs(60);
         tokio::time::timeout(limit, woken).await.expect("no reply");
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jute::{Acl, ErrorCode, Id, Text, perms};
 
 use super::ip;
-use crate::state::{Config, Identity};
+use crate::state::{Identity, Rules};
 
 /// Whether one of `identities` has any of the `perms` bits.
 ///
@@ -59,7 +59,7 @@ pub(in crate::state) enum Fixed {
 pub(in crate::state) fn fix(
     list: Option<&[Acl]>,
     identities: &[Identity],
-    config: &Config,
+    rules: &Rules,
 ) -> Result<Fixed, ErrorCode> {
     let list = list.unwrap_or_default();
     if let [entry] = list
@@ -84,7 +84,7 @@ pub(in crate::state) fn fix(
                 fixed.extend(
                     identities
                         .iter()
-                        .filter(|identity| proves_who(&identity.scheme, config))
+                        .filter(|identity| proves_who(&identity.scheme, rules))
                         .map(|identity| acl_of(entry.perms, identity)),
                 );
                 if fixed.len() == before {
@@ -92,7 +92,7 @@ pub(in crate::state) fn fix(
                 }
             }
             _ => {
-                let is_valid = validator(scheme, config).ok_or(ErrorCode::INVALID_ACL)?;
+                let is_valid = validator(scheme, rules).ok_or(ErrorCode::INVALID_ACL)?;
                 if !is_valid(id.ok_or(ErrorCode::MARSHALLING_ERROR)?) {
                     return Err(ErrorCode::INVALID_ACL);
                 }
@@ -146,9 +146,9 @@ fn without_duplicates(list: &[Acl]) -> Result<Vec<&Acl>, ErrorCode> {
 /// Whether an identity of this scheme says who the caller is, not only where.
 ///
 /// zk: AuthenticationProvider.isAuthenticated.
-fn proves_who(scheme: &str, config: &Config) -> bool {
+fn proves_who(scheme: &str, rules: &Rules) -> bool {
     match scheme {
-        "digest" => config.digest_enabled,
+        "digest" => rules.digest_enabled,
         "sasl" | "x509" => true,
         _ => false,
     }
@@ -157,10 +157,10 @@ fn proves_who(scheme: &str, config: &Config) -> bool {
 /// The check of ids of a scheme that has a provider here.
 ///
 /// zk: ProviderRegistry: sasl and x509 are registered only where they are configured.
-fn validator(scheme: &str, config: &Config) -> Option<fn(&str) -> bool> {
+fn validator(scheme: &str, rules: &Rules) -> Option<fn(&str) -> bool> {
     match scheme {
         "ip" => Some(ip::is_valid),
-        "digest" if config.digest_enabled => Some(is_digest),
+        "digest" if rules.digest_enabled => Some(is_digest),
         _ => None,
     }
 }
@@ -229,7 +229,7 @@ mod tests {
             identity("digest", "u:h"),
             identity("super", ""),
         ];
-        fix(Some(list), &caller, &Config::default())
+        fix(Some(list), &caller, &Rules::default())
     }
 
     #[test]
@@ -249,11 +249,11 @@ mod tests {
         let list = [acl(7, "auth", "whatever")];
         assert_eq!(fixed(&list), Ok(Fixed::List(vec![acl(7, "digest", "u:h")])));
         let nobody = [identity("ip", "127.0.0.1")];
-        let refused = fix(Some(&list), &nobody, &Config::default());
+        let refused = fix(Some(&list), &nobody, &Rules::default());
         assert_eq!(refused, Err(ErrorCode::INVALID_ACL));
-        let off = Config {
+        let off = Rules {
             digest_enabled: false,
-            ..Config::default()
+            ..Rules::default()
         };
         let refused = fix(Some(&list), &[identity("digest", "u:h")], &off);
         assert_eq!(refused, Err(ErrorCode::INVALID_ACL));
@@ -288,7 +288,7 @@ mod tests {
         }
         assert_eq!(fixed(&[]), Err(ErrorCode::INVALID_ACL));
         assert_eq!(
-            fix(None, &[], &Config::default()),
+            fix(None, &[], &Rules::default()),
             Err(ErrorCode::INVALID_ACL)
         );
         for id in ["a:b", ":b", "a:b:", "a:b:::"] {

@@ -11,13 +11,13 @@ use jute::{Acl, Create, ErrorCode, Request};
 use super::overlay::{Held, Layer, Overlay};
 use super::tree::{Form, NewZnode};
 use crate::state::acl::{closed_list, open_list, permits};
-use crate::state::config::Config;
 use crate::state::record::identity::Identity;
-use crate::state::record::ids::{AclId, ServerId, SessionId, Zxid};
+use crate::state::record::ids::{AclId, SessionId, SessionOwner, Zxid};
 use crate::state::record::path;
 use crate::state::record::proposal::{Action, Proposal};
 use crate::state::record::znode::{Kind, Owner, Znode};
 use crate::state::replica::State;
+use crate::state::rules::Rules;
 use crate::state::store::StoreError;
 use crate::state::timeline::Timeline;
 use crate::state::txn::{Change, OpOutcome, Outcome};
@@ -51,9 +51,12 @@ pub(in crate::state) struct Judge<'a> {
     pub(in crate::state) zxid: Zxid,
     pub(in crate::state) timeline: &'a Timeline,
     /// The batch's, not this server's.
-    pub(in crate::state) rules: Config,
-    pub(in crate::state) server: ServerId,
+    pub(in crate::state) rules: Rules,
+    /// Of the entry.
+    pub(in crate::state) term: u64,
     pub(in crate::state) session: SessionId,
+    /// In whose name the proposal was made.
+    pub(in crate::state) speaker: SessionOwner,
     pub(in crate::state) identities: &'a [Identity],
 }
 
@@ -68,7 +71,7 @@ impl Judge<'_> {
         proposal: &Proposal,
     ) -> Result<Option<Outcome>, StoreError> {
         let judged = match &proposal.action {
-            Action::Client { op, body } => match Request::decode(*op, body.clone()) {
+            Action::Client { op, body, .. } => match Request::decode(*op, body.clone()) {
                 Ok(request) => self.client(&request).map(Some),
                 Err(_) if Request::OPS.contains(op) => {
                     Err(Stop::Refused(ErrorCode::MARSHALLING_ERROR))
@@ -78,13 +81,22 @@ impl Judge<'_> {
             Action::OpenSession {
                 timeout_ms,
                 password,
+                ..
             } => self.open_session(*timeout_ms, *password).map(Some),
+            Action::Attach {
+                timeout_ms,
+                password,
+                ..
+            } => self.attach_session(*timeout_ms, password).map(Some),
             Action::CloseSession => match self.close_session()? {
                 Some(closed) => Ok(Some(closed)),
                 None => Err(Stop::Refused(ErrorCode::SESSION_EXPIRED)),
             },
-            Action::ExpireSession => Ok(self.close_session()?),
-            Action::Reap { path, unused_ms } => Ok(self.reap(path, *unused_ms)?),
+            Action::ExpireSession { term, owner } => Ok(self.expire_session(*term, *owner)?),
+            Action::Reap { term, .. } if *term != self.term => Ok(None),
+            Action::Reap {
+                path, unused_ms, ..
+            } => Ok(self.reap(path, *unused_ms)?),
         };
         match judged {
             Ok(outcome) => Ok(outcome),

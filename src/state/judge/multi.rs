@@ -11,7 +11,8 @@ impl Judge<'_> {
     /// all: its code stands at its place, 0 before it, -2 behind it.
     ///
     /// zk: PrepRequestProcessor.pRequestHelper, multi. Where an op makes it fail with something
-    /// else than a refusal (a null within an ACL), the whole multi is answered with -5.
+    /// else than a refusal (a null within an ACL), the whole multi is answered with -5. One whose
+    /// session has moved is not answered at all: FinalRequestProcessor.
     pub(in crate::state) fn multi(&mut self, multi: &Multi) -> Result<Outcome, Stop> {
         self.work.start_multi();
         let mut outcomes = Vec::with_capacity(multi.ops.len());
@@ -19,7 +20,7 @@ impl Judge<'_> {
         for op in &multi.ops {
             match self.op(op) {
                 Ok(outcome) => outcomes.push(outcome),
-                Err(Stop::Refused(code)) if code != ErrorCode::MARSHALLING_ERROR => {
+                Err(Stop::Refused(code)) if !refuses_all(code) => {
                     self.work.undo_multi();
                     let failed = outcomes.len();
                     let codes = refusals(multi.ops.len(), failed, code);
@@ -56,6 +57,14 @@ impl Judge<'_> {
             }
         })
     }
+}
+
+/// Whether the multi has no results if one of its ops is refused so.
+fn refuses_all(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::MARSHALLING_ERROR | ErrorCode::SESSION_MOVED
+    )
 }
 
 /// The codes of a multi of `len` ops whose op `failed` was refused.

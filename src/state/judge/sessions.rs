@@ -1,4 +1,4 @@
-//! Sessions: opening, closing, expiring.
+//! Sessions: opening, attaching, closing, expiring.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,26 +7,36 @@ use std::sync::Arc;
 use jute::ErrorCode;
 
 use super::judge::{Judge, Stop};
-use crate::state::record::ids::SessionId;
+use crate::state::record::ids::{SessionId, SessionOwner};
 use crate::state::store::StoreError;
 use crate::state::txn::{Change, Outcome, SessionRecord};
 
 impl Judge<'_> {
-    /// Refuses with -112 unless the proposal's session exists.
+    /// The proposal's session as it is for this proposal.
+    fn session_record(&self) -> Option<&SessionRecord> {
+        let layers = self.work.layers();
+        let changed = layers
+            .into_iter()
+            .find_map(|layer| layer.sessions.get(&self.session));
+        match changed {
+            Some(record) => record.as_ref(),
+            None => self.state.session(self.session),
+        }
+    }
+
+    /// Refuses with -112 unless the proposal's session exists, and with -118 if its client has gone
+    /// on by another connection: what came by the one before must not take effect behind what comes
+    /// by the new one.
     ///
     /// zk: SessionTrackerImpl.checkSession. zk-differs: a request of a session that is gone gets
     /// -112 too, where the leader drops it without an answer.
     pub(in crate::state) fn session_alive(&self) -> Result<(), Stop> {
-        for layer in self.work.layers() {
-            match layer.sessions.get(&self.session) {
-                Some(Some(_)) => return Ok(()),
-                Some(None) => return Err(Stop::Refused(ErrorCode::SESSION_EXPIRED)),
-                None => {}
-            }
-        }
-        match self.state.session(self.session) {
-            Some(_) => Ok(()),
+        match self.session_record() {
             None => Err(Stop::Refused(ErrorCode::SESSION_EXPIRED)),
+            Some(record) if record.owner != self.speaker => {
+                Err(Stop::Refused(ErrorCode::SESSION_MOVED))
+            }
+            Some(_) => Ok(()),
         }
     }
 
@@ -37,25 +47,61 @@ impl Judge<'_> {
         timeout_ms: i32,
         password: [u8; 16],
     ) -> Result<Outcome, Stop> {
-        if self.session_alive().is_ok() {
+        if self.session_record().is_some() {
             return Err(Stop::Refused(ErrorCode::SESSION_EXPIRED));
         }
-        let owner = self.server;
         self.put_session(Some(SessionRecord {
             timeout_ms,
             password,
             migrated: false,
-            owner,
+            owner: self.speaker,
         }));
         Ok(Outcome::SessionOpened)
     }
 
-    /// Closes the session and deletes its ephemerals, in the order of their paths. `None` if it
-    /// is gone already.
+    /// Gives the session to the connection that asks; -112 if there is none of this id and password.
     ///
-    /// zk: PrepRequestProcessor, closeSession, and DataTree.killSession. ACLs are not asked.
+    /// zk: ZooKeeperServer.reopenSession, and Leader.revalidateSession with SessionTrackerImpl
+    /// .setOwner for a client that comes back to another server.
+    pub(in crate::state) fn attach_session(
+        &mut self,
+        timeout_ms: i32,
+        password: &[u8; 16],
+    ) -> Result<Outcome, Stop> {
+        let known = self.session_record();
+        let Some(record) = known.filter(|record| record.password == *password) else {
+            return Err(Stop::Refused(ErrorCode::SESSION_EXPIRED));
+        };
+        let attached = SessionRecord {
+            timeout_ms,
+            owner: self.speaker,
+            ..record.clone()
+        };
+        self.put_session(Some(attached));
+        Ok(Outcome::SessionAttached)
+    }
+
+    /// Closes a session that the leader of this term has not heard of; `None` if another term has
+    /// begun, or if the session has been attached to another connection since.
+    pub(in crate::state) fn expire_session(
+        &mut self,
+        term: u64,
+        owner: SessionOwner,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let is_owner = |record: &SessionRecord| record.owner == owner;
+        if term != self.term || !self.session_record().is_some_and(is_owner) {
+            return Ok(None);
+        }
+        self.close_session()
+    }
+
+    /// Closes the session and deletes its ephemerals, in the order of their paths. `None` if it
+    /// is gone already. Who owns the session is not asked.
+    ///
+    /// zk: PrepRequestProcessor, closeSession, which has no checkSession; DataTree.killSession. ACLs
+    /// are not asked.
     pub(in crate::state) fn close_session(&mut self) -> Result<Option<Outcome>, StoreError> {
-        if self.session_alive().is_err() {
+        if self.session_record().is_none() {
             return Ok(None);
         }
         for path in self.ephemerals() {

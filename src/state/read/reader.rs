@@ -46,12 +46,12 @@ impl Reader<'_> {
                 self.state.acl(acl),
                 self.asker.identities,
                 perms,
-                self.state.config().skip_acl,
+                self.state.rules().skip_acl,
             )
     }
 
     pub(super) fn put_stat(&self, node: &Znode, body: &mut BytesMut) {
-        put_stat(body, &node.stat(self.state.config().extended()));
+        put_stat(body, &node.stat(self.state.rules().extended()));
     }
 
     pub(super) fn put_data(&self, node: &Znode, body: &mut BytesMut) {

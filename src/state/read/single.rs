@@ -112,7 +112,7 @@ impl Reader<'_> {
         put_count(body, Some(self.asker.identities.len()));
         for identity in self.asker.identities {
             let user = match &*identity.scheme {
-                "digest" if !self.state.config().digest_enabled => "",
+                "digest" if !self.state.rules().digest_enabled => "",
                 "digest" => identity.id.split(':').next().unwrap_or_default(),
                 "super" => "",
                 _ => &identity.id,

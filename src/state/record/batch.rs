@@ -7,10 +7,11 @@
 //!    ORIGIN      server varint, incarnation varint       for the proposals behind it
 //!    IDENTITIES  count varint, { scheme, id }*           for the proposals behind it
 //!    an action   sequence gap (zigzag varint), session i64, cxid (zigzag varint), and
-//!      CLIENT    op (zigzag varint), body                strings and bodies: varint length, bytes
-//!      OPEN      timeout_ms (zigzag varint), 16 bytes
-//!      CLOSE, EXPIRE  nothing
-//!      REAP      path, unused_ms (zigzag varint)
+//!      CLIENT    op (zigzag varint), connection varint, body
+//!      OPEN, ATTACH  connection varint, timeout_ms (zigzag varint), 16 bytes
+//!      CLOSE     nothing                                 strings and bodies: varint length, bytes
+//!      EXPIRE    term varint, owner: server, incarnation, connection varints
+//!      REAP      term varint, path, unused_ms (zigzag varint)
 //! ```
 //!
 //! `count` is the number of actions. The sequence gap is the distance from the sequence behind
@@ -23,10 +24,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use jute::OpCode;
 
 use super::identity::{Identities, Identity};
-use super::ids::{Origin, ServerId, SessionId};
+use super::ids::{Origin, ServerId, SessionId, SessionOwner};
 use super::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 use super::varint;
-use crate::state::config::Config;
+use crate::state::rules::Rules;
 use crate::state::timeline::Reading;
 
 mod tag {
@@ -37,6 +38,7 @@ mod tag {
     pub(in crate::state) const CLOSE: u8 = 18;
     pub(in crate::state) const EXPIRE: u8 = 19;
     pub(in crate::state) const REAP: u8 = 20;
+    pub(in crate::state) const ATTACH: u8 = 21;
 }
 
 /// Version, reading, rules, count.
@@ -52,7 +54,7 @@ const ACTION_BYTES_MIN: usize = 1 + 1 + 8 + 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FormatError {
     /// Another program wrote it, or one that was never released.
-    #[error("batch has format {found}, this program knows {}", BatchFormat::V2 as u8)]
+    #[error("batch has format {found}, this program knows {}", BatchFormat::V3 as u8)]
     Version {
         /// The version found.
         found: u8,
@@ -109,15 +111,14 @@ impl BatchBuilder {
         action: ActionRef<'_>,
     ) {
         if self.out.is_empty() {
-            self.out.put_u8(BatchFormat::V2 as u8);
+            self.out.put_u8(BatchFormat::V3 as u8);
             self.out.put_bytes(0, HEADER_BYTES - 1);
         }
         if self.origin != Some(origin) {
             self.origin = Some(origin);
             self.sequence_next = 1;
             self.out.put_u8(tag::ORIGIN);
-            put_varint(&mut self.out, origin.server.0);
-            put_varint(&mut self.out, origin.incarnation);
+            put_origin(&mut self.out, origin);
         }
         if !self.said(identities) {
             self.identities = Some(Arc::clone(identities));
@@ -154,7 +155,7 @@ impl BatchBuilder {
     /// as the buffer is not shared any more.
     pub fn finish(&mut self) -> Unstamped {
         if self.out.is_empty() {
-            self.out.put_u8(BatchFormat::V2 as u8);
+            self.out.put_u8(BatchFormat::V3 as u8);
             self.out.put_bytes(0, HEADER_BYTES - 1);
         }
         if let Some(place) = self.out.get_mut(COUNT_OFFSET..HEADER_BYTES) {
@@ -191,7 +192,7 @@ impl Unstamped {
     }
 
     /// Puts the leader's clocks and rules into it.
-    pub fn stamp(mut self, reading: Reading, rules: Config) -> Bytes {
+    pub fn stamp(mut self, reading: Reading, rules: Rules) -> Bytes {
         let mut put = |range: std::ops::Range<usize>, bytes: &[u8]| {
             if let Some(place) = self.0.get_mut(range) {
                 place.copy_from_slice(bytes);
@@ -236,14 +237,14 @@ impl Batch {
     pub fn decode(bytes: Bytes) -> Result<Self, FormatError> {
         let mut reader = Reader { bytes, at: 0 };
         let version = reader.u8("version")?;
-        if version != BatchFormat::V2 as u8 {
+        if version != BatchFormat::V3 as u8 {
             return Err(FormatError::Version { found: version });
         }
         let reading = Reading {
             wall_ms: i64::from_be_bytes(reader.array("time")?),
             steady_ms: u64::from_be_bytes(reader.array("time")?),
         };
-        let rules = Config::from_bits(reader.u8("rules")?)
+        let rules = Rules::from_bits(reader.u8("rules")?)
             .ok_or(FormatError::Impossible { field: "rules" })?;
         let count = u32::from_be_bytes(reader.array("count")?) as usize;
         if count > reader.remaining() / ACTION_BYTES_MIN {
@@ -254,12 +255,7 @@ impl Batch {
         while proposals.len() < count {
             match reader.u8("tag")? {
                 tag::ORIGIN => {
-                    let server = ServerId(reader.varint("server")?);
-                    let incarnation = reader.varint("incarnation")?;
-                    run.origin = Some(Origin {
-                        server,
-                        incarnation,
-                    });
+                    run.origin = Some(reader.origin()?);
                     run.sequence_next = 1;
                 }
                 tag::IDENTITIES => run.identities = Some(reader.identities()?),
@@ -290,30 +286,58 @@ fn tag_of(action: ActionRef<'_>) -> u8 {
         ActionRef::Client { .. } => tag::CLIENT,
         ActionRef::OpenSession { .. } => tag::OPEN,
         ActionRef::CloseSession => tag::CLOSE,
-        ActionRef::ExpireSession => tag::EXPIRE,
+        ActionRef::Attach { .. } => tag::ATTACH,
+        ActionRef::ExpireSession { .. } => tag::EXPIRE,
         ActionRef::Reap { .. } => tag::REAP,
     }
 }
 
 fn put_action(out: &mut BytesMut, action: ActionRef<'_>) {
     match action {
-        ActionRef::Client { op, body } => {
+        ActionRef::Client {
+            op,
+            connection,
+            body,
+        } => {
             put_zigzag(out, i64::from(op.0));
+            put_varint(out, connection);
             put_slice(out, body);
         }
         ActionRef::OpenSession {
+            connection,
+            timeout_ms,
+            password,
+        }
+        | ActionRef::Attach {
+            connection,
             timeout_ms,
             password,
         } => {
+            put_varint(out, connection);
             put_zigzag(out, i64::from(timeout_ms));
             out.put_slice(password);
         }
-        ActionRef::CloseSession | ActionRef::ExpireSession => {}
-        ActionRef::Reap { path, unused_ms } => {
+        ActionRef::CloseSession => {}
+        ActionRef::ExpireSession { term, owner } => {
+            put_varint(out, term);
+            put_origin(out, owner.origin);
+            put_varint(out, owner.connection);
+        }
+        ActionRef::Reap {
+            term,
+            path,
+            unused_ms,
+        } => {
+            put_varint(out, term);
             put_slice(out, path.as_bytes());
             put_zigzag(out, unused_ms);
         }
     }
+}
+
+fn put_origin(out: &mut BytesMut, origin: Origin) {
+    put_varint(out, origin.server.0);
+    put_varint(out, origin.incarnation);
 }
 
 fn put_slice(out: &mut BytesMut, bytes: &[u8]) {
@@ -382,6 +406,13 @@ impl Reader {
         Ok(Arc::from(text))
     }
 
+    fn origin(&mut self) -> Result<Origin, FormatError> {
+        Ok(Origin {
+            server: ServerId(self.varint("server")?),
+            incarnation: self.varint("incarnation")?,
+        })
+    }
+
     fn identities(&mut self) -> Result<Identities, FormatError> {
         let count = usize::try_from(self.varint("identities")?).unwrap_or(usize::MAX);
         // An identity takes two bytes at least.
@@ -411,36 +442,48 @@ impl Reader {
         run.sequence_next = sequence.wrapping_add(1);
         let session = SessionId(i64::from_be_bytes(self.array("session")?));
         let cxid = self.zigzag_i32("cxid")?;
-        let action = match action {
-            tag::CLIENT => {
-                let op = OpCode(self.zigzag_i32("op")?);
-                Action::Client {
-                    op,
-                    body: self.slice("body")?,
-                }
-            }
-            tag::OPEN => {
-                let timeout_ms = self.zigzag_i32("timeout")?;
-                Action::OpenSession {
-                    timeout_ms,
-                    password: self.array("password")?,
-                }
-            }
-            tag::CLOSE => Action::CloseSession,
-            tag::EXPIRE => Action::ExpireSession,
-            tag::REAP => Action::Reap {
-                path: self.text("path")?,
-                unused_ms: self.zigzag("unused")?,
-            },
-            _ => return Err(FormatError::Impossible { field: "tag" }),
-        };
         Ok(Proposal {
             origin,
             sequence,
             session,
             cxid,
             identities,
-            action,
+            action: self.action(action)?,
+        })
+    }
+
+    /// What is behind the tag of an action. Fields come in the order in which they are named.
+    fn action(&mut self, tag: u8) -> Result<Action, FormatError> {
+        Ok(match tag {
+            tag::CLIENT => Action::Client {
+                op: OpCode(self.zigzag_i32("op")?),
+                connection: self.varint("connection")?,
+                body: self.slice("body")?,
+            },
+            tag::OPEN => Action::OpenSession {
+                connection: self.varint("connection")?,
+                timeout_ms: self.zigzag_i32("timeout")?,
+                password: self.array("password")?,
+            },
+            tag::ATTACH => Action::Attach {
+                connection: self.varint("connection")?,
+                timeout_ms: self.zigzag_i32("timeout")?,
+                password: self.array("password")?,
+            },
+            tag::CLOSE => Action::CloseSession,
+            tag::EXPIRE => Action::ExpireSession {
+                term: self.varint("term")?,
+                owner: SessionOwner {
+                    origin: self.origin()?,
+                    connection: self.varint("connection")?,
+                },
+            },
+            tag::REAP => Action::Reap {
+                term: self.varint("term")?,
+                path: self.text("path")?,
+                unused_ms: self.zigzag("unused")?,
+            },
+            _ => return Err(FormatError::Impossible { field: "tag" }),
         })
     }
 }
@@ -453,22 +496,34 @@ mod tests {
 
     fn action() -> impl Strategy<Value = Action> {
         let body = proptest::collection::vec(any::<u8>(), 0..40);
+        let asked = || (any::<u64>(), any::<i32>(), any::<[u8; 16]>());
         prop_oneof![
-            (any::<i32>(), body).prop_map(|(op, body)| Action::Client {
+            (any::<i32>(), any::<u64>(), body).prop_map(|(op, connection, body)| Action::Client {
                 op: OpCode(op),
+                connection,
                 body: Bytes::from(body)
             }),
-            (any::<i32>(), any::<[u8; 16]>()).prop_map(|(timeout_ms, password)| {
-                Action::OpenSession {
-                    timeout_ms,
-                    password,
-                }
+            asked().prop_map(|(connection, timeout_ms, password)| Action::OpenSession {
+                connection,
+                timeout_ms,
+                password,
+            }),
+            asked().prop_map(|(connection, timeout_ms, password)| Action::Attach {
+                connection,
+                timeout_ms,
+                password,
             }),
             Just(Action::CloseSession),
-            Just(Action::ExpireSession),
-            (".{0,9}", any::<i64>()).prop_map(|(path, unused_ms)| Action::Reap {
-                path: Arc::from(path),
-                unused_ms,
+            (any::<u64>(), origin(), any::<u64>()).prop_map(|(term, origin, connection)| {
+                let owner = SessionOwner { origin, connection };
+                Action::ExpireSession { term, owner }
+            }),
+            (any::<u64>(), ".{0,9}", any::<i64>()).prop_map(|(term, path, unused_ms)| {
+                Action::Reap {
+                    term,
+                    path: Arc::from(path),
+                    unused_ms,
+                }
             }),
         ]
     }
@@ -519,7 +574,7 @@ mod tests {
         )
             .prop_map(|((wall_ms, steady_ms), bits, proposals)| Batch {
                 reading: Reading { wall_ms, steady_ms },
-                rules: Config::from_bits(bits).unwrap(),
+                rules: Rules::from_bits(bits).unwrap(),
                 proposals,
             })
     }
@@ -542,7 +597,7 @@ mod tests {
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let mut bytes = bytes;
             if let Some(version) = bytes.first_mut() {
-                *version = BatchFormat::V2 as u8;
+                *version = BatchFormat::V3 as u8;
             }
             drop(Batch::decode(Bytes::from(bytes)));
         }
@@ -583,10 +638,10 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_named() {
-        assert_eq!(
-            Batch::decode(Bytes::from_static(&[9])),
-            Err(FormatError::Version { found: 9 })
-        );
+    fn another_format_is_named() {
+        for found in [1, 2, 9] {
+            let refused = Batch::decode(Bytes::from(vec![found; 40]));
+            assert_eq!(refused, Err(FormatError::Version { found }));
+        }
     }
 }

@@ -65,6 +65,28 @@ pub struct Origin {
     pub incarnation: u64,
 }
 
+/// Who speaks for a session: one connection of one run of one server. Whatever else claims to be the
+/// session's client is refused.
+///
+/// zk: Session.owner, an object of the leader's, one for each connection or follower.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct SessionOwner {
+    /// The server that has the connection, and which run of it.
+    pub origin: Origin,
+    /// The connection's number there; numbers of one run are never used twice.
+    pub connection: u64,
+}
+
+impl fmt::Display for SessionOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Origin {
+            server,
+            incarnation,
+        } = self.origin;
+        write!(f, "{server}.{incarnation}.{}", self.connection)
+    }
+}
+
 /// Place of an entry in the Raft log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct LogPosition {

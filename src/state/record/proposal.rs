@@ -11,8 +11,8 @@ use bytes::Bytes;
 use jute::OpCode;
 
 use super::identity::Identities;
-use super::ids::{Origin, SessionId};
-use crate::state::config::Config;
+use super::ids::{Origin, SessionId, SessionOwner};
+use crate::state::rules::Rules;
 use crate::state::timeline::Reading;
 
 /// A request on its way through the log.
@@ -39,22 +39,44 @@ pub enum Action {
     Client {
         /// One of the opcodes marked W in protocol.md 3.3 except the two session ones.
         op: OpCode,
+        /// The connection that it came by, which must own the session.
+        connection: u64,
         /// The request body, without its header.
         body: Bytes,
     },
     /// Opens the session `Proposal::session`.
     OpenSession {
+        /// The connection that asked, which owns the session then.
+        connection: u64,
         /// Granted timeout, milliseconds.
         timeout_ms: i32,
         /// The password that the origin chose.
         password: [u8; 16],
     },
+    /// Gives the session to another connection, of this server or of another one, if its client knows
+    /// the password. Takes no zxid and changes nothing but the session's record.
+    Attach {
+        /// The connection that asked, which owns the session then.
+        connection: u64,
+        /// Granted timeout, milliseconds.
+        timeout_ms: i32,
+        /// What the client showed.
+        password: [u8; 16],
+    },
     /// Closes the session: its client asked for it.
     CloseSession,
-    /// Closes the session: the leader has not heard of it for its timeout.
-    ExpireSession,
-    /// Deletes a container or TTL node if it still deserves it.
+    /// Closes the session: the leader has not heard of it for its timeout. Void in another term than
+    /// its own, and if the session has been attached since.
+    ExpireSession {
+        /// The term in which it was decided.
+        term: u64,
+        /// Who owned the session then.
+        owner: SessionOwner,
+    },
+    /// Deletes a container or TTL node if it still deserves it. Void in another term than its own.
     Reap {
+        /// The term in which it was decided.
+        term: u64,
         /// Full path.
         path: Arc<str>,
         /// A container that never had a child deserves it after so long, milliseconds: the leader's
@@ -67,9 +89,9 @@ pub enum Action {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum BatchFormat {
-    /// 2026-11, first that is read: readings of two clocks, and how long a container may stay
-    /// unused. Before it, never released, there was one clock.
-    V2 = 2,
+    /// 2026-12, first that is read: sessions have owners, and what the leader decides has a term.
+    /// Before it, never released, there was neither (2), and one clock (1).
+    V3 = 3,
 }
 
 /// One Raft entry: proposals with the leader's stamp.
@@ -80,7 +102,7 @@ pub struct Batch {
     /// The leader's settings that judging depends on. They come from the log, not from the server
     /// that applies: a log that is applied again after a restart with other settings, or on another
     /// server, must give the same state.
-    pub rules: Config,
+    pub rules: Rules,
     /// In the order in which they are judged.
     pub proposals: Vec<Proposal>,
 }
@@ -92,22 +114,42 @@ pub enum ActionRef<'a> {
     Client {
         /// The opcode.
         op: OpCode,
+        /// As there.
+        connection: u64,
         /// The request body, without its header.
         body: &'a [u8],
     },
     /// As [`Action::OpenSession`].
     OpenSession {
+        /// As there.
+        connection: u64,
         /// Granted timeout, milliseconds.
         timeout_ms: i32,
         /// The password that the origin chose.
         password: &'a [u8; 16],
     },
+    /// As [`Action::Attach`].
+    Attach {
+        /// As there.
+        connection: u64,
+        /// Granted timeout, milliseconds.
+        timeout_ms: i32,
+        /// What the client showed.
+        password: &'a [u8; 16],
+    },
     /// As [`Action::CloseSession`].
     CloseSession,
     /// As [`Action::ExpireSession`].
-    ExpireSession,
+    ExpireSession {
+        /// As there.
+        term: u64,
+        /// As there.
+        owner: SessionOwner,
+    },
     /// As [`Action::Reap`].
     Reap {
+        /// As there.
+        term: u64,
         /// Full path.
         path: &'a str,
         /// As there.
@@ -116,20 +158,57 @@ pub enum ActionRef<'a> {
 }
 
 impl Action {
+    /// The connection in whose name this is wanted, if it is a client's.
+    pub(in crate::state) fn connection(&self) -> Option<u64> {
+        match self {
+            Self::Client { connection, .. }
+            | Self::OpenSession { connection, .. }
+            | Self::Attach { connection, .. } => Some(*connection),
+            Self::CloseSession | Self::ExpireSession { .. } | Self::Reap { .. } => None,
+        }
+    }
+
     /// The same, borrowed.
     pub fn borrowed(&self) -> ActionRef<'_> {
         match self {
-            Self::Client { op, body } => ActionRef::Client { op: *op, body },
+            Self::Client {
+                op,
+                connection,
+                body,
+            } => ActionRef::Client {
+                op: *op,
+                connection: *connection,
+                body,
+            },
             Self::OpenSession {
+                connection,
                 timeout_ms,
                 password,
             } => ActionRef::OpenSession {
+                connection: *connection,
+                timeout_ms: *timeout_ms,
+                password,
+            },
+            Self::Attach {
+                connection,
+                timeout_ms,
+                password,
+            } => ActionRef::Attach {
+                connection: *connection,
                 timeout_ms: *timeout_ms,
                 password,
             },
             Self::CloseSession => ActionRef::CloseSession,
-            Self::ExpireSession => ActionRef::ExpireSession,
-            Self::Reap { path, unused_ms } => ActionRef::Reap {
+            Self::ExpireSession { term, owner } => ActionRef::ExpireSession {
+                term: *term,
+                owner: *owner,
+            },
+            Self::Reap {
+                term,
+                path,
+                unused_ms,
+            } => ActionRef::Reap {
+                term: *term,
                 path,
                 unused_ms: *unused_ms,
             },

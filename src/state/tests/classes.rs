@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jute::{ErrorCode, OpClass, OpCode, Request};
 
 use super::world::{World, client, localhost};
-use crate::state::{Config, Outcome, ReadStop, SessionId};
+use crate::state::{Outcome, ReadStop, Rules, SessionId};
 
 /// A request of each opcode, of empty paths, or of no ops.
 fn requests() -> Vec<Request> {
@@ -20,7 +20,7 @@ fn requests() -> Vec<Request> {
 
 #[test]
 fn what_is_a_read_is_answered_and_nothing_else_is() {
-    let world = World::new(Config::default());
+    let world = World::new(Rules::default());
     for request in requests() {
         let read = world.read(&request, SessionId(1), &localhost());
         let refused = Err(ReadStop::Refused(ErrorCode::UNIMPLEMENTED));
@@ -31,7 +31,7 @@ fn what_is_a_read_is_answered_and_nothing_else_is() {
 
 #[test]
 fn what_is_a_write_is_judged_and_nothing_else_is_but_a_check() {
-    let mut world = World::new(Config::default());
+    let mut world = World::new(Rules::default());
     for request in requests() {
         let proposal = world.proposal(SessionId(1), &localhost(), client(&request));
         let txns = world.apply(vec![proposal]);

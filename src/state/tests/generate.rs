@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::model::{ACLS, Op, Step};
-use super::world::{World, acls, client, identity, localhost, open_acl};
+use super::world::{World, acls, client, expire, identity, localhost, open, open_acl};
 use crate::state::{Action, Identities, Proposal, SessionId, Txn};
 
 /// `usual` cases, or as many as `PROPTEST_CASES` asks for (`make fuzz` asks for 100,000).
@@ -169,20 +169,14 @@ fn multi_op(op: &Op) -> MultiOp {
 pub(super) fn proposal(world: &mut World, step: &Step) -> Proposal {
     let chore = localhost();
     let (session, identities, action) = match step {
-        Step::Open(session) => (
-            *session,
-            chore,
-            Action::OpenSession {
-                timeout_ms: 4000,
-                password: [1; 16],
-            },
-        ),
+        Step::Open(session) => (*session, chore, open(4000, [1; 16])),
         Step::Close(session) => (*session, chore, Action::CloseSession),
-        Step::Expire(session) => (*session, chore, Action::ExpireSession),
+        Step::Expire(session) => (*session, chore, expire(world.position.term)),
         Step::Reap(path) => (
             0,
             chore,
             Action::Reap {
+                term: world.position.term,
                 path: Arc::from(path.as_str()),
                 unused_ms: 0,
             },
@@ -227,10 +221,7 @@ pub(super) fn put_quota(world: &mut World) {
             flags: 0,
         }))
     };
-    let open = Action::OpenSession {
-        timeout_ms: 1,
-        password: [1; 16],
-    };
+    let open = open(1, [1; 16]);
     let below = ["", "/zookeeper_limits", "/zookeeper_stats"];
     let creates = below.map(|name| create(&format!("/zookeeper/quota/q{name}")));
     let actions = [open].into_iter().chain(creates);

@@ -16,10 +16,10 @@ use jute::{
     Response, StatResponse, Text, WatcherEvent, perms,
 };
 
-use super::world::{World, localhost};
+use super::world::{OWNER, World, expire, localhost, open};
 use crate::auth::{self, Schemes};
 use crate::state::{
-    Action, Config, Identities, OpOutcome, Outcome, Peek, ReadStop, SessionId, Txn, Znode,
+    Action, Identities, OpOutcome, Outcome, Peek, ReadStop, Rules, SessionId, Txn, Znode,
     count_descendants, permits,
 };
 use crate::storage;
@@ -40,8 +40,8 @@ struct Client {
 
 /// State and watch table, without a server around them.
 struct Pure<'a> {
-    open: &'a dyn Fn(Config) -> World,
-    config: Config,
+    open: &'a dyn Fn(Rules) -> World,
+    rules: Rules,
     world: Option<World>,
     watches: WatchTable,
     clients: BTreeMap<String, Client>,
@@ -51,10 +51,10 @@ struct Pure<'a> {
 }
 
 impl<'a> Pure<'a> {
-    fn on(open: &'a dyn Fn(Config) -> World) -> Self {
+    fn on(open: &'a dyn Fn(Rules) -> World) -> Self {
         Self {
             open,
-            config: Config::default(),
+            rules: Rules::default(),
             world: None,
             watches: WatchTable::new(),
             clients: BTreeMap::new(),
@@ -110,7 +110,7 @@ impl<'a> Pure<'a> {
                     let Some(client) = clients.values_mut().find(|it| it.watcher == watcher) else {
                         return;
                     };
-                    let skips = self.config.skip_acl;
+                    let skips = self.rules.skip_acl;
                     if permits(notice.filter_acl, &client.identities, perms::READ, skips) {
                         client
                             .seen
@@ -141,7 +141,15 @@ impl<'a> Pure<'a> {
             | OpCode::DELETE
             | OpCode::SET_DATA
             | OpCode::SET_ACL
-            | OpCode::MULTI => return self.write(name, Action::Client { op, body }),
+            | OpCode::MULTI => {
+                let connection = OWNER.connection;
+                let action = Action::Client {
+                    op,
+                    connection,
+                    body,
+                };
+                return self.write(name, action);
+            }
             _ => {}
         }
         let zxid = self.world()?.replica.read().last_zxid().0;
@@ -300,23 +308,20 @@ impl<'a> Pure<'a> {
 
 impl Backend for Pure<'_> {
     fn start(&mut self, settings: &Settings) -> Result<()> {
-        self.config = Config {
+        self.rules = Rules {
             skip_acl: settings.skip_acl,
             enforce_quota: settings.enforce_quota,
             extended_types: true,
-            ..Config::default()
+            ..Rules::default()
         };
-        self.world = Some((self.open)(self.config));
+        self.world = Some((self.open)(self.rules));
         Ok(())
     }
 
     fn open(&mut self, name: &str, timeout_ms: i32) -> Result<i64> {
         self.last_session += 1;
         let session = SessionId(self.last_session);
-        let action = Action::OpenSession {
-            timeout_ms,
-            password: [7; 16],
-        };
+        let action = open(timeout_ms, [7; 16]);
         self.apply(session, &localhost(), action)?;
         let client = Client {
             session,
@@ -352,19 +357,20 @@ impl Backend for Pure<'_> {
     fn expire(&mut self, name: &str) -> Result<()> {
         self.disconnect(name)?;
         let session = self.client(name)?.session;
-        let txns = self.apply(session, &Identities::from([]), Action::ExpireSession)?;
+        let action = expire(self.world()?.position.term);
+        let txns = self.apply(session, &Identities::from([]), action)?;
         ensure!(txns.len() == 1, "it has expired already");
         Ok(())
     }
 
     fn reap(&mut self, path: &str) -> Result<()> {
         self.world()?.pass(A_WHILE_MS);
-        let path = Arc::from(path);
-        let txns = self.apply(
-            SessionId::NONE,
-            &Identities::from([]),
-            Action::Reap { path, unused_ms: 0 },
-        )?;
+        let reap = Action::Reap {
+            term: self.world()?.position.term,
+            path: Arc::from(path),
+            unused_ms: 0,
+        };
+        let txns = self.apply(SessionId::NONE, &Identities::from([]), reap)?;
         ensure!(txns.len() == 1, "it is not due");
         Ok(())
     }
@@ -427,6 +433,7 @@ fn answer_of(outcome: &Outcome) -> (ErrorCode, Bytes) {
         Outcome::Op(OpOutcome::Deleted | OpOutcome::Checked)
         | Outcome::Done
         | Outcome::SessionOpened
+        | Outcome::SessionAttached
         | Outcome::SessionClosed => Response::Empty,
     };
     let mut body = BytesMut::new();
@@ -434,7 +441,7 @@ fn answer_of(outcome: &Outcome) -> (ErrorCode, Bytes) {
     (ErrorCode::OK, body.freeze())
 }
 
-fn play_all(open: &dyn Fn(Config) -> World) {
+fn play_all(open: &dyn Fn(Rules) -> World) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat-tests/scripts/golden");
     let mut count = 0;
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -457,7 +464,7 @@ fn golden_scripts_on_a_map() {
 fn golden_scripts_on_rocksdb() {
     let dir = tempfile::tempdir().unwrap();
     let next = std::cell::Cell::new(0);
-    play_all(&|config| {
+    play_all(&|rules| {
         next.set(next.get() + 1);
         let dir = dir.path().join(next.get().to_string());
         let stores = storage::open(&storage::Config {
@@ -466,6 +473,6 @@ fn golden_scripts_on_rocksdb() {
             memory_bytes: 0,
             ..storage::Config::default()
         });
-        World::on(stores.unwrap().tree(), config)
+        World::on(stores.unwrap().tree(), rules)
     });
 }

@@ -7,7 +7,7 @@ use jute::{
 };
 
 use super::world::{World, acls, client, identity, localhost};
-use crate::state::{Action, Config, Identities, LocalConfig, SessionId, Zxid};
+use crate::state::{Action, Identities, LocalConfig, Rules, SessionId, Zxid};
 
 const SESSION: SessionId = SessionId(1);
 const LINES: &str = "server.1=a:1:2:participant;0.0.0.0:2181\nversion=0";
@@ -17,8 +17,9 @@ fn config() -> Option<Text> {
 }
 
 fn world() -> World {
-    let mut world = World::new(Config::default());
+    let mut world = World::new(Rules::default());
     let open = Action::OpenSession {
+        connection: 0,
         timeout_ms: 4000,
         password: [1; 16],
     };

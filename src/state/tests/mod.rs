@@ -11,6 +11,7 @@ mod golden;
 mod local_config;
 mod map_store;
 mod model;
+mod moves;
 mod numbers;
 mod on_disk;
 mod properties;

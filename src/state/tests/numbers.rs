@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use jute::{Acl, Create, CreateTtl, Delete, ErrorCode, Request, Text};
 
-use super::world::{ORIGIN, World, acls, client, identity, localhost, open_acl};
+use super::world::{ORIGIN, World, acls, client, identity, localhost, open, open_acl};
 use crate::state::{
-    Action, ApplyError, Batch, Config, Identities, Meta, OpOutcome, Outcome, Peek, Proposal,
-    Reading, SessionId, Silence, Txn, Zxid, permits,
+    Action, ApplyError, Batch, Identities, Meta, OpOutcome, Outcome, Peek, Proposal, Reading,
+    Rules, SessionId, Silence, Txn, Zxid, permits,
 };
 
 const SESSION: SessionId = SessionId(1);
@@ -21,17 +21,10 @@ fn create(path: &str, acl: Option<Vec<Acl>>) -> Action {
     }))
 }
 
-fn open() -> Action {
-    Action::OpenSession {
-        timeout_ms: 4000,
-        password: [1; 16],
-    }
-}
-
 /// A world with a session, which goes on with other numbers.
 fn world(change: impl FnOnce(&mut Meta)) -> World {
-    let mut world = World::new(Config::default());
-    let proposals = vec![world.proposal(SESSION, &localhost(), open())];
+    let mut world = World::new(Rules::default());
+    let proposals = vec![world.proposal(SESSION, &localhost(), open(4000, [1; 16]))];
     world.apply(proposals);
     world.tamper(change);
     world.restarted()
@@ -45,7 +38,7 @@ fn one(world: &mut World, action: Action) -> Txn {
 }
 
 /// Applies past the checks that compare all numbers.
-fn apply_raw(world: &mut World, rules: Config, proposals: Vec<Proposal>) -> Result<(), ApplyError> {
+fn apply_raw(world: &mut World, rules: Rules, proposals: Vec<Proposal>) -> Result<(), ApplyError> {
     world.position.index += 1;
     let batch = Batch {
         reading: Reading::default(),
@@ -109,7 +102,7 @@ fn a_parent_has_as_many_children_as_its_stat_can_say() {
         one(&mut world, create("/p", open_acl()));
         world.tamper_znode("/p", |node| node.children = children);
         let proposals = vec![world.proposal(SESSION, &localhost(), create("/p/c", open_acl()))];
-        apply_raw(&mut world, Config::default(), proposals).unwrap();
+        apply_raw(&mut world, Rules::default(), proposals).unwrap();
         let found = world.replica.read().peek_znode("/p/c");
         assert_eq!(found == Peek::Known(None), refused);
     }
@@ -121,7 +114,7 @@ fn the_last_zxid_has_no_next_one() {
     let last = one(&mut world, create("/last", open_acl()));
     assert_eq!(last.zxid, Zxid(i64::MAX));
     let proposals = vec![world.proposal(SESSION, &localhost(), create("/more", open_acl()))];
-    let refused = apply_raw(&mut world, Config::default(), proposals);
+    let refused = apply_raw(&mut world, Rules::default(), proposals);
     assert!(
         matches!(refused, Err(ApplyError::NoZxidLeft)),
         "{refused:?}"
@@ -154,11 +147,11 @@ fn behind_the_last_sequence_nothing_has_its_turn() {
 
 #[test]
 fn what_was_created_by_other_rules_is_counted_right_when_it_goes() {
-    let extended = Config {
+    let extended = Rules {
         extended_types: true,
-        ..Config::default()
+        ..Rules::default()
     };
-    for (before, after) in [(extended, Config::default()), (Config::default(), extended)] {
+    for (before, after) in [(extended, Rules::default()), (Rules::default(), extended)] {
         let mut world = world(|_| ());
         // To the extended types an ephemeral of this session is a TTL node.
         let session = SessionId(0xff_u64.cast_signed() << 56 | 5);
@@ -180,7 +173,11 @@ fn what_was_created_by_other_rules_is_counted_right_when_it_goes() {
             path: Some(Text::from("/n")),
             version: -1,
         }));
-        for (rules, action) in [(before, open()), (before, made), (after, delete)] {
+        for (rules, action) in [
+            (before, open(4000, [1; 16])),
+            (before, made),
+            (after, delete),
+        ] {
             let proposals = vec![world.proposal(session, &localhost(), action)];
             apply_raw(&mut world, rules, proposals).unwrap();
         }

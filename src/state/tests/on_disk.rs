@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::generate::{PATHS, log, put_quota, run};
 use super::world::World;
-use crate::state::{Config, Missing, Peek};
+use crate::state::{Missing, Peek, Rules};
 use crate::storage;
 
 fn stores(dir: &Path) -> storage::Stores {
@@ -26,8 +26,8 @@ proptest! {
     fn the_store_does_not_show(log in log()) {
         let dir = tempfile::tempdir().unwrap();
         let stores = stores(dir.path());
-        let mut disk = World::on(stores.tree(), Config::default());
-        let mut map = World::new(Config::default());
+        let mut disk = World::on(stores.tree(), Rules::default());
+        let mut map = World::new(Rules::default());
         put_quota(&mut disk);
         put_quota(&mut map);
         prop_assert_eq!(run(&mut disk, &log), run(&mut map, &log));
@@ -39,8 +39,8 @@ proptest! {
     fn what_is_pinned_is_kept_in_step(log in log()) {
         let dir = tempfile::tempdir().unwrap();
         let stores = stores(dir.path());
-        let mut disk = World::on(stores.tree(), Config::default());
-        let mut map = World::new(Config::default());
+        let mut disk = World::on(stores.tree(), Rules::default());
+        let mut map = World::new(Rules::default());
         let parts = PATHS.map(|path| Missing::Children(path.into()));
         let mut pins = Some(disk.warm(&parts));
         for (entry, at) in log.into_iter().zip(0..) {

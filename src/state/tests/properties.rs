@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::generate::{cases, log, op, proposal, put_quota, run};
 use super::model::{ACLS, Answer, Model, Op, Step};
-use super::world::{ORIGIN, World, acls, client, identity, localhost, open_acl};
-use crate::state::{Action, Config, OpOutcome, Outcome, Peek, Reading, SessionId, SessionRecord};
+use super::world::{ORIGIN, OWNER, World, acls, client, identity, localhost, open, open_acl};
+use crate::state::{OpOutcome, Outcome, Peek, Reading, Rules, SessionId, SessionRecord};
 
 fn op_answer(outcome: &OpOutcome) -> Answer {
     match outcome {
@@ -24,7 +24,10 @@ fn answer(outcome: &Outcome) -> Answer {
     match outcome {
         Outcome::Refused(code) => Answer::Code(*code),
         Outcome::Op(op) => op_answer(op),
-        Outcome::Done | Outcome::SessionOpened | Outcome::SessionClosed => Answer::Done,
+        Outcome::Done
+        | Outcome::SessionOpened
+        | Outcome::SessionAttached
+        | Outcome::SessionClosed => Answer::Done,
         Outcome::Multi(ops) => Answer::Multi(ops.iter().map(op_answer).collect()),
         Outcome::MultiRefused(codes) => {
             Answer::Multi(codes.iter().map(|code| Answer::Code(*code)).collect())
@@ -83,7 +86,7 @@ proptest! {
 
     #[test]
     fn ops_do_what_the_naive_tree_does(log in log()) {
-        let mut world = World::new(Config::default());
+        let mut world = World::new(Rules::default());
         let mut model = Model::new();
         for entry in &log {
             let time_ms = world.time_ms;
@@ -104,11 +107,11 @@ proptest! {
     /// I1: where an entry is cut into slices is up to each server.
     #[test]
     fn slices_do_not_show(log in log()) {
-        let mut whole = World::new(Config::default());
+        let mut whole = World::new(Rules::default());
         put_quota(&mut whole);
         let txns = run(&mut whole, &log);
         for slice in [1, 2, 5] {
-            let mut cut = World::new(Config::default());
+            let mut cut = World::new(Rules::default());
             cut.slice = slice;
             put_quota(&mut cut);
             prop_assert_eq!(&run(&mut cut, &log), &txns);
@@ -119,10 +122,10 @@ proptest! {
     /// I1: nor does it matter what a server has kept in memory.
     #[test]
     fn a_restart_between_entries_does_not_show(log in log(), at in any::<prop::sample::Index>()) {
-        let mut world = World::new(Config::default());
+        let mut world = World::new(Rules::default());
         put_quota(&mut world);
         let txns = run(&mut world, &log);
-        let mut first = World::new(Config::default());
+        let mut first = World::new(Rules::default());
         put_quota(&mut first);
         let (head, tail) = log.split_at(at.index(log.len()));
         let mut found = run(&mut first, head);
@@ -135,7 +138,7 @@ proptest! {
 
     #[test]
     fn the_quota_stats_are_what_counting_says(log in log()) {
-        let mut world = World::new(Config::default());
+        let mut world = World::new(Rules::default());
         put_quota(&mut world);
         for entry in &log {
             run(&mut world, std::slice::from_ref(entry));
@@ -146,7 +149,7 @@ proptest! {
 
     #[test]
     fn a_failed_multi_leaves_nothing(log in log(), ops in vec(op(true), 0..6)) {
-        let mut world = World::new(Config::default());
+        let mut world = World::new(Rules::default());
         run(&mut world, &log);
         let (nodes, before) = world.disk();
         let impossible = Op::Check { path: "/never/there".into(), version: -1 };
@@ -171,11 +174,11 @@ proptest! {
     ) {
         let steps = log.concat();
         let time_ms = 1000;
-        let mut clean = World::new(Config::default());
+        let mut clean = World::new(Rules::default());
         let proposals: Vec<_> = steps.iter().map(|step| proposal(&mut clean, step)).collect();
         let expected = clean.apply(proposals.clone());
 
-        let mut world = World::new(Config::default());
+        let mut world = World::new(Rules::default());
         let mut found = Vec::new();
         let mut windows = windows.iter().cycle();
         loop {
@@ -200,7 +203,7 @@ proptest! {
 
 #[test]
 fn counts_wrap() {
-    let mut world = World::new(Config::default());
+    let mut world = World::new(Rules::default());
     let create = |path: &str, flags| Op::Create {
         path: path.into(),
         data: None,
@@ -261,20 +264,17 @@ fn counts_wrap() {
 
 #[test]
 fn an_entry_comes_once() {
-    let mut world = World::new(Config::default());
+    let mut world = World::new(Rules::default());
     put_quota(&mut world);
     world.position.index -= 1;
     let batch = crate::state::Batch {
         reading: Reading::default(),
-        rules: Config::default(),
+        rules: Rules::default(),
         proposals: Vec::new(),
     };
     let position = world.position;
     world.replica.advance(position, None).unwrap();
-    let open = Action::OpenSession {
-        timeout_ms: 1,
-        password: [1; 16],
-    };
+    let open = open(1, [1; 16]);
     let proposals = vec![world.proposal(SessionId(5), &localhost(), open)];
     let again = crate::state::Batch { proposals, ..batch };
     let refused = world
@@ -288,18 +288,15 @@ fn an_entry_comes_once() {
 
 #[test]
 fn an_opened_session_is_remembered() {
-    let mut world = World::new(Config::default());
-    let open = Action::OpenSession {
-        timeout_ms: 1234,
-        password: [5; 16],
-    };
+    let mut world = World::new(Rules::default());
+    let open = open(1234, [5; 16]);
     let proposals = vec![world.proposal(SessionId(5), &localhost(), open)];
     world.apply(proposals);
     let expected = SessionRecord {
         timeout_ms: 1234,
         password: [5; 16],
         migrated: false,
-        owner: crate::state::ServerId(1),
+        owner: OWNER,
     };
     let world = world.restarted();
     assert_eq!(world.replica.read().session(SessionId(5)), Some(&expected));
@@ -308,15 +305,12 @@ fn an_opened_session_is_remembered() {
 /// I1: the leader's settings come with the log.
 #[test]
 fn the_rules_of_the_log_count_and_not_those_of_the_server_that_applies() {
-    let strict = Config {
+    let strict = Rules {
         extended_types: true,
-        ..Config::default()
+        ..Rules::default()
     };
-    let mut world = World::new(Config::default());
-    let open = Action::OpenSession {
-        timeout_ms: 1,
-        password: [1; 16],
-    };
+    let mut world = World::new(Rules::default());
+    let open = open(1, [1; 16]);
     let write = client(&Request::CreateTtl(jute::CreateTtl {
         path: Some("/t".into()),
         data: None,
@@ -342,7 +336,7 @@ fn the_rules_of_the_log_count_and_not_those_of_the_server_that_applies() {
         .apply(position, &batch, &crate::state::Silence)
         .unwrap();
     assert_eq!(world.replica.read().meta().znodes, {
-        let fresh = World::new(Config::default());
+        let fresh = World::new(Rules::default());
         let znodes = fresh.replica.read().meta().znodes;
         znodes + 1
     });

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::map_store::MapStore;
-use super::world::{World, client, localhost, open_acl};
+use super::world::{World, client, localhost, open as open_session, open_acl};
 use crate::state::{
-    Action, Asker, Batch, Config, LocalConfig, Missing, Peek, ReadStop, Reading, Replica,
-    SessionId, Sink, State, Store, Txn, warm_all,
+    Action, Asker, Batch, LocalConfig, Missing, Peek, ReadStop, Reading, Replica, Rules, SessionId,
+    Sink, State, Store, Txn, warm_all,
 };
 use crate::storage;
 
@@ -121,11 +121,8 @@ fn create(path: &str, data: &str) -> Action {
 
 /// A world that holds `/x` with this, a session, and one more znode of that name.
 fn filled(store: Arc<dyn Store>, name: &str) -> World {
-    let mut world = World::on(store, Config::default());
-    let open = Action::OpenSession {
-        timeout_ms: 4000,
-        password: [1; 16],
-    };
+    let mut world = World::on(store, Rules::default());
+    let open = open_session(4000, [1; 16]);
     for action in [open, create("/x", name), create(&format!("/{name}"), "")] {
         let proposals = vec![world.proposal(SESSION, &localhost(), action)];
         world.apply(proposals);
@@ -248,7 +245,7 @@ fn views_and_pins_end_on_the_tree_they_began_on(kind: &mut impl Kind) {
 
 fn a_load_for_the_old_tree_stays_there(kind: &mut impl Kind) {
     let old = filled(kind.store(), "old").into_store();
-    let world = World::on(kind.cold(old), Config::default());
+    let world = World::on(kind.cold(old), Rules::default());
     let new = filled(kind.store(), "new").into_store();
     let new = kind.cold(new);
     let old = Arc::clone(world.replica.read().store());
@@ -296,7 +293,7 @@ fn an_entry_ends_in_the_tree_it_began_in(kind: &mut impl Kind) {
     let mut proposal = |data| world.proposal(SESSION, &localhost(), set(data));
     let batch = Batch {
         reading: Reading::default(),
-        rules: Config::default(),
+        rules: Rules::default(),
         proposals: vec![proposal("older"), proposal("oldest")],
     };
     let mut position = world.position;

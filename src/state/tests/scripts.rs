@@ -5,16 +5,20 @@
 //!
 //! ```text
 //! config KEY=yes...               before all else: skip_acl enforce_quota extended_types ...
-//! open S | close S | expire S | reap PATH
+//! open S | attach S | close S | expire S | reap PATH
+//!                                 password=N ms=MS; of=server.incarnation.connection and term=N
+//!                                 for what a leader has decided by
 //! the requests of the crate `golden`, with as=S auth=SCHEME:ID,.. for who asks
 //! undecodable | undecodable-multi | unknown-op | reconfig
-//! begin | apply                   sequence=N incarnation=N with any write
+//! begin | apply                   server=N incarnation=N connection=N sequence=N with any write
 //! meta | quotas | sessions
 //! time MS | term N | restart
 //! ```
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::num::ParseIntError;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -22,10 +26,10 @@ use golden::{Words, print};
 use goldenscript::{Command, Context, Runner};
 use jute::{MultiResult, OpCode, Request, Response, Stat, Text};
 
-use super::world::{World, client, identity, localhost, raw};
+use super::world::{ORIGIN, OWNER, World, client, identity, localhost, raw};
 use crate::state::{
-    Action, Config, Event, Identities, OpOutcome, Outcome, Proposal, ReadStop, SessionId, Txn,
-    count_descendants,
+    Action, Event, Identities, OpOutcome, Origin, Outcome, Proposal, ReadStop, Rules, ServerId,
+    SessionId, SessionOwner, Txn, count_descendants,
 };
 
 fn session(text: &str) -> SessionId {
@@ -41,6 +45,28 @@ fn identities(words: &Words) -> Identities {
     let more = words.key("auth").into_iter();
     let more = more.flat_map(|ids| ids.split(',')).map(identity);
     localhost().iter().cloned().chain(more).collect()
+}
+
+/// A number by its key, or what is meant without.
+fn number<T: FromStr<Err = ParseIntError>>(
+    words: &Words,
+    key: &'static str,
+    usual: T,
+) -> Result<T> {
+    Ok(words.key(key).map(str::parse).transpose()?.unwrap_or(usual))
+}
+
+/// `server.incarnation.connection`.
+fn owner(text: &str) -> Result<SessionOwner> {
+    let numbers: Vec<u64> = text.split('.').map(str::parse).collect::<Result<_, _>>()?;
+    let [server, incarnation, connection] = numbers[..] else {
+        bail!("no owner: {text}");
+    };
+    let origin = Origin {
+        server: ServerId(server),
+        incarnation,
+    };
+    Ok(SessionOwner { origin, connection })
 }
 
 fn stat_text(stat: &Stat) -> String {
@@ -92,6 +118,7 @@ fn txn_text(txn: &Txn) -> String {
             format!("multi [{}]", codes.join(" | "))
         }
         Outcome::SessionOpened => format!("session {} open", txn.session),
+        Outcome::SessionAttached => format!("session {} attached", txn.session),
         Outcome::SessionClosed => format!("session {} closed", txn.session),
     };
     text.insert_str(0, &format!("{} ", txn.zxid));
@@ -160,32 +187,46 @@ fn result_text(result: &MultiResult) -> String {
 
 struct Script {
     world: World,
-    config: Config,
+    rules: Rules,
     batch: Option<Vec<Proposal>>,
 }
 
 impl Script {
     /// What a command for a change proposes, and for whom.
-    fn action(name: &str, words: &Words) -> Result<Option<(SessionId, Action)>> {
+    fn action(&self, name: &str, words: &Words) -> Result<Option<(SessionId, Action)>> {
         let path = || words.at(0).unwrap();
-        Ok(Some(match name {
+        let connection = number(words, "connection", 0)?;
+        let timeout_ms = number(words, "ms", 4000)?;
+        let password = [number(words, "password", 7)?; 16];
+        let term = number(words, "term", self.world.position.term)?;
+        let mut asked = match name {
             "open" => {
                 let action = Action::OpenSession {
-                    timeout_ms: 4000,
-                    password: [7; 16],
+                    connection,
+                    timeout_ms,
+                    password,
+                };
+                (session(path()), action)
+            }
+            "attach" => {
+                let action = Action::Attach {
+                    connection,
+                    timeout_ms,
+                    password,
                 };
                 (session(path()), action)
             }
             "close" => (session(path()), Action::CloseSession),
-            "expire" => (session(path()), Action::ExpireSession),
+            "expire" => {
+                let owner = words.key("of").map_or(Ok(OWNER), owner)?;
+                (session(path()), Action::ExpireSession { term, owner })
+            }
             "reap" => (
                 SessionId::NONE,
                 Action::Reap {
+                    term,
                     path: Arc::from(path()),
-                    unused_ms: match words.key("unused") {
-                        Some(ms) => ms.parse()?,
-                        None => 0,
-                    },
+                    unused_ms: number(words, "unused", 0)?,
                 },
             ),
             "undecodable" => (asker(words), raw(OpCode::CREATE, &[0, 0])),
@@ -196,7 +237,11 @@ impl Script {
                 Some(request) => (asker(words), client(&request)),
                 None => return Ok(None),
             },
-        }))
+        };
+        if let Action::Client { connection: by, .. } = &mut asked.1 {
+            *by = connection;
+        }
+        Ok(Some(asked))
     }
 
     fn propose(&mut self, proposal: Proposal) -> String {
@@ -229,12 +274,9 @@ impl Script {
             "sessions" => {
                 for (id, record) in state.sessions() {
                     let ephemerals: Vec<_> = state.ephemerals(id).map(|path| &**path).collect();
-                    writeln!(
-                        text,
-                        "{id} {}ms [{}]",
-                        record.timeout_ms,
-                        ephemerals.join(" ")
-                    )?;
+                    let (timeout_ms, owner) = (record.timeout_ms, record.owner);
+                    let ephemerals = ephemerals.join(" ");
+                    writeln!(text, "{id} {timeout_ms}ms of {owner} [{ephemerals}]")?;
                 }
             }
             "quotas" => {
@@ -274,11 +316,11 @@ impl Runner for Script {
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
         let words = Words::of(command);
         let name = command.name.as_str();
-        let number = || words.at(0).unwrap().parse::<i64>();
+        let argument = || words.at(0).unwrap().parse::<i64>();
         match name {
             "config" => {
                 let on = |key| words.key(key) == Some("yes");
-                self.config = Config {
+                self.rules = Rules {
                     skip_acl: on("skip_acl"),
                     enforce_quota: on("enforce_quota"),
                     extended_types: on("extended_types"),
@@ -286,39 +328,39 @@ impl Runner for Script {
                     digest_enabled: words.key("digest_enabled") != Some("no"),
                     emulate_353: on("emulate_353"),
                 };
-                self.world = World::new(self.config);
+                self.world = World::new(self.rules);
             }
             "time" => {
-                let ms = number()? - self.world.time_ms;
+                let ms = argument()? - self.world.time_ms;
                 self.world.pass(u64::try_from(ms)?);
             }
             // Somebody sets the wall clock: no time passes.
-            "clock" => self.world.time_ms = number()?,
-            "term" => self.world.position.term = u64::try_from(number()?)?,
+            "clock" => self.world.time_ms = argument()?,
+            "term" => self.world.position.term = u64::try_from(argument()?)?,
             "begin" => self.batch = Some(Vec::new()),
             "apply" => {
                 let batch = self.batch.take().ok_or("no batch")?;
                 return Ok(texts(&self.world.apply(batch)));
             }
             "restart" => {
-                let fresh = World::new(self.config);
+                let fresh = World::new(self.rules);
                 self.world = std::mem::replace(&mut self.world, fresh).restarted();
             }
             _ => {
                 if let Some(request) = golden::read(name, &words)? {
                     return Ok(self.read(&request, &words));
                 }
-                let Some((session, action)) = Self::action(name, &words)? else {
+                let Some((session, action)) = self.action(name, &words)? else {
                     return Ok(self.inspect(name)?);
                 };
                 let identities = identities(&words);
-                let mut proposal = self.world.proposal(session, &identities, action);
-                if let Some(sequence) = words.key("sequence") {
-                    proposal.sequence = sequence.parse()?;
-                }
-                if let Some(incarnation) = words.key("incarnation") {
-                    proposal.origin.incarnation = incarnation.parse()?;
-                }
+                let origin = Origin {
+                    server: ServerId(number(&words, "server", ORIGIN.server.0)?),
+                    incarnation: number(&words, "incarnation", ORIGIN.incarnation)?,
+                };
+                let world = &mut self.world;
+                let mut proposal = world.proposal_of(origin, session, &identities, action);
+                proposal.sequence = number(&words, "sequence", proposal.sequence)?;
                 return Ok(self.propose(proposal));
             }
         }
@@ -336,11 +378,11 @@ fn golden_scripts() {
     files.sort();
     assert!(!files.is_empty());
     for file in files {
-        let config = Config::default();
-        let world = World::new(config);
+        let rules = Rules::default();
+        let world = World::new(rules);
         let mut script = Script {
             world,
-            config,
+            rules,
             batch: None,
         };
         if let Err(error) = goldenscript::run(&mut script, &file) {

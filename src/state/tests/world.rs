@@ -1,5 +1,6 @@
 //! A replica on a map, with short ways to propose and to read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -8,9 +9,9 @@ use parking_lot::Mutex;
 
 use super::map_store::{MapStore, NodeList};
 use crate::state::{
-    Action, Asker, Batch, Change, Config, Identities, Identity, LogPosition, Meta, Missing, Origin,
-    Outcome, Pins, Proposal, ReadStop, Reading, Replica, ServerId, SessionId, Sink, State, Store,
-    Txn, Znode, warm_all,
+    Action, Asker, Batch, Change, Identities, Identity, LogPosition, Meta, Missing, Origin,
+    Outcome, Pins, Proposal, ReadStop, Reading, Replica, Rules, ServerId, SessionId, SessionOwner,
+    Sink, State, Store, Txn, Znode, warm_all,
 };
 
 /// Remembers every txn it is told of.
@@ -39,8 +40,8 @@ pub(super) struct World {
     /// What the clock says that nobody sets.
     steady_ms: u64,
     pub(super) slice: usize,
-    origin: Origin,
-    sequence: u64,
+    /// The last sequence of each origin.
+    sequences: BTreeMap<Origin, u64>,
 }
 
 pub(super) const ORIGIN: Origin = Origin {
@@ -48,22 +49,28 @@ pub(super) const ORIGIN: Origin = Origin {
     incarnation: 1,
 };
 
+/// Who opens the sessions of tests that do not care.
+pub(super) const OWNER: SessionOwner = SessionOwner {
+    origin: ORIGIN,
+    connection: 0,
+};
+
 impl World {
-    pub(super) fn new(config: Config) -> Self {
-        Self::on_map(MapStore::default(), config)
+    pub(super) fn new(rules: Rules) -> Self {
+        Self::on_map(MapStore::default(), rules)
     }
 
-    fn on_map(map: MapStore, config: Config) -> Self {
+    fn on_map(map: MapStore, rules: Rules) -> Self {
         let map = Arc::new(map);
-        let world = Self::on(Arc::<MapStore>::clone(&map), config);
+        let world = Self::on(Arc::<MapStore>::clone(&map), rules);
         Self {
             map: Some(map),
             ..world
         }
     }
 
-    pub(super) fn on(store: Arc<dyn Store>, config: Config) -> Self {
-        let replica = Replica::open(Arc::clone(&store), config).unwrap();
+    pub(super) fn on(store: Arc<dyn Store>, rules: Rules) -> Self {
+        let replica = Replica::open(Arc::clone(&store), rules).unwrap();
         let position = replica.read().applied().unwrap_or_default();
         Self {
             store,
@@ -73,30 +80,27 @@ impl World {
             time_ms: 1000,
             steady_ms: 77,
             slice: crate::state::SLICE_PROPOSALS_MAX,
-            origin: ORIGIN,
-            sequence: 0,
+            sequences: BTreeMap::new(),
         }
     }
 
     /// After a crash: only what was persisted is there, and the log goes on.
     pub(super) fn restarted(self) -> Self {
-        let config = *self.replica.read().config();
+        let rules = *self.replica.read().rules();
         let crashed = self.map.as_ref().expect("a map store").crashed();
         let Self {
             time_ms,
             steady_ms,
             slice,
-            origin,
-            sequence,
+            sequences,
             ..
         } = self;
         Self {
             time_ms,
             steady_ms,
             slice,
-            origin,
-            sequence,
-            ..Self::on_map(crashed, config)
+            sequences,
+            ..Self::on_map(crashed, rules)
         }
     }
 
@@ -107,7 +111,8 @@ impl World {
 
     /// The replica has got another store, of which so many of our proposals are known.
     pub(super) fn goes_on_with(&mut self, store: Arc<dyn Store>, sequence: u64) {
-        (self.store, self.map, self.sequence) = (store, None, sequence);
+        (self.store, self.map) = (store, None);
+        self.sequences = [(ORIGIN, sequence)].into();
     }
 
     /// Time passes, and the wall clock says so.
@@ -122,8 +127,19 @@ impl World {
         identities: &Identities,
         action: Action,
     ) -> Proposal {
-        self.sequence += 1;
-        let (origin, sequence) = (self.origin, self.sequence);
+        self.proposal_of(ORIGIN, session, identities, action)
+    }
+
+    pub(super) fn proposal_of(
+        &mut self,
+        origin: Origin,
+        session: SessionId,
+        identities: &Identities,
+        action: Action,
+    ) -> Proposal {
+        let last = self.sequences.entry(origin).or_default();
+        *last += 1;
+        let sequence = *last;
         let identities = Arc::clone(identities);
         let cxid = i32::try_from(sequence).unwrap();
         Proposal {
@@ -143,7 +159,7 @@ impl World {
                 wall_ms: self.time_ms,
                 steady_ms: self.steady_ms,
             },
-            rules: *self.replica.read().config(),
+            rules: *self.replica.read().rules(),
             proposals,
         };
         let decoded = Batch::decode(batch.encode()).unwrap();
@@ -222,7 +238,7 @@ impl World {
         assert_eq!(meta.znodes + 1, nodes.len() as u64, "znodes");
         let owned: usize = state.owners().map(|(_, paths)| paths.len()).sum();
         assert_eq!(meta.ephemerals, owned as u64, "ephemerals");
-        let mut references = std::collections::BTreeMap::new();
+        let mut references = BTreeMap::new();
         for (_, node) in &nodes {
             *references.entry(node.acl).or_insert(0) += 1;
         }
@@ -283,13 +299,28 @@ pub(super) fn client(request: &Request) -> Action {
     request.encode_body(&mut body);
     Action::Client {
         op: request.op(),
+        connection: OWNER.connection,
         body: body.freeze(),
     }
+}
+
+pub(super) fn open(timeout_ms: i32, password: [u8; 16]) -> Action {
+    Action::OpenSession {
+        connection: OWNER.connection,
+        timeout_ms,
+        password,
+    }
+}
+
+pub(super) fn expire(term: u64) -> Action {
+    let owner = OWNER;
+    Action::ExpireSession { term, owner }
 }
 
 pub(super) fn raw(op: OpCode, body: &'static [u8]) -> Action {
     Action::Client {
         op,
+        connection: OWNER.connection,
         body: Bytes::from_static(body),
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jute::{Acl, Id};
 
 use super::*;
-use crate::state::{AclId, Cursor, Missing, Owner, Peek, ServerId, SessionRecord, Warmed};
+use crate::state::{
+    AclId, Cursor, Missing, Origin, Owner, Peek, ServerId, SessionOwner, SessionRecord, Warmed,
+};
 
 on_both! {
     shows_what_is_installed
@@ -330,7 +332,13 @@ fn restores_what_was_persisted(disk: &dyn Disk) {
         timeout_ms: -7,
         password: [9; 16],
         migrated: true,
-        owner: ServerId(3),
+        owner: SessionOwner {
+            origin: Origin {
+                server: ServerId(3),
+                incarnation: u64::MAX,
+            },
+            connection: 4,
+        },
     };
     let id = Id {
         scheme: Some("digest".into()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::super::view::{Leading, Learner, ProposalBytes};
 use super::*;
 use crate::config::{self, Action, Settings};
-use crate::ensemble::Role;
+use crate::ensemble::{FollowerReport, QueueReport, Report, Role};
 use crate::state::ServerId;
 
 /// What the genuine server said.
@@ -250,23 +250,38 @@ fn while_it_looks_for_a_leader() {
     assert!(rendered(|out| put_unserved(Word::Envi, out)).starts_with("Environment:\n"));
 }
 
+fn report(role: Role) -> Report {
+    Report {
+        role,
+        term: 3,
+        leader: None,
+        last_log: Some(100),
+        committed: None,
+        applied: None,
+        checkpoint: None,
+        purged: None,
+        queue: QueueReport::default(),
+        serves: true,
+        leads_for: Some(Duration::from_secs(2)),
+        followers: Vec::new(),
+    }
+}
+
 #[test]
 fn the_part_is_what_the_ensemble_reports() {
     let of = |role, voters| {
-        let view = View::of(role, voters, Duration::from_secs(1));
+        let view = View::of(&report(role), voters);
         (view.word(), view.serves(), view.peer_state())
     };
     let leader = Some(ServerId(3));
     let leads = Role::Leader { term: 3 };
     assert_eq!(of(leads, None), ("standalone", true, None));
-    assert_eq!(
-        of(leads, Some(1)),
-        ("leader", true, Some("leading - broadcast"))
-    );
+    let leading = ("leader", true, Some("leading - broadcast"));
+    assert_eq!(of(leads, Some(1)), leading);
     let follows = ("follower", true, Some("following - broadcast"));
-    assert_eq!(of(Role::Follower { leader }, Some(1)), follows);
+    assert_eq!(of(Role::Follower { leader }, Some(3)), follows);
     let observes = ("observer", true, Some("observing - broadcast"));
-    assert_eq!(of(Role::Observer { leader }, Some(1)), observes);
+    assert_eq!(of(Role::Observer { leader }, Some(3)), observes);
     let looks = ("looking", false, Some("looking - election"));
     for role in [
         Role::Follower { leader: None },
@@ -274,7 +289,46 @@ fn the_part_is_what_the_ensemble_reports() {
         Role::Candidate,
         Role::Stopped,
     ] {
-        assert_eq!(of(role, Some(1)), looks, "{role}");
+        assert_eq!(of(role, Some(3)), looks, "{role}");
         assert_eq!(of(role, None).0, "looking", "{role}");
     }
+    // A leader without its quorum, a follower that is cut off.
+    for role in [leads, Role::Follower { leader }] {
+        let cut_off = Report {
+            serves: false,
+            ..report(role)
+        };
+        assert!(!View::of(&cut_off, Some(3)).serves(), "{role}");
+    }
+}
+
+#[test]
+fn learners_are_those_that_are_connected() {
+    let follower = |server, is_up, matched| FollowerReport {
+        server: ServerId(server),
+        is_up,
+        matched,
+    };
+    let leads = Report {
+        followers: vec![
+            follower(1, true, Some(100)),
+            follower(2, false, Some(100)),
+            follower(4, true, None),
+            follower(5, true, Some(36)),
+            follower(6, true, Some(35)),
+        ],
+        ..report(Role::Leader { term: 3 })
+    };
+    let view = View::of(&leads, Some(5));
+    let leading = view.leading().unwrap();
+    let found = leading.learners.iter();
+    let found: Vec<_> = found
+        .map(|one| (one.id.0, one.is_synced, one.lag_entries))
+        .collect();
+    assert_eq!(
+        found,
+        [(1, true, 0), (4, false, 101), (5, true, 64), (6, false, 65)]
+    );
+    assert_eq!((leading.followers(), leading.synced_followers()), (4, 2));
+    assert_eq!(leading.uptime, Duration::from_secs(2));
 }

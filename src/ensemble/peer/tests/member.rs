@@ -175,6 +175,10 @@ struct Batches {
 }
 
 impl ForwardStream for Batches {
+    #[expect(
+        clippy::async_yields_async,
+        reason = "what is taken is answered later, in the same order"
+    )]
     fn take(&mut self, term: u64, batch: Bytes) -> BoxFuture<'_, BoxFuture<'static, Forwarded>> {
         async move {
             self.room.acquire().await.expect("never closed").forget();

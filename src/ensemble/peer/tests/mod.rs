@@ -1,5 +1,6 @@
 //! Peers against each other: on loopback sockets, and in memory, where time is paused.
 
+mod client;
 mod codec;
 mod hello;
 mod hostile;
@@ -8,7 +9,7 @@ mod link;
 mod member;
 mod walking;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -94,10 +95,10 @@ fn is_down(why: Down) -> impl Fn(&Phase) -> bool {
 }
 
 fn said(state: &LinkState) -> String {
-    match &state.phase {
-        Phase::Down { said, .. } => said.to_string(),
-        other => panic!("{other:?}"),
-    }
+    let Phase::Down { said, .. } = &state.phase else {
+        panic!("{state:?}");
+    };
+    said.to_string()
 }
 
 /// A vote request of `server`.

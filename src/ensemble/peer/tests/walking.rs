@@ -17,9 +17,8 @@ async fn exchange(secret: Option<&Secret>) {
     let (one, _member) = network.open(1, pair_config(1, secret)).await;
     let (two, member) = network.open(2, pair_config(2, secret)).await;
     let other = id(2);
-    let hello = match until(&one, other, is_up).await.phase {
-        Phase::Up(hello) => hello,
-        phase => panic!("{phase:?}"),
+    let Phase::Up(hello) = until(&one, other, is_up).await.phase else {
+        panic!("it is up");
     };
     assert_eq!((hello.server, hello.incarnation), (other, 200));
     until(&two, id(1), is_up).await;

@@ -7,7 +7,7 @@
 //! meta     version, flags, [applied: term, index], [membership], last zxid, time, next ACL,
 //!          znodes, data bytes, ephemerals, cursors: count, (server, incarnation, sequence)*
 //! time     stamp, age, anchored, [term, wall, steady], settings: count, (zxid, ahead)*
-//! session  version, migrated, timeout, password (16 bytes), owner
+//! session  version, migrated, timeout, password (16 bytes), owner: server, incarnation, connection
 //! acl      version, references, count, entries in jute's form
 //! ```
 //!
@@ -20,8 +20,8 @@ use bytes::{Bytes, BytesMut};
 use jute::Acl;
 
 use crate::state::{
-    AclId, Anchor, Cursor as Applied, LogPosition, Meta, Owner, Reading, ServerId, SessionRecord,
-    Setting, Timeline, Znode, Zxid,
+    AclId, Anchor, Cursor as Applied, LogPosition, Meta, Origin, Owner, Reading, ServerId,
+    SessionOwner, SessionRecord, Setting, Timeline, Znode, Zxid,
 };
 use crate::storage::varint::{Cursor, Malformed, put_bytes, put_i64, put_u64};
 
@@ -31,7 +31,8 @@ use crate::storage::varint::{Cursor, Malformed, put_bytes, put_i64, put_u64};
 enum Version {
     /// First format.
     V1 = 1,
-    /// 2026-11: meta with a timeline in place of the last time.
+    /// Meta of 2026-11 has a timeline in place of the last time; a session of 2026-12 has an owner
+    /// in place of a server.
     V2 = 2,
 }
 
@@ -198,26 +199,32 @@ pub(in crate::storage) fn read_position(cursor: &mut Cursor<'_>) -> Result<LogPo
 
 /// The value of a session.
 pub(in crate::storage) fn session(record: &SessionRecord) -> Vec<u8> {
-    let mut out = vec![Version::V1 as u8, u8::from(record.migrated)];
+    let mut out = vec![Version::V2 as u8, u8::from(record.migrated)];
     put_i64(&mut out, record.timeout_ms.into());
     out.extend_from_slice(&record.password);
-    put_u64(&mut out, record.owner.0);
+    put_u64(&mut out, record.owner.origin.server.0);
+    put_u64(&mut out, record.owner.origin.incarnation);
+    put_u64(&mut out, record.owner.connection);
     out
 }
 
 /// Reads the value of a session.
 pub(in crate::storage) fn read_session(value: &[u8]) -> Result<SessionRecord, Malformed> {
-    let mut cursor = versioned(value, Version::V1)?;
+    let mut cursor = versioned(value, Version::V2)?;
     let migrated = cursor.u8("migrated")? != 0;
     let timeout_ms = cursor.i32("timeout")?;
     let password = cursor.array("password")?;
-    let owner = ServerId(cursor.u64("owner")?);
-    cursor.end("owner")?;
+    let origin = Origin {
+        server: ServerId(cursor.u64("owner's server")?),
+        incarnation: cursor.u64("owner's incarnation")?,
+    };
+    let connection = cursor.u64("owner's connection")?;
+    cursor.end("owner's connection")?;
     Ok(SessionRecord {
         timeout_ms,
         password,
         migrated,
-        owner,
+        owner: SessionOwner { origin, connection },
     })
 }
 

@@ -124,3 +124,29 @@ fn cut_values_are_refused() {
         assert!(read_meta(&meta_value[..end]).is_err(), "{end}");
     }
 }
+
+#[test]
+fn a_session_comes_back_whole_or_not_at_all() {
+    let record = SessionRecord {
+        timeout_ms: i32::MIN,
+        password: [3; 16],
+        migrated: true,
+        owner: SessionOwner {
+            origin: Origin {
+                server: ServerId(u64::MAX),
+                incarnation: 1 << 63,
+            },
+            connection: 300,
+        },
+    };
+    let value = session(&record);
+    assert_eq!(read_session(&value), Ok(record));
+    for end in 0..value.len() {
+        assert!(read_session(&value[..end]).is_err(), "{end}");
+    }
+    let before = [&[Version::V1 as u8], &value[1..]].concat();
+    assert_eq!(
+        read_session(&before).map_err(|why| why.field),
+        Err("version")
+    );
+}

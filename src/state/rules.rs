@@ -9,7 +9,7 @@ use super::record::znode::Extended;
 
 /// What judging needs to know of the operator's wishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct Rules {
     /// No ACL is checked at all.
     pub skip_acl: bool,
     /// Quotas refuse writes instead of only being counted.
@@ -24,9 +24,9 @@ pub struct Config {
     pub digest_enabled: bool,
 }
 
-impl Default for Config {
+impl Default for Rules {
     fn default() -> Self {
-        Config {
+        Rules {
             skip_acl: false,
             enforce_quota: false,
             extended_types: false,
@@ -37,7 +37,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl Rules {
     /// How owners of znodes are read.
     ///
     /// zk: EphemeralType.get: the emulation is asked for only within the extended types.

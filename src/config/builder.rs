@@ -1,15 +1,15 @@
 //! The configuration while it is read: the rooms' structs, filled key by key, and the raw values that
-//! only mean something together. [`Draft::settle`] checks the rules that span keys.
+//! only mean something together. [`Builder::settle`] checks the rules that span keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use super::Settings;
 use super::ensemble::EnsembleSettings;
-use super::finding::{Findings, Origin};
-use super::member::{PeerAddress, Role};
-use super::members::{MemberKey, Membership};
+use super::finding::{Findings, Source};
+use super::member::{PeerAddress, PeerType};
+use super::membership::{MemberKey, Membership};
+use super::settings::Settings;
 use crate::admin::{Commands, Conf, EnsembleConf, MetricsProvider};
 use crate::auth::DigestAlgorithm;
 
@@ -24,7 +24,7 @@ pub(crate) enum MetricsClass {
 
 /// What has been read so far.
 #[derive(Debug, Default)]
-pub(crate) struct Draft {
+pub(crate) struct Builder {
     pub(crate) settings: Settings,
     pub(crate) membership: Membership,
     pub(crate) client_port: Option<u16>,
@@ -48,9 +48,9 @@ pub(crate) struct Draft {
     /// The keys whose values were mistakes: nobody may call them missing besides.
     pub(crate) unread: BTreeSet<String>,
     /// Where each key was written, by its name in the table (in full for a prefix).
-    pub(crate) origins: BTreeMap<String, Origin>,
+    pub(crate) origins: BTreeMap<String, Source>,
     /// The whole zoo.cfg, for what is missing from it.
-    pub(crate) source: Option<Origin>,
+    pub(crate) source: Option<Source>,
 }
 
 /// A number of the table as `u32`; what is negative is ZooKeeper's "off" and becomes 0.
@@ -73,11 +73,11 @@ pub(crate) fn to_port(number: i64) -> Option<u16> {
     u16::try_from(number).ok()
 }
 
-impl Draft {
+impl Builder {
     /// Where `key` was written, else the file as a whole.
-    pub(crate) fn origin(&self, key: &str) -> Origin {
+    pub(crate) fn origin(&self, key: &str) -> Source {
         let found = self.origins.get(key).or(self.source.as_ref());
-        found.cloned().unwrap_or(Origin::Default)
+        found.cloned().unwrap_or(Source::Default)
     }
 
     /// Checks the rules that span keys and returns the finished settings; they are of use only if
@@ -285,7 +285,7 @@ fn ensemble_conf(ensemble: &EnsembleSettings) -> Option<EnsembleConf> {
         sync_limit_ticks: ensemble.sync_limit_ticks,
         election_ports: ports(|address| address.election_port),
         quorum_ports: ports(|address| address.quorum_port),
-        is_observer: ensemble.role() == Role::Observer,
+        is_observer: ensemble.role() == PeerType::Observer,
         membership: ensemble.config_text(),
     })
 }
@@ -315,7 +315,7 @@ pub(crate) fn resolve(host: Option<&str>, port: u16) -> Result<SocketAddr, Strin
 }
 
 /// Setters of the table that need more than a line.
-impl Draft {
+impl Builder {
     pub(crate) fn set_digest_algorithm(&mut self, name: &str) -> Result<(), String> {
         self.settings.auth.digest_algorithm = DigestAlgorithm::named(name).ok_or_else(|| {
             let all: Vec<&str> = DigestAlgorithm::all().collect();
