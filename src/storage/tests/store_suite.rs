@@ -325,6 +325,14 @@ fn full_meta() -> Meta {
     meta
 }
 
+const SESSION_OWNER: SessionOwner = SessionOwner {
+    origin: Origin {
+        server: ServerId(3),
+        incarnation: u64::MAX,
+    },
+    connection: 4,
+};
+
 fn restores_what_was_persisted(disk: &dyn Disk) {
     let doors = disk.open();
     doors.log.append(entries(1, 0..3), Box::new(|_| {}));
@@ -332,13 +340,7 @@ fn restores_what_was_persisted(disk: &dyn Disk) {
         timeout_ms: -7,
         password: [9; 16],
         migrated: true,
-        owner: SessionOwner {
-            origin: Origin {
-                server: ServerId(3),
-                incarnation: u64::MAX,
-            },
-            connection: 4,
-        },
+        owner: SESSION_OWNER,
     };
     let id = Id {
         scheme: Some("digest".into()),
