@@ -22,7 +22,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use jute::{
     Cut, ErrorCode, FrameCodec, LENGTH_BYTES, OpClass, OpCode, Reader, Request, RequestHeader,
 };
