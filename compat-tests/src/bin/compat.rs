@@ -141,7 +141,7 @@ struct EnsembleChaos {
     #[arg(default_value = "")]
     only: String,
     /// How many clients ask for everything.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 4)]
     workers: usize,
     /// Writes that must be acknowledged in a cycle.
     #[arg(long, default_value_t = 300)]

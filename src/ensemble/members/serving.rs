@@ -84,10 +84,11 @@ impl Pulse {
                 served = Some(Instant::now());
             }
             let admits = served.is_some_and(|at| at.elapsed() <= self.patience);
-            let has_changed = replace(&serving, serves);
+            // First: whoever waits until it serves sends clients here.
             if replace(&admitting, admits) && !self.is_alone && !admits {
                 tracing::warn!("no leader for too long: clients are sent away");
             }
+            let has_changed = replace(&serving, serves);
             if has_changed && !self.is_alone {
                 let View { role, leader } = *self.views.borrow();
                 let leader = leader.map(|(leader, _)| leader.0);

@@ -22,6 +22,7 @@ mod edit;
 mod frame;
 mod high_water;
 mod index;
+mod joining;
 mod recovery;
 mod segment;
 mod spares;
@@ -33,7 +34,7 @@ mod writer;
 pub use self::door::{Durable, Log, LogEnds, LogEntry};
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -55,10 +56,7 @@ use self::writer::{Job, Jobs, Write, Writer};
 use super::stats::LogCounters;
 use super::{Config, StorageError, StorageStats};
 use crate::state::LogPosition;
-use crate::storage::files::{io_error, sync_dir};
-
-/// Lies beside the segments of a server that has a new disk and has not caught up with its ensemble.
-const JOINING: &str = "joining";
+use crate::storage::files::io_error;
 
 /// The Raft log in segments: the one that servers have.
 pub(super) struct SegmentLog {
@@ -583,22 +581,11 @@ impl Log for SegmentLog {
     }
 
     fn is_joining(&self) -> Result<bool, StorageError> {
-        let path = self.shared.dir.join(JOINING);
-        path.try_exists()
-            .map_err(|source| io_error("look for", &path, source))
+        joining::is_marked(&self.shared.dir)
     }
 
     fn mark_joining(&self, joining: bool) -> Result<(), StorageError> {
-        let path = self.shared.dir.join(JOINING);
-        let done = match joining {
-            true => File::create(&path).and_then(|file| file.sync_all()),
-            false => fs::remove_file(&path),
-        };
-        match done {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(io_error("mark", &path, source)),
-            Ok(()) => sync_dir(&self.shared.dir),
-        }
+        joining::mark(&self.shared.dir, joining)
     }
 
     fn close(&self) {

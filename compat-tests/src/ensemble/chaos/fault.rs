@@ -39,6 +39,8 @@ pub enum Fault {
     CutFromLeader,
     /// The other way round.
     CutToLeader,
+    /// Nobody sees anybody, for as long as three sessions live.
+    CutAll,
     /// The leader and one follower do not see each other; the third sees both.
     Bridge,
     /// Everything between them takes longer, of each way by another time.
@@ -51,7 +53,7 @@ pub enum Fault {
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::KillFollower,
         Self::KillLeader,
         Self::KillAll,
@@ -62,6 +64,7 @@ impl Fault {
         Self::CutFollower,
         Self::CutFromLeader,
         Self::CutToLeader,
+        Self::CutAll,
         Self::Bridge,
         Self::Slow,
         Self::Lossy,
@@ -92,7 +95,20 @@ impl Fault {
 
     /// Whether clients must be served while it lasts.
     pub fn leaves_a_quorum(self) -> bool {
-        self != Self::KillAll
+        !matches!(self, Self::KillAll | Self::CutAll)
+    }
+
+    /// Whether every session whose client lives must live through it: its client can be heard by some
+    /// server that the others hear, or nobody is there to end it.
+    pub fn keeps_sessions(self) -> bool {
+        !matches!(
+            self,
+            Self::CutFollower
+                | Self::CutFromLeader
+                | Self::CutToLeader
+                | Self::Bridge
+                | Self::Flapping
+        )
     }
 
     /// Makes it, lets it last for `time` where it lasts, and says what was done. The ensemble is not
@@ -121,6 +137,7 @@ impl Fault {
             Self::CutFollower => isolate(ensemble, follower)?,
             Self::CutFromLeader => ensemble.set_way(leader, follower, CUT)?,
             Self::CutToLeader => ensemble.set_way(follower, leader, CUT)?,
+            Self::CutAll => each_way(ensemble, || CUT)?,
             Self::Bridge => {
                 ensemble.set_way(follower, leader, CUT)?;
                 ensemble.set_way(leader, follower, CUT)?;
@@ -143,6 +160,7 @@ impl Fault {
         let lasts = match self {
             Self::KillFollower | Self::KillLeader => AWAY,
             Self::KillAll => Duration::ZERO,
+            Self::CutAll => 2 * time,
             _ => time,
         };
         sleep(lasts.saturating_sub(begin.elapsed()));
@@ -163,6 +181,7 @@ impl fmt::Display for Fault {
             Self::CutFollower => "cut off a follower",
             Self::CutFromLeader => "cut one way from the leader",
             Self::CutToLeader => "cut one way to the leader",
+            Self::CutAll => "cut every way",
             Self::Bridge => "bridge",
             Self::Slow => "delay",
             Self::Lossy => "loss",

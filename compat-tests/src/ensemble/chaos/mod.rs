@@ -19,15 +19,15 @@ pub use self::fault::Fault;
 use super::net::{Namespaces, Wiring};
 use super::proof::client::Client;
 use super::proof::control::Damage;
-use super::proof::history::{Call, End, History, Item, Op, Outcome, ROOT, SESSION_MOVED};
+use super::proof::history::{Call, End, History, Item, Op, Outcome, ROOT, SESSION_MOVED, Session};
 use super::proof::load::{Loader, Role, Shared, roots};
-use super::proof::{judge, walk};
+use super::proof::{Sync, judge, walk};
 use super::{Ensemble, START_TIME_MAX, Setup};
 use crate::differential::random::Random;
 use crate::server::Kind;
 use crate::suite::{Suite, say};
 
-/// The timeout that clients ask for.
+/// The longest timeout that clients ask for.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 /// Faults that last do so longer than a session without a word.
 const FAULT_TIME: Duration = Duration::from_secs(6);
@@ -48,7 +48,8 @@ pub struct Plan {
     pub only: String,
     /// On what networks.
     pub wirings: Vec<Wiring>,
-    /// How many clients ask for everything, beside one that moves and two that watch.
+    /// How many clients ask for everything, beside those that only watch, read, move, sleep or
+    /// come and go.
     pub workers: usize,
     /// Writes that must be acknowledged in a cycle.
     pub writes_min: usize,
@@ -137,7 +138,7 @@ impl Cycle {
             .enumerate()
             .map(|(index, role)| {
                 let id = index + 1;
-                let client = Client::new(id, ensemble.addresses(), begin, SESSION_TIMEOUT);
+                let client = Client::new(id, ensemble.addresses(), begin, role.timeout());
                 (client, Loader::new(role, id, seed))
             })
             .collect();
@@ -164,10 +165,18 @@ impl Cycle {
         let mut records = vec![setup.record];
         records.extend(clients.into_iter().map(|(client, _)| client.record));
         let history = History { records };
-        let mut problems = judge(&history, &walks);
+        let mut problems = judge(&history, &walks, Sync::Linearizable);
+        let mut stale = "";
+        if plan.kind == Kind::ZooKeeper && !problems.is_empty() {
+            let others = judge(&history, &walks, Sync::Loose);
+            if others.len() < problems.len() {
+                stale = "; synced reads were stale, as they may be on its leader";
+            }
+            problems = others;
+        }
         problems.extend(timeline.problems(plan, fault, &history));
         Ok(Self {
-            told: timeline.told(&history),
+            told: timeline.told(&history) + stale,
             walks,
             history,
             problems,
@@ -204,8 +213,15 @@ impl Cycle {
 }
 
 fn roles(workers: usize) -> impl Iterator<Item = Role> {
-    let watching = [Role::Recorder, Role::Recorder, Role::Mover];
-    watching
+    let special = [
+        Role::Recorder,
+        Role::Recorder,
+        Role::Mover,
+        Role::Sleeper,
+        Role::Churner,
+        Role::Reader,
+    ];
+    special
         .into_iter()
         .chain(std::iter::repeat_n(Role::Worker, workers))
 }
@@ -289,6 +305,18 @@ impl Timeline {
         if fault.leaves_a_quorum() && during.count() == 0 {
             problems.push("nothing was written while the fault lasted".to_owned());
         }
+        let roles = [None].into_iter().chain(roles(plan.workers).map(Some));
+        for (role, record) in roles.zip(&history.records) {
+            let mut lost = record.sessions.iter().filter(|it| is_expired(it));
+            if let Some(session) = lost.next()
+                && fault.keeps_sessions()
+                && role.is_none_or(|role| !role.may_expire())
+            {
+                problems.push(format!(
+                    "a session of a living {role:?} expired: {session:x?}"
+                ));
+            }
+        }
         if acks.last().is_none_or(|last| *last < self.healed) {
             problems.push("nothing was written after the healing".to_owned());
         }
@@ -307,10 +335,7 @@ impl Timeline {
             .flat_map(|record| &record.tapes)
             .flat_map(|tape| &tape.items);
         let events = items.filter(|item| matches!(item, Item::Event(_))).count();
-        let expired = history
-            .sessions()
-            .filter(|it| matches!(it.end, End::Expired { .. }))
-            .count();
+        let expired = history.sessions().filter(|it| is_expired(it)).count();
         let acks = Self::acks(history);
         format!(
             "{}; {} writes, {open} open, {refused} behind a move, {events} events, {} sessions, \
@@ -322,6 +347,10 @@ impl Timeline {
             self.back
         )
     }
+}
+
+fn is_expired(session: &Session) -> bool {
+    matches!(session.end, End::Expired { .. })
 }
 
 /// Removes what the cycle before left, and makes the roots anew.
@@ -384,7 +413,7 @@ pub fn judge_kept(file: &Path) -> Result<bool> {
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let (history, walks): (History, Vec<walk::Walk>) =
         serde_json::from_str(&text).context("read a history")?;
-    let problems = judge(&history, &walks);
+    let problems = judge(&history, &walks, Sync::Linearizable);
     problems.iter().for_each(say);
     say(format_args!("{} problems", problems.len()));
     Ok(problems.is_empty())

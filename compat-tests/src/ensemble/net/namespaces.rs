@@ -6,6 +6,7 @@
 //! it, so everything is gone with the processes that this file starts.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
@@ -15,6 +16,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Seat, Way};
 
+/// How the names of bridges begin: then comes who made it.
+const BRIDGE: &str = "oxb";
 const CLIENT_PORT: u16 = 2181;
 const QUORUM_PORT: u16 = 2888;
 const ELECTION_PORT: u16 = 3888;
@@ -44,10 +47,12 @@ impl Namespaces {
     /// # Errors
     /// This user may not, or iproute2 or util-linux is missing.
     pub fn open(members: usize) -> Result<Self> {
+        remove_stale()?;
         let count = COUNT.fetch_add(1, Ordering::SeqCst);
-        let id = (std::process::id() as usize * 7 + count) % 4096;
+        let pid = std::process::id();
+        let id = (pid as usize * 7 + count) % 4096;
         let mut spaces = Self {
-            bridge: format!("oxb{id:x}"),
+            bridge: format!("{BRIDGE}{pid:x}.{count}"),
             net: (id % 250) as u8,
             holders: Vec::new(),
         };
@@ -151,6 +156,23 @@ impl Drop for Namespaces {
         }
         drop(run("ip", &["link", "del", &self.bridge]));
     }
+}
+
+/// Removes the bridges of runs that were killed.
+fn remove_stale() -> Result<()> {
+    let devices = std::fs::read_dir("/sys/class/net").context("list network devices")?;
+    for device in devices.flatten() {
+        let name = device.file_name().to_string_lossy().into_owned();
+        let owner = name
+            .strip_prefix(BRIDGE)
+            .and_then(|rest| rest.split_once('.'));
+        let owner = owner.and_then(|(pid, _)| u32::from_str_radix(pid, 16).ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // Somebody else may just do the same.
+            drop(run("ip", &["link", "del", &name]));
+        }
+    }
+    Ok(())
 }
 
 /// A member's hardware address, or one that nobody has.

@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::history::{
     Call, End, Event, Item, Kind, Op, Outcome, Record, Reply, SESSION_MOVED, Session, Tape, Watches,
 };
-use crate::client::{Connection, Hello, Received};
+use crate::client::{Connection, Hello, REPLY_TIME_MAX, Received};
 
 /// How long one read waits; then there are other things to look after.
 const READ_TIME_MAX: Duration = Duration::from_millis(10);
@@ -248,7 +248,16 @@ impl Client {
         let Some(live) = self.live.as_ref() else {
             return answered;
         };
-        if live.heard.elapsed() > self.timeout * 2 / 3 {
+        let oldest = live.waiting.front().map(|(_, index)| *index);
+        let stuck = oldest.filter(|index| {
+            let at = Duration::from_nanos(self.record.calls[*index].at);
+            self.begin.elapsed().saturating_sub(at) > REPLY_TIME_MAX
+        });
+        if let Some(index) = stuck {
+            let op = &self.record.calls[index].op;
+            self.complain(format!("not answered, though the connection lives: {op:?}"));
+            self.disconnect();
+        } else if live.heard.elapsed() > self.timeout * 2 / 3 {
             self.disconnect();
         } else if live.sent.elapsed() > self.timeout / 3 {
             self.send(vec![Op::Ping]);

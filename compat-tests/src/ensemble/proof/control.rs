@@ -3,7 +3,7 @@
 use super::history::{Call, End, History, Item, Op, Outcome, ROOT, Tape};
 use super::load::register;
 use super::walk::Walk;
-use super::{judge, linear};
+use super::{Sync, judge, linear};
 use crate::differential::random::Random;
 
 /// What is done.
@@ -79,7 +79,7 @@ impl Damage {
             Self::StaleRead => {
                 stale(&mut history)?;
                 // The blind judge must see it alone.
-                return Some(linear::check(&history));
+                return Some(linear::check(&history, Sync::Linearizable));
             }
             Self::ZxidBack => {
                 let (client, index) = second_reply(&history)?;
@@ -101,7 +101,7 @@ impl Damage {
                 last.bytes.reverse();
             }
         }
-        Some(judge(&history, &walks))
+        Some(judge(&history, &walks, Sync::Linearizable))
     }
 
     /// An event in front of a reply that must come behind it.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::history::{Call, History, Item, Kind, Op, Outcome};
+use super::history::{Call, End, History, Item, Kind, Op, Outcome, Session};
 use super::walk::Walk;
 
 /// A call: its client, and its place in that client's record.
@@ -25,9 +25,10 @@ pub struct Txn {
 pub struct Open {
     /// Which.
     pub place: Place,
-    /// Its txn has a zxid above this: what the client had seen when it asked.
+    /// Its txn has a zxid above this: what somebody had been shown when it was sent.
     pub above: i64,
-    /// And below this: its session's next write that is known to have been done.
+    /// And below this: its session's next write that is known to have been done, or what is known to
+    /// have come behind its session's end.
     pub below: i64,
     /// It is spoken for.
     pub used: bool,
@@ -152,28 +153,33 @@ impl Facts {
             .iter()
             .filter_map(|(zxid, txn)| Some((txn.by?, *zxid)))
             .collect();
+        let shown = Shown::gather(history);
         for (client, record) in history.records.iter().enumerate() {
-            // What had come when: times and zxids both only grow.
-            let mut arrivals: Vec<(u64, i64)> = Vec::new();
-            let replies = record.calls.iter().filter_map(|call| call.reply.as_ref());
-            arrivals.extend(replies.map(|reply| (reply.at, reply.zxid)));
-            arrivals.sort_unstable();
             let mut below = i64::MAX;
             let mut session = 0;
+            // The first zxid that the session behind this one saw.
+            let mut next_began = i64::MAX;
             let mut open = Vec::new();
             for (index, call) in record.calls.iter().enumerate().rev() {
                 if call.session != session {
                     session = call.session;
-                    below = i64::MAX;
+                    // A server that refuses a session knows its end, and the next one begins later.
+                    let refused = |it: &Session| {
+                        it.id == session && matches!(it.end, End::Closed | End::Expired { .. })
+                    };
+                    let over = record.sessions.iter().any(refused);
+                    below = if over { next_began } else { i64::MAX };
+                    next_began = i64::MAX;
+                }
+                if let Some(reply) = &call.reply {
+                    next_began = next_began.min(reply.zxid);
                 }
                 match by.get(&(client, index)) {
                     Some(zxid) => below = *zxid,
                     None if call.is_open() => {
-                        let seen = arrivals.partition_point(|(at, _)| *at <= call.at);
-                        let seen = arrivals[..seen].iter().map(|(_, zxid)| *zxid);
                         open.push(Open {
                             place: (client, index),
-                            above: seen.max().unwrap_or(0),
+                            above: shown.by(call.at),
                             below,
                             used: false,
                         });
@@ -183,6 +189,28 @@ impl Facts {
             }
             self.open.extend(open.into_iter().rev());
         }
+    }
+}
+
+/// The highest zxid that anybody had been shown, by time.
+struct Shown(Vec<(u64, i64)>);
+
+impl Shown {
+    fn gather(history: &History) -> Self {
+        let replies = history.calls().filter_map(|call| call.reply.as_ref());
+        let mut shown: Vec<(u64, i64)> = replies.map(|it| (it.at, it.zxid)).collect();
+        shown.sort_unstable();
+        let mut highest = 0;
+        for (_, zxid) in &mut shown {
+            highest = highest.max(*zxid);
+            *zxid = highest;
+        }
+        Self(shown)
+    }
+
+    fn by(&self, time: u64) -> i64 {
+        let count = self.0.partition_point(|(at, _)| *at <= time);
+        count.checked_sub(1).map_or(0, |last| self.0[last].1)
     }
 }
 

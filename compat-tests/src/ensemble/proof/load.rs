@@ -26,6 +26,27 @@ pub enum Role {
     Mover,
     /// It only has a watch on everything.
     Recorder,
+    /// It falls silent for about as long as its session lives, then comes back on another server.
+    Sleeper,
+    /// It opens and closes sessions, with an ephemeral each.
+    Churner,
+    /// It only reads, often enough to need no ping.
+    Reader,
+}
+
+impl Role {
+    /// The session timeout that it asks for.
+    pub fn timeout(self) -> Duration {
+        match self {
+            Self::Sleeper => Duration::from_millis(1500),
+            _ => Duration::from_secs(4),
+        }
+    }
+
+    /// Whether its session may expire.
+    pub fn may_expire(self) -> bool {
+        self == Self::Sleeper
+    }
 }
 
 /// The znodes that must be there first.
@@ -129,12 +150,38 @@ impl Loader {
 
     /// The next portion of requests, or a change of what they go over.
     fn begin(&mut self, client: &mut Client) {
-        if self.role == Role::Recorder {
-            if client.waiting() == 0 && !client.watches_all(ROOT) {
-                let path = ROOT.to_owned();
-                client.send(vec![Op::AddWatch { path }]);
+        match self.role {
+            Role::Recorder => {
+                if client.waiting() == 0 && !client.watches_all(ROOT) {
+                    let path = ROOT.to_owned();
+                    client.send(vec![Op::AddWatch { path }]);
+                }
+                return;
             }
-            return;
+            Role::Reader => {
+                let path = self.key();
+                let watch = self.random.chance(10);
+                if client.waiting() < 4 {
+                    client.send(vec![Op::Get { path, watch }]);
+                }
+                return;
+            }
+            Role::Churner if client.waiting() == 0 => {
+                let ops = vec![self.ephemeral_op(client.id), self.queue_op(client.id)];
+                client.send(ops);
+                if self.random.chance(40) {
+                    client.send(vec![Op::Close]);
+                }
+                return;
+            }
+            Role::Sleeper if self.random.chance(4) => {
+                let server = self.random.below(3);
+                client.move_to(server);
+                let late = self.random.below(600) as u64;
+                std::thread::sleep(Role::Sleeper.timeout() * 8 / 10 + Duration::from_millis(late));
+                return;
+            }
+            _ => {}
         }
         let moves = if self.role == Role::Mover { 60 } else { 4 };
         match self.random.below(1000) {

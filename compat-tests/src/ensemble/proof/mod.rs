@@ -30,8 +30,18 @@ use self::walk::Walk;
 /// How many problems of one kind are told.
 const PROBLEMS_MAX: usize = 8;
 
+/// What is asked of a read behind a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// It shows what was acknowledged before.
+    Linearizable,
+    /// It may show less. The genuine server's leader answers its own clients' sync at once, while a
+    /// follower may have acknowledged what the leader has not applied yet.
+    Loose,
+}
+
 /// Everything that is wrong with a history, judged by both; `walks`: the tree at the end, by server.
-pub fn judge(history: &History, walks: &[Walk]) -> Vec<String> {
+pub fn judge(history: &History, walks: &[Walk], sync: Sync) -> Vec<String> {
     let mut problems = walk::differences(walks);
     let facts = facts::Facts::gather(history, walks);
     let mut add = |mut more: Vec<String>| {
@@ -47,6 +57,6 @@ pub fn judge(history: &History, walks: &[Walk]) -> Vec<String> {
     let replayed = replay::replay(history, &facts, walks);
     add(replayed.problems.clone());
     add(watches::check(history, &replayed));
-    add(linear::check(history));
+    add(linear::check(history, sync));
     problems
 }

@@ -2,11 +2,11 @@
 
 use super::history::{Call, End, Event, History, Item, Kind, Op, Outcome, Record, Reply};
 use super::history::{Session, Stat, Tape, Watches};
-use super::judge;
 use super::load::{register, roots};
 use super::replay::{Change, Node, Tree};
 use super::walk::{Found, Walk};
 use super::watches::fire;
+use super::{Sync, judge};
 
 const TIMEOUT_MS: i32 = 4000;
 const MS: u64 = 1_000_000;
@@ -236,7 +236,11 @@ impl World {
     }
 
     fn problems(&self) -> Vec<String> {
-        judge(&self.history, &[self.walk(), self.walk(), self.walk()])
+        judge(
+            &self.history,
+            &[self.walk(), self.walk(), self.walk()],
+            Sync::Linearizable,
+        )
     }
 
     fn finds(&self, what: &str) {
@@ -684,7 +688,13 @@ fn a_session_that_expires_too_early_is_found() {
 fn trees_that_differ_are_found() {
     let world = busy();
     let (one, mut other) = (world.walk(), world.walk());
-    let judged = |other: &Walk| judge(&world.history, &[one.clone(), other.clone()]);
+    let judged = |other: &Walk| {
+        judge(
+            &world.history,
+            &[one.clone(), other.clone()],
+            Sync::Linearizable,
+        )
+    };
     assert!(judged(&other).is_empty());
     let found = other.nodes.get_mut(OTHER).expect("there");
     found.bytes.push(0);

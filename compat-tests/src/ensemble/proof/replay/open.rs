@@ -1,5 +1,6 @@
 //! Open calls: what may have been done without anybody being told. Each explains one thing, once.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::facts::{Facts, Open, call};
@@ -18,8 +19,12 @@ pub(super) struct Pool<'a> {
 impl<'a> Pool<'a> {
     pub(super) fn new(history: &'a History, facts: &Facts) -> Self {
         let mut open = facts.open.clone();
-        // Those that do one thing are asked first: they explain nothing else by the way.
-        open.sort_by_key(|it| call(history, it.place).op.parts().len());
+        // Those that do one thing are asked first: they explain nothing else by the way. Of these the
+        // one that can soonest be done no more, as what is explained comes by its zxid; else the latest.
+        open.sort_by_key(|it| {
+            let parts = call(history, it.place).op.parts().len();
+            (parts, it.below, Reverse(it.above))
+        });
         Self {
             history,
             open,
