@@ -47,13 +47,13 @@ async fn a_link_that_is_silent_is_given_up_and_taken_up_again() {
     assert!(noticed > Duration::from_millis(900), "{noticed:?}");
     assert!(noticed <= Duration::from_millis(1_501), "{noticed:?}");
     let state = until(&one, id(2), is_down(Down::Unreachable)).await;
-    assert!(said(&state).contains("no answer within 1s"), "{state:?}");
+    assert!(said(&state).contains("no answer within 500ms"), "{state:?}");
     tokio::time::sleep(Duration::from_secs(20)).await;
     let mended = Instant::now();
     network.mend(1, 2);
     until(&one, id(2), is_up).await;
     until(&two, id(1), is_up).await;
-    assert!(mended.elapsed() <= Duration::from_secs(1));
+    assert!(mended.elapsed() <= Duration::from_millis(100));
 }
 
 /// Idle connections stay: pings go both ways.
