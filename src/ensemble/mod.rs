@@ -195,7 +195,13 @@ impl Ensemble {
     /// # Errors
     /// The configuration, the log or the state does not fit together, or a store failed: exit.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        start::start(parts).await
+        let is_alone = parts.config.is_alone();
+        let ensemble = start::start(parts).await?;
+        // A lone one has nobody to wait for.
+        if is_alone {
+            ensemble.served().await?;
+        }
+        Ok(ensemble)
     }
 
     /// Under which name this process proposes.

@@ -325,23 +325,26 @@ fn full_meta() -> Meta {
     meta
 }
 
-const SESSION_OWNER: SessionOwner = SessionOwner {
-    origin: Origin {
-        server: ServerId(3),
-        incarnation: u64::MAX,
-    },
-    connection: 4,
-};
+/// A session's record with a value in each field that is not its usual one.
+fn odd_session() -> SessionRecord {
+    SessionRecord {
+        timeout_ms: -7,
+        password: [9; 16],
+        migrated: true,
+        owner: SessionOwner {
+            origin: Origin {
+                server: ServerId(3),
+                incarnation: u64::MAX,
+            },
+            connection: 4,
+        },
+    }
+}
 
 fn restores_what_was_persisted(disk: &dyn Disk) {
     let doors = disk.open();
     doors.log.append(entries(1, 0..3), Box::new(|_| {}));
-    let record = SessionRecord {
-        timeout_ms: -7,
-        password: [9; 16],
-        migrated: true,
-        owner: SESSION_OWNER,
-    };
+    let record = odd_session();
     let id = Id {
         scheme: Some("digest".into()),
         id: None,
