@@ -200,7 +200,8 @@ impl<'a> Table<'a> {
 
     /// Whether it is not known what a path was like when the server was asked.
     fn unsure(&self, path: &str, since: i64, zxid: i64) -> bool {
-        let blurred = self.replayed.blurs.iter().any(|(blurred, from, to)| {
+        let mut unseen = self.replayed.blurs.iter().chain(&self.replayed.vague);
+        let blurred = unseen.any(|(blurred, from, to)| {
             (blurred == path || parent(blurred) == path) && *from < zxid && since < *to
         });
         let vague = state_at(self.replayed, path, zxid)
