@@ -76,8 +76,8 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     } = parts;
     config.validate()?;
     let applied = replica.read().applied();
-    let progress = Arc::new(Progress::new(applied));
-    let rules = *replica.read().rules();
+    let (progress, rules) = (Progress::new(applied), *replica.read().rules());
+    let progress = Arc::new(progress);
     let outgoing = Outgoing::new(origin, &config, rules);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
@@ -90,7 +90,6 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     };
     let applying = applying(applier, &config)?;
     let machine = Machine::new(applying, replica, snapshots, Arc::clone(&progress));
-    let home = Home::new()?;
     let is_alone = config.is_alone();
     let unstarted = Unstarted {
         config,
@@ -104,6 +103,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         network,
         touched,
     };
+    let home = Home::new()?;
     let Tasks {
         core,
         peers,
@@ -128,8 +128,8 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         stopping,
         home,
     };
+    // A lone one has nobody to wait for.
     if is_alone {
-        // It has nobody to wait for.
         ensemble.served().await?;
     }
     Ok(ensemble)
@@ -170,13 +170,8 @@ impl Unstarted {
         } = self;
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (view_sender, views) = watch::channel(View::NONE);
-        let (told, here) = (Arc::clone(&proposals), config.server);
-        tasks.spawn(core.clone().watch(
-            view_sender,
-            move |leader| told.leader(leader, here),
-            stopping.clone(),
-        ));
+        let (following, views) = follow(&core, &proposals, config.server, stopping.clone());
+        tasks.spawn(following);
         let heard = Arc::new(Heard::default());
         peers.serve(Arc::new(Answers {
             server: config.server,
@@ -207,13 +202,7 @@ impl Unstarted {
         tasks.spawn(sending);
         tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
         if !config.is_alone() {
-            let failover = Failover {
-                server: config.server,
-                voters: config.voters.len(),
-                core: core.clone(),
-                peers: Arc::clone(&peers),
-                views: views.clone(),
-            };
+            let failover = failover(&config, &core, &peers, views.clone());
             tasks.spawn(failover.run(stopping.clone()));
         }
         let joining = join(beginning, views.clone(), progress, stopping.clone());
@@ -285,6 +274,37 @@ impl Unstarted {
             standing: Arc::clone(standing),
             progress: Arc::clone(&self.progress),
         }
+    }
+}
+
+/// Follows who leads, and tells the proposals.
+fn follow(
+    core: &Core,
+    proposals: &Arc<Proposals>,
+    here: ServerId,
+    stopping: CancellationToken,
+) -> (
+    impl Future<Output = ()> + Send + 'static,
+    watch::Receiver<View>,
+) {
+    let (sender, views) = watch::channel(View::NONE);
+    let told = Arc::clone(proposals);
+    let tell = move |leader| told.leader(leader, here);
+    (core.clone().watch(sender, tell, stopping), views)
+}
+
+fn failover(
+    config: &Config,
+    core: &Core,
+    peers: &Arc<Peers>,
+    views: watch::Receiver<View>,
+) -> Failover {
+    Failover {
+        server: config.server,
+        voters: config.voters.len(),
+        core: core.clone(),
+        peers: Arc::clone(peers),
+        views,
     }
 }
 
