@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use jute::{Acl, Create, Id, Multi, MultiOp, OpCode, SetData, Text, perms};
 use oxkeeper::state::{
-    Action, Batch, Config as Rules, Identities, Identity, LogPosition, Origin, Proposal, Reading,
-    Replica, ServerId, SessionId, Silence,
+    Action, Batch, Identities, Identity, LogPosition, Origin, Proposal, Reading, Replica, Rules,
+    ServerId, SessionId, Silence,
 };
 use oxkeeper::storage::{Config, open};
 
@@ -89,7 +89,7 @@ fn run(dir: &Path, what: &str, writes: u64, per_batch: u64) -> Result<()> {
         id: Arc::from("127.0.0.1"),
     };
     let mut bench = Bench {
-        replica: Replica::open(Arc::clone(&stores.tree), Rules::default())?,
+        replica: Replica::open(stores.tree(), Rules::default())?,
         identities: Arc::from([identity]),
         sequence: 0,
         index: 0,

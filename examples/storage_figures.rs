@@ -131,7 +131,7 @@ fn fill(dir: &Path, znodes: u64) -> Result<()> {
         let nodes = batch * BATCH..(batch + 1) * BATCH;
         // As the state does: look whether it is there, then create it.
         for node in nodes.clone() {
-            if stores.tree.load(&path(node))?.is_some() {
+            if stores.tree().load(&path(node))?.is_some() {
                 bail!("{} exists", path(node));
             }
         }
@@ -158,7 +158,7 @@ fn fill(dir: &Path, znodes: u64) -> Result<()> {
         began.elapsed(),
         resident()
     );
-    read_all(&*stores.tree, znodes)?;
+    read_all(&*stores.tree(), znodes)?;
     println!("{:#?}", stores.stats());
     drop(stores);
     println!("{} MB written to the disk", written());
@@ -168,11 +168,12 @@ fn fill(dir: &Path, znodes: u64) -> Result<()> {
 fn apply(stores: &Stores, index: u64, changes: impl Iterator<Item = Change>) -> Result<()> {
     append(&*stores.log, index, vec![1; 15_000])?;
     let txn = txn(index, changes.collect());
-    stores.tree.begin();
-    stores.tree.install(&txn);
-    stores.tree.stage(&[txn])?;
+    let tree = stores.tree();
+    let mut entry = tree.entry();
+    entry.install(&txn);
+    entry.stage(&[txn])?;
     let applied = Some(LogPosition { term: 1, index });
-    stores.tree.persist(&Meta {
+    entry.persist(&Meta {
         applied,
         ..Meta::default()
     })?;
@@ -223,7 +224,7 @@ fn reopen(dir: &Path) -> Result<()> {
     let began = Instant::now();
     let stores = open(&config(dir))?;
     let opened = began.elapsed();
-    let restored = stores.tree.restore()?;
+    let restored = stores.tree().restore()?;
     let applied = restored.meta.applied.context("applied")?;
     let log = stores
         .log
@@ -233,7 +234,7 @@ fn reopen(dir: &Path) -> Result<()> {
         log.len(),
         resident()
     );
-    let found = stores.tree.load(&path(999_999))?.is_some();
+    let found = stores.tree().load(&path(999_999))?.is_some();
     println!("last znode is there: {found}, after {:?}", began.elapsed());
     Ok(())
 }

@@ -407,3 +407,15 @@ fn standalone_is_a_word_of_settings_and_reports() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// Whoever changes a format is reminded of its page.
+#[test]
+fn the_page_of_formats_is_of_the_newest() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/formats.md")).expect("a page");
+    let format = crate::storage::Format::NEWEST.number();
+    let batch = crate::state::BatchBuilder::default().finish().freeze();
+    let batch = batch.first().expect("its version");
+    let says = format!("describes format {format} and batches of version {batch}.");
+    assert!(text.contains(&says), "docs/formats.md does not say: {says}");
+}

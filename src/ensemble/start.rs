@@ -17,7 +17,7 @@ use super::error::{Failure, StartError};
 use super::members::answers::Answers;
 use super::members::beginning::{self, Beginning};
 use super::members::failover::Failover;
-use super::members::serving::{Heard, Pulse};
+use super::members::serving::{Heard, Pulse, Service};
 use super::members::standing::Standing;
 use super::origin::barrier::Barrier;
 use super::origin::forward::Forward;
@@ -76,8 +76,8 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     } = parts;
     config.validate()?;
     let applied = replica.read().applied();
-    let progress = Arc::new(Progress::new(applied));
-    let rules = *replica.read().rules();
+    let (progress, rules) = (Progress::new(applied), *replica.read().rules());
+    let progress = Arc::new(progress);
     let outgoing = Outgoing::new(origin, &config, rules);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
@@ -88,13 +88,8 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals: Arc::clone(&proposals),
         progress: Arc::clone(&progress),
     };
-    let applying = if config.placement.is_one_thread() {
-        Applying::Here(applier)
-    } else {
-        Applying::There(Thread::start(applier).map_err(StartError::Thread)?)
-    };
+    let applying = applying(applier, &config)?;
     let machine = Machine::new(applying, replica, snapshots, Arc::clone(&progress));
-    let home = Home::new()?;
     let is_alone = config.is_alone();
     let unstarted = Unstarted {
         config,
@@ -108,6 +103,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         network,
         touched,
     };
+    let home = Home::new()?;
     let Tasks {
         core,
         peers,
@@ -132,11 +128,20 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         stopping,
         home,
     };
+    // A lone one has nobody to wait for.
     if is_alone {
-        // It has nobody to wait for.
         ensemble.served().await?;
     }
     Ok(ensemble)
+}
+
+/// Where entries are applied, by the placement.
+fn applying(applier: Applier, config: &Config) -> Result<Applying, StartError> {
+    if config.placement.is_one_thread() {
+        return Ok(Applying::Here(applier));
+    }
+    let thread = Thread::start(applier).map_err(StartError::Thread)?;
+    Ok(Applying::There(thread))
 }
 
 impl Unstarted {
@@ -148,9 +153,7 @@ impl Unstarted {
             cluster: None,
             members: self.config.members_hash(),
         };
-        let peer_config = self.config.peer(self.origin.incarnation)?;
-        let peers = Peers::open(peer_config, identity, Arc::clone(&self.network)).await;
-        let peers = Arc::new(peers.map_err(StartError::Listen)?);
+        let peers = self.open_peers(identity).await?;
         let core = self.start_core(&peers, machine).await?;
         core.may_elect(standing.votes());
         let beginning = self.beginning(&core, &peers, &standing);
@@ -167,13 +170,8 @@ impl Unstarted {
         } = self;
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (view_sender, views) = watch::channel(View::NONE);
-        let (told, here) = (Arc::clone(&proposals), config.server);
-        tasks.spawn(core.clone().watch(
-            view_sender,
-            move |leader| told.leader(leader, here),
-            stopping.clone(),
-        ));
+        let (following, views) = follow(&core, &proposals, config.server, stopping.clone());
+        tasks.spawn(following);
         let heard = Arc::new(Heard::default());
         peers.serve(Arc::new(Answers {
             server: config.server,
@@ -189,9 +187,7 @@ impl Unstarted {
             rules,
             touched,
         }));
-        let (serving_sender, serving) = watch::channel(false);
-        let (admitting_sender, admitting) = watch::channel(false);
-        let pulse = Pulse {
+        let Service { serving, admitting } = Pulse {
             core: core.clone(),
             views: views.clone(),
             heard,
@@ -199,32 +195,18 @@ impl Unstarted {
             silence_max: Duration::from_millis(config.election_ms_max),
             patience: Duration::from_millis(config.patience_ms),
             is_alone: config.is_alone(),
-        };
-        tasks.spawn(pulse.run(serving_sender, admitting_sender, stopping.clone()));
+        }
+        .spawn(&tasks, stopping.clone());
         let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
         let sending = sender::run(proposals, core.clone(), forward, rules, stopping.clone());
         tasks.spawn(sending);
         tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
         if !config.is_alone() {
-            let failover = Failover {
-                server: config.server,
-                voters: config.voters.len(),
-                core: core.clone(),
-                peers: Arc::clone(&peers),
-                views: views.clone(),
-            };
+            let failover = failover(&config, &core, &peers, views.clone());
             tasks.spawn(failover.run(stopping.clone()));
         }
-        let (until, views_here) = (stopping.clone(), views.clone());
-        tasks.spawn(async move {
-            let begun = tokio::select! {
-                begun = beginning.run(views_here) => begun,
-                () = until.cancelled() => return,
-            };
-            if let Err(error) = begun {
-                drop(progress.fail(Failure::Join(Box::new(error))));
-            }
-        });
+        let joining = join(beginning, views.clone(), progress, stopping.clone());
+        tasks.spawn(joining);
         Ok(Tasks {
             core,
             peers,
@@ -234,6 +216,12 @@ impl Unstarted {
             tasks,
             stopping,
         })
+    }
+
+    async fn open_peers(&self, identity: Identity) -> Result<Arc<Peers>, StartError> {
+        let config = self.config.peer(self.origin.incarnation)?;
+        let peers = Peers::open(config, identity, Arc::clone(&self.network)).await;
+        Ok(Arc::new(peers.map_err(StartError::Listen)?))
     }
 
     /// Whether this server may vote; one with a new disk says there that it is new.
@@ -286,6 +274,53 @@ impl Unstarted {
             standing: Arc::clone(standing),
             progress: Arc::clone(&self.progress),
         }
+    }
+}
+
+/// Follows who leads, and tells the proposals.
+fn follow(
+    core: &Core,
+    proposals: &Arc<Proposals>,
+    here: ServerId,
+    stopping: CancellationToken,
+) -> (
+    impl Future<Output = ()> + Send + 'static,
+    watch::Receiver<View>,
+) {
+    let (sender, views) = watch::channel(View::NONE);
+    let told = Arc::clone(proposals);
+    let tell = move |leader| told.leader(leader, here);
+    (core.clone().watch(sender, tell, stopping), views)
+}
+
+fn failover(
+    config: &Config,
+    core: &Core,
+    peers: &Arc<Peers>,
+    views: watch::Receiver<View>,
+) -> Failover {
+    Failover {
+        server: config.server,
+        voters: config.voters.len(),
+        core: core.clone(),
+        peers: Arc::clone(peers),
+        views,
+    }
+}
+
+/// Gets this server into its ensemble, in which it has failed if it cannot.
+async fn join(
+    beginning: Beginning,
+    views: watch::Receiver<View>,
+    progress: Arc<Progress>,
+    stopping: CancellationToken,
+) {
+    let begun = tokio::select! {
+        begun = beginning.run(views) => begun,
+        () = stopping.cancelled() => return,
+    };
+    if let Err(error) = begun {
+        drop(progress.fail(Failure::Join(Box::new(error))));
     }
 }
 

@@ -3,29 +3,33 @@
 //! ```text
 //!   a room ─▶ metrics::fsync_took(..) ─▶ a handle of the `metrics` crate ─▶ a cell of ours
 //!                                                                             │
-//!   admin: mntr, /metrics ◀─ each(..): the table's rows with what their cells hold ◀─┘
+//!   admin: mntr, /metrics ◀─ each(..): the table's rows with what their counters hold ◀─┘
 //! ```
 //!
 //! [`TABLE`] is the one list of names. ZooKeeper's names and units are kept (milliseconds without a
 //! suffix); new ones end in their unit. Cells are found once: recording is an atomic addition or
-//! two, without hashing or allocation. There is one set of cells in a process, as in ZooKeeper.
+//! two, without hashing or allocation. There is one set of counters in a process, as in ZooKeeper.
 //!
 //! A leaf: open to every room but the pure ones.
 
-mod cells;
+mod counters;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram};
 use ::metrics::{Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-pub use cells::Distribution;
-use cells::{Count, Samples};
+pub use counters::Distribution;
+use counters::{Count, Samples};
 pub use table::{Kind, Metric, Source, TABLE};
+
+/// See [`follows`].
+static FOLLOWS: AtomicBool = AtomicBool::new(false);
 
 /// What the table's rows hold.
 #[derive(Debug)]
@@ -192,6 +196,8 @@ handles! {
     node_children_watch_count: histogram,
     node_created_watch_count: histogram,
     node_deleted_watch_count: histogram,
+    learner_commit_received_count: counter,
+    learner_proposal_received_count: counter,
     proposal_count: counter,
     readlatency: histogram,
     reads_issued_from_session_queue: histogram,
@@ -271,14 +277,22 @@ pub fn update_answered(took: Duration) {
     HANDLES.updatelatency.record(ms(took));
 }
 
-/// A proposal of a client went on its way.
-pub fn proposed() {
-    HANDLES.proposal_count.increment(1);
+/// Whether what is applied from now on was proposed by another server.
+pub fn follows(follows: bool) {
+    FOLLOWS.store(follows, Relaxed);
 }
 
-/// A txn was applied.
+/// A txn was applied: a leader has proposed and committed it, the others have been sent it.
+///
+/// zk: Leader.propose, Leader.commit; Follower.processPacket.
 pub fn committed() {
-    HANDLES.commit_count.increment(1);
+    if FOLLOWS.load(Relaxed) {
+        HANDLES.learner_proposal_received_count.increment(1);
+        HANDLES.learner_commit_received_count.increment(1);
+    } else {
+        HANDLES.proposal_count.increment(1);
+        HANDLES.commit_count.increment(1);
+    }
 }
 
 /// A client asked for a session and was not throttled, whose bucket lacks so many tokens.

@@ -21,13 +21,13 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use jute::{ErrorCode, MultiReadOp, OpCode, ReplyHeader, Request, Text, reply};
+use jute::{ErrorCode, MultiReadOp, ReplyHeader, Request, Text, reply};
 use tokio::time::Instant;
 
 use super::counts::Answer;
 use super::deliver::Deliver;
+use super::pending::Waiting;
 use super::replies::{self, TooLong};
-use super::watches;
 use crate::connection::{Connection, End};
 use crate::metrics;
 use crate::state::{Asker, Missing, Peek, Pins, ReadStop, State};
@@ -43,18 +43,6 @@ const REPLY_BYTES_MAX: usize = 16 * 1024;
 /// told before: all that may wait fill half of its outbox at most.
 pub(super) fn reply_bytes_max(connection: &Connection) -> usize {
     REPLY_BYTES_MAX.min(connection.outbox.bytes_max() / 2 / WAITING_MAX)
-}
-
-/// A request that delivery answers behind a write of the same connection.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) xid: i32,
-    pub(super) op: OpCode,
-    pub(super) request: Request,
-    /// Keep in memory what it looks at.
-    pub(super) pins: Pins,
-    /// When it came.
-    pub(super) since: Instant,
 }
 
 /// Pins what this request looks at, if memory knows all of it and if the reply would be small now,
@@ -207,7 +195,7 @@ impl Deliver {
             let Some((code, frame_bytes)) = self.answer_read(state, connection, asker, read) else {
                 return;
             };
-            watches::register(&self.shared, connection, &read.request, code);
+            self.shared.register(connection, &read.request, code);
             let took = now.duration_since(read.since);
             let answer = Answer {
                 op: Some(read.op),

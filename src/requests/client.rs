@@ -22,19 +22,20 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use jute::{
     Cut, ErrorCode, FrameCodec, LENGTH_BYTES, OpClass, OpCode, Reader, Request, RequestHeader,
 };
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
+use super::Requests;
 use super::behind;
-use super::behind::Waiting;
+use super::head::{Head, Reached, Served};
 use super::heard::Heard;
+use super::pending::Waiting;
 use super::step::{Settle, Step};
 use super::warm::Kept;
-use super::{Requests, watches::Catchup};
 use crate::connection::{Connection, End};
 use crate::io::buffers;
 use crate::state::{State, Zxid};
@@ -66,7 +67,7 @@ pub struct Client {
     heard: Heard,
     /// Boxed: few requests wait here, and idle connections are many.
     head: Option<Box<Head>>,
-    pub(super) phase: Phase,
+    pub(super) life: Life,
     pub(super) writes_proposed: u64,
     /// Sequence of its newest proposal.
     pub(super) sequence: u64,
@@ -85,7 +86,7 @@ pub struct Client {
 
 /// Where the connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Phase {
+pub(super) enum Life {
     /// The first frame must be a ConnectRequest.
     Handshake,
     /// Has a session, or waits for it to be opened.
@@ -94,46 +95,6 @@ pub(super) enum Phase {
     Leaving,
     /// The connection ends once what is on the wire has been sent.
     Ending,
-}
-
-/// The request at the head of the queue.
-#[derive(Debug)]
-pub(super) struct Head {
-    pub(super) header: RequestHeader,
-    pub(super) body: Bytes,
-    /// Parsed once, when its turn has come.
-    pub(super) request: Option<Request>,
-    pub(super) progress: Progress,
-}
-
-/// How far a request that takes several steps has come.
-#[derive(Debug, Default)]
-pub(super) enum Progress {
-    #[default]
-    New,
-    /// ConnectRequest: the throttle has let it through, and it may wait for so long until this server
-    /// has caught up.
-    Admitted { until: Instant },
-    /// sync: the read index has been reached.
-    Synced,
-    /// getAllChildrenNumber: counted at this zxid, so many descendants.
-    Counted { at: Zxid, count: i32, tries: u32 },
-    /// setWatches: so many paths are done.
-    CatchingUp(Catchup),
-}
-
-/// What serving the head came to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made and taken apart at once, never stored"
-)]
-pub(super) enum Served {
-    /// Answered, proposed or dropped.
-    Done,
-    /// It stays at the head.
-    Stays(Head, Step),
-    /// The connection ends, behind what has been answered.
-    End,
 }
 
 impl Client {
@@ -153,7 +114,7 @@ impl Client {
             codec: FrameCodec::new(first_frame_max),
             heard: Heard::default(),
             head: None,
-            phase: Phase::Handshake,
+            life: Life::Handshake,
             writes_proposed: 0,
             sequence: 0,
             write_bytes: 0,
@@ -172,7 +133,7 @@ impl Client {
 
     /// True until its ConnectRequest has come whole: from then on it waits for this server.
     pub fn is_handshaking(&self) -> bool {
-        self.phase == Phase::Handshake && self.head.is_none()
+        self.life == Life::Handshake && self.head.is_none()
     }
 
     /// Serves what can be served of the inbox, into the outbox; says why it stopped.
@@ -180,7 +141,7 @@ impl Client {
         let found = self.connection.outbox.attend();
         match found.end {
             End::Now => return Step::Gone,
-            End::AfterFlush => self.phase = Phase::Ending,
+            End::AfterFlush => self.life = Life::Ending,
             End::Open if found.bytes >= RUN_BYTES_MAX => return Step::Clogged,
             End::Open => {}
         }
@@ -192,7 +153,7 @@ impl Client {
         let mut served = 0;
         let mut is_same = true;
         let step = loop {
-            if self.phase == Phase::Ending {
+            if self.life == Life::Ending {
                 break Step::End;
             }
             if served >= RUN_REQUESTS_MAX || found.bytes + self.run.len() >= RUN_BYTES_MAX {
@@ -213,7 +174,7 @@ impl Client {
                     // Under the guard apply adds nothing to the outbox: what it holds comes before
                     // the replies that follow, unless it holds the last words.
                     if self.connection.outbox.look().end != End::Open {
-                        self.phase = Phase::Ending;
+                        self.life = Life::Ending;
                         continue;
                     }
                     self.now = Instant::now();
@@ -232,7 +193,7 @@ impl Client {
                     break step;
                 }
                 Served::End => {
-                    self.phase = Phase::Ending;
+                    self.life = Life::Ending;
                     break Step::End;
                 }
             }
@@ -244,7 +205,7 @@ impl Client {
         match end {
             End::Now => Step::Gone,
             End::AfterFlush => {
-                self.phase = Phase::Ending;
+                self.life = Life::Ending;
                 Step::End
             }
             End::Open => step,
@@ -262,20 +223,20 @@ impl Client {
             Settle::TooLarge => {
                 let op = head.header.op;
                 self.note_too_large(op);
-                self.phase = Phase::Ending;
+                self.life = Life::Ending;
             }
-            Settle::Synced => head.progress = Progress::Synced,
+            Settle::Synced => head.reached = Reached::Synced,
             Settle::Counted { at, count } => {
-                let tries = match head.progress {
-                    Progress::Counted { tries, .. } => tries + 1,
-                    Progress::New
-                    | Progress::Admitted { .. }
-                    | Progress::Synced
-                    | Progress::CatchingUp(_) => 1,
+                let tries = match head.reached {
+                    Reached::Counted { tries, .. } => tries + 1,
+                    Reached::New
+                    | Reached::Admitted { .. }
+                    | Reached::Synced
+                    | Reached::CatchingUp(_) => 1,
                 };
-                head.progress = Progress::Counted { at, count, tries };
+                head.reached = Reached::Counted { at, count, tries };
             }
-            Settle::Failed => self.phase = Phase::Ending,
+            Settle::Failed => self.life = Life::Ending,
         }
     }
 
@@ -345,7 +306,7 @@ impl Client {
 
     /// True while its session is being opened or attached: what it sends behind its ConnectRequest waits.
     fn is_opening(&self) -> bool {
-        self.phase == Phase::Serving && self.connection.session().0 == 0
+        self.life == Life::Serving && self.connection.session().0 == 0
     }
 
     /// True while a write of its session has not been answered.
@@ -372,7 +333,7 @@ impl Client {
         if let Some(head) = self.head.take() {
             return Ok(Some(*head));
         }
-        if self.phase == Phase::Leaving {
+        if self.life == Life::Leaving {
             self.heard = Heard::default();
             self.inbox.clear();
             return Ok(None);
@@ -391,7 +352,7 @@ impl Client {
         self.heard.taken(LENGTH_BYTES + frame.len());
         self.connection.stats.received(1);
         self.requests.shared.connections.stats().received(1);
-        if self.phase == Phase::Handshake {
+        if self.life == Life::Handshake {
             return Ok(Some(Head {
                 header: RequestHeader {
                     xid: 0,
@@ -399,7 +360,7 @@ impl Client {
                 },
                 body: frame,
                 request: None,
-                progress: Progress::New,
+                reached: Reached::New,
             }));
         }
         let mut reader = Reader::new(frame);
@@ -408,7 +369,7 @@ impl Client {
                 header,
                 body: reader.rest(),
                 request: None,
-                progress: Progress::New,
+                reached: Reached::New,
             })),
             Err(error) => {
                 tracing::debug!(peer = %self.connection.peer, %error, "header refused");
@@ -419,12 +380,12 @@ impl Client {
 
     fn serve(&mut self, state: &State, head: Head) -> Served {
         self.reply_from = self.run.len();
-        if self.phase == Phase::Handshake {
+        if self.life == Life::Handshake {
             return self.greet(state, head);
         }
         let class = head.header.op.class();
         if class == OpClass::Write {
-            return self.propose(state, head);
+            return self.write(state, head);
         }
         if class == OpClass::Close && self.is_admitted() {
             return self.close(head);

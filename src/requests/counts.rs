@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jute::OpCode;
 
-use super::shared::Shared;
+use super::audience::Audience;
 use crate::connection::Connection;
 use crate::metrics::{self, Fired};
 use crate::state::Zxid;
@@ -27,7 +27,7 @@ pub(super) struct Answer {
     pub(super) frame_bytes: usize,
 }
 
-impl Shared {
+impl Audience {
     /// A request has been answered.
     pub(super) fn count_answer(&self, connection: &Connection, answer: &Answer) {
         let Answer {
@@ -87,7 +87,7 @@ impl Events {
     /// A watcher has been told.
     pub(super) fn note(
         &mut self,
-        shared: &Shared,
+        shared: &Audience,
         connection: &Connection,
         kind: i32,
         frame: &[u8],
@@ -103,7 +103,7 @@ impl Events {
     }
 
     /// The trigger is over.
-    pub(super) fn record(self, shared: &Shared) {
+    pub(super) fn record(self, shared: &Audience) {
         let watchers = self.fired.watchers();
         if watchers > 0 {
             shared.connections.stats().sent_besides(watchers);

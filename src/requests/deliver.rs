@@ -12,10 +12,10 @@ use jute::{ErrorCode, OpCode, ReplyHeader, perms, reply};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::audience::Audience;
 use super::counts::{Answer, Events};
 use super::pending::{Asked, Awaits, Pending};
 use super::replies::{self, TooLong};
-use super::shared::Shared;
 use crate::connection::{Connection, ConnectionId, End, Registry};
 use crate::metrics;
 use crate::session::{Granted, SessionClocks, put_connect_response};
@@ -39,7 +39,7 @@ const TOLD_BY_TASK: usize = 32;
 /// Tells clients what apply did.
 #[derive(Debug, Clone)]
 pub struct Deliver {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Audience>,
     /// Where tasks run that send; `None` outside of a runtime.
     runtime: Option<Handle>,
 }
@@ -54,7 +54,7 @@ impl Deliver {
         origin: Origin,
         skip_acl: bool,
     ) -> Self {
-        Self::over(Arc::new(Shared::new(
+        Self::over(Arc::new(Audience::new(
             connections,
             sessions,
             origin,
@@ -62,7 +62,7 @@ impl Deliver {
         )))
     }
 
-    pub(super) fn over(shared: Arc<Shared>) -> Self {
+    pub(super) fn over(shared: Arc<Audience>) -> Self {
         Self {
             shared,
             runtime: Handle::try_current().ok(),
@@ -214,8 +214,9 @@ impl Deliver {
         };
         if matches!(txn.outcome, Outcome::Refused(_)) {
             match asked {
-                // Of this id there is a session already, which is none of the client's business.
-                Asked::New => connection.outbox.end(End::Now),
+                // Of this id there is a session already, which is none of the client's business; or the
+                // end of it was under way. When it comes again, it is told.
+                Asked::New | Asked::Told => connection.outbox.end(End::Now),
                 Asked::Old => {
                     put(None);
                     self.shared.count_besides(connection);
@@ -227,14 +228,18 @@ impl Deliver {
         let touch = self.shared.sessions.of(granted.session);
         connection.bind(granted.session, touch);
         self.shared.connections.bind(granted.session, connection);
-        put(Some(granted));
         match asked {
             Asked::New => {
+                put(Some(granted));
                 connection.stats.opened(txn.zxid, took);
                 self.shared.connections.stats().answered(1, took);
                 metrics::update_answered(took);
             }
-            Asked::Old => self.shared.count_besides(connection),
+            Asked::Old => {
+                put(Some(granted));
+                self.shared.count_besides(connection);
+            }
+            Asked::Told => {}
         }
     }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use jute::{ConnectRequest, Reader};
 
-use super::client::{Client, Head, Phase, Progress, Served};
+use super::client::{Client, Life};
+use super::head::{Head, Reached, Served};
 use super::pending::{Asked, Awaits};
 use super::step::Step;
 use crate::ensemble::SubmitError;
 use crate::metrics;
 use crate::session::{Granted, Greeting, put_connect_response};
-use crate::state::{ActionRef, State, Zxid};
+use crate::state::{ActionRef, SessionRecord, State, Zxid};
 
 impl Client {
     /// The first frame. zk: ZooKeeperServer.processConnectRequest.
@@ -28,7 +29,7 @@ impl Client {
             tracing::debug!(peer = %self.connection.peer, "not serving: a client is sent away");
             return Served::End;
         }
-        if matches!(head.progress, Progress::New) {
+        if matches!(head.reached, Reached::New) {
             if !requests.greeter.admits(&request) {
                 tracing::debug!(peer = %self.connection.peer, "too many ask for sessions");
                 metrics::connection_rejected();
@@ -36,7 +37,7 @@ impl Client {
             }
             metrics::session_asked(requests.greeter.throttle().deficit());
             let until = self.now + requests.catch_up_time;
-            head.progress = Progress::Admitted { until };
+            head.reached = Reached::Admitted { until };
         }
         let (granted, asked) = match requests.greeter.greet(state, &request) {
             Greeting::Behind(zxid) => return self.behind(head, zxid),
@@ -47,13 +48,20 @@ impl Client {
                 return Served::End;
             }
             Greeting::Open(granted) => (granted, Asked::New),
+            Greeting::Attach(granted) if self.lives(state, &granted) => (granted, Asked::Told),
             Greeting::Attach(granted) => (granted, Asked::Old),
         };
-        match self.ask(granted, asked, read_only_asked) {
+        match self.ask(granted.clone(), asked, read_only_asked) {
             Ok(sequence) => {
                 self.sequence = sequence;
                 self.writes_proposed += 1;
                 self.begin_serving();
+                if asked == Asked::Told {
+                    let touch = requests.shared.sessions.of(granted.session);
+                    self.connection.bind(granted.session, touch);
+                    put_connect_response(&mut self.run, Some(&granted), read_only_asked);
+                    requests.shared.count_besides(&self.connection);
+                }
                 Served::Done
             }
             Err(SubmitError::Full) => Served::Stays(head, Step::Full),
@@ -66,13 +74,26 @@ impl Client {
     ///
     /// zk-differs: ZooKeeper closes such a connection at once, and the client tries the next server.
     fn behind(&self, head: Head, zxid: Zxid) -> Served {
-        if let Progress::Admitted { until } = head.progress
+        if let Reached::Admitted { until } = head.reached
             && until > self.now
         {
             return Served::Stays(head, Step::Behind { zxid, until });
         }
         tracing::debug!(peer = %self.connection.peer, %zxid, "the client has seen more");
         Served::End
+    }
+
+    /// Whether it is certain that the session lives, as nobody knows more than this server: then its
+    /// client need not wait for the disk to be told so. What it asks next does: it is behind a write.
+    fn lives(&self, state: &State, granted: &Granted) -> bool {
+        let Granted {
+            session, password, ..
+        } = granted;
+        let is_known = |it: &SessionRecord| it.password == *password;
+        let clock = || self.requests.shared.sessions.of(*session);
+        self.requests.catch_up_time.is_zero()
+            && state.session(*session).is_some_and(is_known)
+            && clock().is_some_and(|clock| !clock.closing())
     }
 
     /// Proposes what the client gets if there is nothing against it.
@@ -91,7 +112,7 @@ impl Client {
                 timeout_ms,
                 password: &password,
             },
-            Asked::Old => ActionRef::Attach {
+            Asked::Old | Asked::Told => ActionRef::Attach {
                 connection,
                 timeout_ms,
                 password: &password,
@@ -103,11 +124,11 @@ impl Client {
             read_only_asked,
         };
         let requests = &self.requests;
-        requests.submit(&self.connection, session, 0, action, awaits, self.arrived)
+        requests.propose_for(&self.connection, session, 0, action, awaits, self.arrived)
     }
 
     fn begin_serving(&mut self) {
-        self.phase = Phase::Serving;
+        self.life = Life::Serving;
         self.codec.set_max(self.requests.frame_bytes_max);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Client::advance ─┬─ reads, watches: state (read guard) ──▶ outbox
-//!                    └─ writes: Requests::submit ─▶ ensemble ─▶ log ─▶ apply
+//!                    └─ writes: Client::propose ──▶ ensemble ─▶ log ─▶ apply
 //!                                                                       │ write guard
 //!                 outbox ◀─ Deliver (events, reply, reads behind it) ◀──┘
 //! ```
@@ -15,19 +15,20 @@
 //!
 //! This room does not know: sockets, Raft, the disk.
 
+mod audience;
 mod behind;
 mod client;
 mod config;
 mod counts;
 mod deliver;
 mod greet;
+mod head;
 mod heard;
 mod lag;
 mod pending;
 mod prefetch;
 mod reads;
 mod replies;
-mod shared;
 mod step;
 mod warm;
 mod watches;
@@ -53,12 +54,11 @@ pub use warm::Warm;
 use crate::auth::Schemes;
 use crate::connection::{Connection, ConnectionId};
 use crate::ensemble::{Ensemble, Submission, SubmitError};
-use crate::metrics;
 use crate::session::{Greeter, Throttle};
 use crate::state::{ActionRef, Replica, SessionId, StoreError};
 use crate::watch::{Summary, WatcherId};
+use audience::Audience;
 use pending::{Awaits, Pending};
-use shared::Shared;
 
 /// Watched paths of an ended connection that are dropped under one lock: a few milliseconds.
 const PATHS_PER_LOCK: usize = 4096;
@@ -88,7 +88,7 @@ pub struct Parts {
 /// The door of the room: what all clients need. Made by `server.rs` once the ensemble serves.
 pub struct Requests {
     /// What clients and delivery share.
-    shared: Arc<Shared>,
+    shared: Arc<Audience>,
     replica: Arc<Replica>,
     ensemble: Arc<Ensemble>,
     greeter: Greeter,
@@ -133,7 +133,7 @@ impl Requests {
     /// # Errors
     /// `Full`: too much is waiting; try again when there is room. `Closed`: the server stops, or
     /// the session has moved to another connection; end this one.
-    fn submit(
+    fn propose_for(
         &self,
         connection: &Arc<Connection>,
         session: SessionId,
@@ -153,7 +153,6 @@ impl Requests {
             identities: &identities,
             action,
         })?;
-        metrics::proposed();
         pending.push(Pending {
             sequence,
             connection: Arc::clone(connection),

@@ -1,9 +1,9 @@
 //! The proposals of this process that have not been applied, and what waits behind each of them.
 //!
 //! ```text
-//!   submit ─▶ push ─▶ [ write 7 | reads ] [ write 8 ] [ write 9 | reads ] ─▶ take ─▶ delivery
-//!                                                            ▲
-//!                             wait_behind: what its client asked after it
+//!   propose_for ─▶ push ─▶ [ write 7 | reads ] [ write 8 ] [ write 9 | reads ] ─▶ take ─▶ delivery
+//!                                                                 ▲
+//!                                  wait_behind: what its client asked after it
 //! ```
 //!
 //! Delivery takes a write when its txn has been installed, and with it the reads that its client
@@ -13,12 +13,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use jute::OpCode;
+use jute::{OpCode, Request};
 use tokio::time::Instant;
 
-use super::behind::Waiting;
 use crate::connection::{Connection, ConnectionId};
 use crate::session::Granted;
+use crate::state::Pins;
 
 /// The proposals of this process that have not been applied, oldest first, with what waits behind each.
 #[derive(Debug, Default)]
@@ -42,6 +42,18 @@ pub(super) struct Pending {
     pub(super) reads: Vec<Waiting>,
 }
 
+/// A request that delivery answers behind a write of the same connection.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) xid: i32,
+    pub(super) op: OpCode,
+    pub(super) request: Request,
+    /// Keep in memory what it looks at.
+    pub(super) pins: Pins,
+    /// When it came.
+    pub(super) since: Instant,
+}
+
 /// What a connection waits for.
 #[derive(Debug)]
 pub(super) enum Awaits {
@@ -62,6 +74,8 @@ pub(super) enum Asked {
     New,
     /// The one that it had on another connection.
     Old,
+    /// The same, and it has been told that it has it.
+    Told,
 }
 
 impl InFlight {

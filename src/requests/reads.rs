@@ -5,12 +5,13 @@
 use jute::{ErrorCode, OpClass, OpCode, ReplyHeader, Request, reply};
 
 use super::behind::put_read;
-use super::client::{Client, Head, Progress, Served};
+use super::client::Client;
 use super::counts::Answer;
+use super::head::{Catchup, Head, Reached, Served};
 use super::replies::{self, TooLong};
 use super::step::Step;
 use super::warm::Warm;
-use super::watches::{Catchup, Watched, register};
+use super::watches::Watched;
 use crate::metrics;
 use crate::state::{Asker, ReadStop, State, Zxid};
 
@@ -20,7 +21,7 @@ impl Client {
         let Some(request) = &head.request else {
             return Served::Done;
         };
-        if let Progress::Counted { at, count, tries } = head.progress {
+        if let Reached::Counted { at, count, tries } = head.reached {
             return self.answer_count(state, head, at, count, tries);
         }
         let zxid = state.last_zxid();
@@ -32,7 +33,8 @@ impl Client {
         };
         match put_read(&mut self.run, state, asker, head.header.xid, request) {
             Ok(code) => {
-                register(&self.requests.shared, &self.connection, request, code);
+                let shared = &self.requests.shared;
+                shared.register(&self.connection, request, code);
                 self.note_reply(&head, zxid);
                 Served::Done
             }
@@ -82,7 +84,7 @@ impl Client {
                 path,
                 at: state.last_zxid(),
             };
-            head.progress = Progress::Counted { at, count, tries };
+            head.reached = Reached::Counted { at, count, tries };
             return Served::Stays(head, step);
         }
         let header = ReplyHeader {
@@ -100,12 +102,11 @@ impl Client {
         let Some(request) = &head.request else {
             return Served::Done;
         };
-        let from = match &head.progress {
-            Progress::CatchingUp(catchup) => *catchup,
-            Progress::New
-            | Progress::Admitted { .. }
-            | Progress::Synced
-            | Progress::Counted { .. } => Catchup::default(),
+        let from = match &head.reached {
+            Reached::CatchingUp(catchup) => *catchup,
+            Reached::New | Reached::Admitted { .. } | Reached::Synced | Reached::Counted { .. } => {
+                Catchup::default()
+            }
         };
         match self.serve_watch(state, request, from) {
             Watched::Reply(code) => {
@@ -125,7 +126,7 @@ impl Client {
                 self.finish(&head, mark, state.last_zxid())
             }
             Watched::Missing(catchup, missing) => {
-                head.progress = Progress::CatchingUp(catchup);
+                head.reached = Reached::CatchingUp(catchup);
                 Served::Stays(head, Step::Warm(Warm::some(missing)))
             }
             Watched::TooLong => Served::End,
@@ -137,7 +138,7 @@ impl Client {
         let Some(request) = &head.request else {
             return Served::Done;
         };
-        if !matches!(head.progress, Progress::Synced) {
+        if !matches!(head.reached, Reached::Synced) {
             return Served::Stays(head, Step::Barrier);
         }
         let header = ReplyHeader {
@@ -267,7 +268,7 @@ impl Client {
         self.note_reply(head, zxid);
     }
 
-    /// The same to one that does not, see [`Shared::count_aside`](super::shared::Shared).
+    /// The same to one that does not, see [`Audience::count_aside`](super::audience::Audience).
     pub(super) fn put_aside(&mut self, head: &Head, zxid: Zxid, err: ErrorCode) {
         self.put_only_header(head, zxid, err);
         self.note_aside();

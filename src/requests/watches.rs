@@ -9,18 +9,10 @@ use jute::{ErrorCode, Request, Text};
 
 use super::client::Client;
 use super::deliver::put_event;
+use super::head::Catchup;
 use super::replies::TooLong;
-use super::shared::Shared;
-use crate::connection::Connection;
 use crate::state::{Missing, Peek, State, Znode};
 use crate::watch::{NoticeKind, Registration, RemoveKind, WatcherId};
-
-/// How far a setWatches has come: which of its five lists, and how many paths of it are done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Catchup {
-    list: usize,
-    done: usize,
-}
 
 /// What a request about watches came to.
 pub(super) enum Watched {
@@ -57,39 +49,6 @@ impl List {
     /// Its paths are registered whatever there is at them.
     fn is_persistent(self) -> bool {
         matches!(self, Self::Persistent | Self::PersistentRecursive)
-    }
-}
-
-/// Registers the watch that a read asked for, given the code it is answered with.
-///
-/// exists on a missing node leaves a watch; no other failed read does (protocol.md 3.3). A
-/// connection that has left leaves none: it fences itself before it takes its watches away, both
-/// seen in this order by whoever holds the lock of the table.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "no other request registers a watch"
-)]
-pub(super) fn register(
-    shared: &Shared,
-    connection: &Connection,
-    request: &Request,
-    code: ErrorCode,
-) {
-    let done = code == ErrorCode::OK;
-    let (path, registration) = match request {
-        Request::Exists(read) if read.watch && (done || code == ErrorCode::NO_NODE) => {
-            (&read.path, Registration::Data)
-        }
-        Request::GetData(read) if read.watch && done => (&read.path, Registration::Data),
-        Request::GetChildren(read) if read.watch && done => (&read.path, Registration::Child),
-        Request::GetChildren2(read) if read.watch && done => (&read.path, Registration::Child),
-        _ => return,
-    };
-    if let Some(path) = path {
-        let mut watches = shared.watches.lock();
-        if !connection.is_fenced() {
-            watches.add(path.as_str(), WatcherId(connection.id.0), registration);
-        }
     }
 }
 

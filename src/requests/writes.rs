@@ -2,7 +2,8 @@
 
 use jute::{DecodeError, DecodeErrorKind, ErrorCode, OpCode, Request};
 
-use super::client::{Client, Head, Phase, Served};
+use super::client::{Client, Life};
+use super::head::{Head, Served};
 use super::pending::Awaits;
 use super::step::Step;
 use crate::ensemble::SubmitError;
@@ -10,7 +11,7 @@ use crate::state::{ActionRef, State};
 
 impl Client {
     /// A write: checked to be decodable, then proposed as it came.
-    pub(super) fn propose(&mut self, state: &State, head: Head) -> Served {
+    pub(super) fn write(&mut self, state: &State, head: Head) -> Served {
         if !self.is_admitted() {
             if self.has_write_in_flight() {
                 return Served::Stays(head, Step::Blocked);
@@ -32,14 +33,14 @@ impl Client {
             connection: self.connection.id.0,
             body: &head.body,
         };
-        match self.submit(&head, action) {
+        match self.propose(&head, action) {
             Ok(()) => Served::Done,
             Err(SubmitError::Full) => Served::Stays(head, Step::Full),
             Err(SubmitError::Closed) => Served::End,
         }
     }
 
-    fn submit(&mut self, head: &Head, action: ActionRef<'_>) -> Result<(), SubmitError> {
+    fn propose(&mut self, head: &Head, action: ActionRef<'_>) -> Result<(), SubmitError> {
         let awaits = Awaits::Reply {
             xid: head.header.xid,
             op: head.header.op,
@@ -50,9 +51,14 @@ impl Client {
         if !self.has_write_in_flight() {
             self.write_bytes = 0;
         }
-        self.sequence =
-            self.requests
-                .submit(&self.connection, session, xid, action, awaits, self.arrived)?;
+        self.sequence = self.requests.propose_for(
+            &self.connection,
+            session,
+            xid,
+            action,
+            awaits,
+            self.arrived,
+        )?;
         self.write_bytes = self.write_bytes.max(head.body.len());
         self.writes_proposed += 1;
         Ok(())
@@ -60,10 +66,10 @@ impl Client {
 
     /// closeSession: behind everything this client sent; nothing is taken in after it.
     pub(super) fn close(&mut self, head: Head) -> Served {
-        match self.submit(&head, ActionRef::CloseSession) {
+        match self.propose(&head, ActionRef::CloseSession) {
             Ok(()) => {
                 // Delivery ends the connection behind the reply; until then the inbox is ignored.
-                self.phase = Phase::Leaving;
+                self.life = Life::Leaving;
                 Served::Done
             }
             Err(SubmitError::Full) => Served::Stays(head, Step::Full),

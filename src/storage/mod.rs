@@ -11,9 +11,11 @@ mod config;
 mod error;
 mod files;
 mod format;
+mod install;
 mod log;
 pub mod memory;
 mod open;
+mod ours;
 mod places;
 mod snapshots;
 mod stats;
@@ -51,19 +53,19 @@ impl Stores {
         self.inner.live.current()
     }
 
-    /// From now on the database in `dir`, a checkpoint that was taken here or by another server, is
-    /// the tree: checkpoints and figures are of it, and it is marked as belonging to the log of this
-    /// server. Returns it for [`crate::state::Replica::replace`], to be called at once. The tree
-    /// before stays open for whoever holds it. Blocks on the disk.
+    /// The checkpoint in `received`, which another server has sent, comes in the place of the tree,
+    /// for good: a start finds it there, and lets the log go on behind it. Returns it for
+    /// [`crate::state::Replica::replace`], to be called at once. `received`: whole and durable, on
+    /// the file system of dataDir; it is moved. Blocks on the disk.
     ///
-    /// Where it lies does not change: a server that starts opens the tree in its own place, and the
-    /// log may be purged up to here only when this one lies there.
+    /// The tree before stays open for whoever reads it; with the last of them its files go. Whoever
+    /// keeps the log lets it go on behind the new tree, too: a purge up to its position.
     ///
     /// # Errors
-    /// There is no tree in `dir`, it was written by a newer program, or it is corrupt: the tree
-    /// before is still the live one.
-    pub fn adopt(&self, dir: &Path) -> Result<Arc<dyn Store>, StorageError> {
-        let tree = self.inner.adopt(dir)?;
+    /// There is no tree in `received`, a newer program has written it, or it is corrupt: the tree before
+    /// is still in its place. Or the disk failed: end the process; a start finds one or the other.
+    pub fn install(&self, received: &Path) -> Result<Arc<dyn Store>, StorageError> {
+        let tree = self.inner.install(received)?;
         Ok(tree)
     }
 

@@ -3,27 +3,24 @@
 //! `open` is here because tree and log are only worth something together: each holds the random id
 //! of the store, and positions must fit.
 
-use std::collections::hash_map::RandomState;
 use std::fs;
-use std::hash::BuildHasher;
 use std::io;
 use std::path::{Path, absolute};
 use std::sync::Arc;
 
-use rocksdb::WriteBatch;
+use parking_lot::Mutex;
 use tracing::warn;
 
-use super::format::{Format, refuse_foreign, require_made, use_up_permission};
+use super::format::{refuse_foreign, require_made, use_up_permission};
+use super::install;
 use super::log::SegmentLog;
-use super::places::{Layout, OURS, holds_database};
+use super::ours::{identify, log_was_begun, note_log_begun, open_tree};
+use super::places::{Layout, tree_behind};
 use super::snapshots::checkpoints::RocksSnapshots;
 use super::stats::bytes_below;
-use super::tree::db::Database;
-use super::tree::keys::{Family, meta};
 use super::tree::live::Live;
 use super::tree::options::Split;
 use super::tree::rocks_tree::{RocksTree, read_meta};
-use super::varint::Cursor;
 use super::{Config, Log, LogEnds, StorageError, StorageStats};
 use crate::state::LogPosition;
 use crate::storage::files::{io_error, sync_dir};
@@ -38,6 +35,8 @@ pub(super) struct RocksStores {
     /// The random id of the store, which its log and its tree share.
     id: u64,
     split: Split,
+    /// One at a time.
+    installing: Mutex<()>,
 }
 
 impl RocksStores {
@@ -49,7 +48,7 @@ impl RocksStores {
         for dir in [&config.data_dir, &config.log_dir] {
             refuse_foreign(dir)?;
         }
-        let layout = Layout::of(config);
+        let layout = Layout::find(config)?;
         let there = layout.look(config)?;
         if !config.create_db && !there.tree {
             use_up_permission(&config.log_dir)?;
@@ -65,9 +64,11 @@ impl RocksStores {
         }
         let log = SegmentLog::open(&layout.log, &layout.tree, id, config)?;
         note_log_begun(tree.db())?;
+        install::follow(tree.db(), &log)?;
         check_positions(config, &layout, tree_meta.applied, &log)?;
         let live = Arc::new(Live::new(tree));
         let snapshots = RocksSnapshots::open(Arc::clone(&live), layout.snapshots.clone())?;
+        install::remove_older(&layout)?;
         Ok(Self {
             log: Arc::new(log),
             live,
@@ -75,31 +76,20 @@ impl RocksStores {
             layout,
             id,
             split,
+            installing: Mutex::default(),
         })
     }
 
-    /// See [`super::Stores::adopt`].
+    /// See [`super::Stores::install`].
     ///
     /// # Errors
     /// As there.
-    pub(super) fn adopt(&self, dir: &Path) -> Result<Arc<RocksTree>, StorageError> {
-        if !holds_database(dir) {
-            return Err(StorageError::Lost {
-                path: dir.to_owned(),
-                why: "there is no tree".to_owned(),
-            });
-        }
-        let tree = open_tree(dir, self.split)?;
-        identify(tree.db())?;
-        write_marks(
-            tree.db(),
-            "make a tree this server's",
-            &[
-                (meta::STORE, &self.id.to_be_bytes()),
-                (meta::LOG_BEGUN, &[1]),
-            ],
-        )?;
-        Ok(self.live.replace(tree))
+    pub(super) fn install(&self, received: &Path) -> Result<Arc<RocksTree>, StorageError> {
+        let _one_at_a_time = self.installing.lock();
+        install::prepare(received, self.id, self.split)?;
+        let place = tree_behind(self.live.current().db().path());
+        install::put_in_place(received, &place)?;
+        Ok(self.live.replace(open_tree(&place, self.split)?))
     }
 
     /// Counters and sizes; walks the directories.
@@ -112,12 +102,6 @@ impl RocksStores {
         };
         self.log.stats(self.live.current().stats(stats))
     }
-}
-
-fn open_tree(dir: &Path, split: Split) -> Result<RocksTree, StorageError> {
-    let options = super::tree::options::tree(split);
-    let db = Database::open(dir, &options.db, options.families)?;
-    Ok(RocksTree::new(db, options.blocks, split))
 }
 
 fn create_dirs(config: &Config, layout: &Layout) -> Result<(), StorageError> {
@@ -158,85 +142,6 @@ fn is_others(source: &io::Error) -> bool {
             | io::ErrorKind::Unsupported
             | io::ErrorKind::ReadOnlyFilesystem
     )
-}
-
-/// Whether the log of this tree has been begun. Before anything is applied, nothing else tells a
-/// creation that was cut short from a log that has vanished.
-fn log_was_begun(db: &Database) -> Result<bool, StorageError> {
-    Ok(db.value(Family::Meta.name(), meta::LOG_BEGUN)?.is_some())
-}
-
-/// From now on a tree without its log is damage.
-fn note_log_begun(db: &Database) -> Result<(), StorageError> {
-    if log_was_begun(db)? {
-        return Ok(());
-    }
-    write_marks(
-        db,
-        "note that the log has begun",
-        &[(meta::LOG_BEGUN, &[1])],
-    )
-}
-
-/// Writes what is said once about a tree, durable when this returns: it has no write-ahead log.
-fn write_marks(
-    db: &Database,
-    doing: &'static str,
-    marks: &[(&[u8], &[u8])],
-) -> Result<(), StorageError> {
-    let family = Family::Meta.name();
-    let mut batch = WriteBatch::default();
-    for (key, value) in marks {
-        batch.put_cf(db.family(family)?, key, value);
-    }
-    db.write(batch, &super::tree::options::unlogged())
-        .map_err(|source| db.failed(doing, source))?;
-    db.flush(&[family], true)
-}
-
-/// Reads the format version and the store's id, or writes them, a random one, into a new database.
-fn identify(db: &Database) -> Result<u64, StorageError> {
-    let family = Family::Meta.name();
-    let number = |key, what: &'static str| -> Result<Option<u64>, StorageError> {
-        let Some(value) = db.value(family, key)? else {
-            return Ok(None);
-        };
-        let number = Cursor::new(&value).array(what).map(u64::from_be_bytes);
-        number.map(Some).map_err(|why| db.corrupt(what, why))
-    };
-    match (
-        number(meta::FORMAT, "format version")?,
-        number(meta::STORE, "store id")?,
-    ) {
-        (Some(format), Some(found)) => {
-            Format::from_disk(u32::try_from(format).unwrap_or(u32::MAX), db.path())?;
-            Ok(found)
-        }
-        (Some(format), None) => {
-            // A newer version may have moved the id.
-            Format::from_disk(u32::try_from(format).unwrap_or(u32::MAX), db.path())?;
-            Err(unidentified(db))
-        }
-        (None, Some(_)) => Err(unidentified(db)),
-        (None, None) if db.raw().latest_sequence_number() > 0 => Err(unidentified(db)),
-        (None, None) => {
-            let id = RandomState::new().hash_one(OURS);
-            let format = u64::from(Format::NEWEST.number()).to_be_bytes();
-            let marks: [(&[u8], &[u8]); 2] =
-                [(meta::FORMAT, &format), (meta::STORE, &id.to_be_bytes())];
-            // Before anything else is written.
-            write_marks(db, "write the format version", &marks)?;
-            Ok(id)
-        }
-    }
-}
-
-fn unidentified(db: &Database) -> StorageError {
-    StorageError::Corrupt {
-        what: "format version",
-        path: db.path().to_owned(),
-        why: "it is missing, but the database is not empty".to_owned(),
-    }
 }
 
 /// The log must reach at least to what the tree holds, and begin there at the latest.

@@ -5,6 +5,9 @@
 //!   dataDir/oxkeeper/snapshots
 //! ```
 //!
+//! A tree that came from another server lies in `tree-<generation>` (see [`super::install`]): the
+//! newest is the tree, whatever state it is in; others are what is left of trees before it.
+//!
 //! A wrong setting must never look like a new server: whoever starts with dataDir and dataLogDir
 //! swapped, or with one of them changed, would be given an empty tree beside all that he has. So
 //! before anything is created, every place that a mistake could lead to is looked at.
@@ -26,7 +29,10 @@ const LOG: &str = "log";
 /// Where everything lies.
 #[derive(Clone, Debug)]
 pub(in crate::storage) struct Layout {
+    /// The newest.
     pub(in crate::storage) tree: PathBuf,
+    /// What is left of those before.
+    pub(in crate::storage) older: Vec<PathBuf>,
     pub(in crate::storage) snapshots: PathBuf,
     pub(in crate::storage) log: PathBuf,
 }
@@ -39,14 +45,20 @@ pub(in crate::storage) struct There {
 }
 
 impl Layout {
-    /// By these settings.
-    pub(in crate::storage) fn of(config: &Config) -> Self {
+    /// By these settings, and by which trees there are.
+    ///
+    /// # Errors
+    /// Our directory cannot be read.
+    pub(in crate::storage) fn find(config: &Config) -> Result<Self, StorageError> {
         let data = config.data_dir.join(OURS);
-        Self {
-            tree: data.join(TREE),
+        let mut trees = trees_in(&data)?;
+        let newest = trees.pop().map(|(_, path)| path);
+        Ok(Self {
+            tree: newest.unwrap_or_else(|| data.join(TREE)),
+            older: trees.into_iter().map(|(_, path)| path).collect(),
             snapshots: data.join(SNAPSHOTS),
             log: config.log_dir.join(OURS).join(LOG),
-        }
+        })
     }
 
     /// Looks at all places, and changes none.
@@ -58,7 +70,7 @@ impl Layout {
     /// zk: FileTxnSnapLog.checkLogDir, checkSnapDir: no snapshots in dataLogDir, no logs in dataDir.
     pub(in crate::storage) fn look(&self, config: &Config) -> Result<There, StorageError> {
         for root in [&config.data_dir, &config.log_dir] {
-            for dir in candidates(root) {
+            for dir in candidates(root)? {
                 self.refuse_strange(&dir)?;
             }
         }
@@ -89,7 +101,8 @@ impl Layout {
             path: dir.to_owned(),
             expected: expected.clone(),
         };
-        if !is_same(dir, &self.tree) && (holds_database(dir) || holds(dir, is_table)?) {
+        let mut ours = self.older.iter().chain([&self.tree]);
+        if !ours.any(|tree| is_same(dir, tree)) && (holds_database(dir) || holds(dir, is_table)?) {
             return Err(misplaced("tree", &self.tree));
         }
         if !is_same(dir, &self.log) && holds(dir, is_segment)? {
@@ -123,20 +136,59 @@ impl Layout {
 
 /// Where something of ours may lie if `root` is dataDir, dataLogDir or a mistake for one of them:
 /// our own directory in there, or one of its parts.
-fn candidates(root: &Path) -> Vec<PathBuf> {
+fn candidates(root: &Path) -> Result<Vec<PathBuf>, StorageError> {
     let is_ours = |dir: &Path| dir.file_name().is_some_and(|name| name == OURS);
     let real = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let mut found: Vec<_> = [TREE, SNAPSHOTS, LOG]
         .iter()
         .map(|part| root.join(OURS).join(part))
         .collect();
+    let mut trees = trees_in(&root.join(OURS))?;
     if is_ours(&real) {
         found.extend([TREE, SNAPSHOTS, LOG].iter().map(|part| root.join(part)));
+        trees.extend(trees_in(root)?);
     }
     if real.parent().is_some_and(is_ours) {
         found.push(root.to_owned());
     }
-    found
+    found.extend(trees.into_iter().map(|(_, path)| path));
+    Ok(found)
+}
+
+/// Which tree a directory's name says, the first one being 0; `None` if it is none.
+fn generation(name: &str) -> Option<u64> {
+    let behind = name.strip_prefix(TREE)?;
+    if behind.is_empty() {
+        return Some(0);
+    }
+    let digits = behind.strip_prefix('-')?;
+    let generation = u64::from_str_radix(digits, 16).ok();
+    generation.filter(|number| tree_name(*number) == name)
+}
+
+fn tree_name(generation: u64) -> String {
+    format!("{TREE}-{generation:016x}")
+}
+
+/// Where a tree lies that comes in the place of the one at `tree`.
+pub(in crate::storage) fn tree_behind(tree: &Path) -> PathBuf {
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    let next = generation(&name).unwrap_or_default().saturating_add(1);
+    tree.with_file_name(tree_name(next))
+}
+
+/// The trees in our directory, which may be missing, oldest first.
+fn trees_in(ours: &Path) -> Result<Vec<(u64, PathBuf)>, StorageError> {
+    let mut found = Vec::new();
+    each_in(ours, &mut |path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(generation) = generation(&name) {
+            found.push((generation, path.clone()));
+        }
+        true
+    })?;
+    found.sort();
+    Ok(found)
 }
 
 /// True if RocksDB finished creating a database here.
@@ -162,6 +214,16 @@ fn is_checkpoint(path: &Path) -> bool {
 
 /// Whether anything in a directory, which may be missing, is such.
 fn holds(dir: &Path, is_such: impl Fn(&Path) -> bool) -> Result<bool, StorageError> {
+    let mut found = false;
+    each_in(dir, &mut |path| {
+        found = is_such(&path);
+        !found
+    })?;
+    Ok(found)
+}
+
+/// Visits what lies in a directory, which may be missing, until `visit` says false.
+fn each_in(dir: &Path, visit: &mut dyn FnMut(PathBuf) -> bool) -> Result<(), StorageError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error)
@@ -170,17 +232,17 @@ fn holds(dir: &Path, is_such: impl Fn(&Path) -> bool) -> Result<bool, StorageErr
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
             ) =>
         {
-            return Ok(false);
+            return Ok(());
         }
         Err(source) => return Err(io_error("list", dir, source)),
     };
     for entry in entries {
         let entry = entry.map_err(|source| io_error("list", dir, source))?;
-        if is_such(&entry.path()) {
-            return Ok(true);
+        if !visit(entry.path()) {
+            break;
         }
     }
-    Ok(false)
+    Ok(())
 }
 
 /// Whether both names lead to one directory, by links or dots, too. What is missing is no other's.

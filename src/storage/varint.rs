@@ -34,12 +34,12 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Reads a record from its front.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'a> {
+pub(super) struct ByteReader<'a> {
     record: &'a [u8],
     offset: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> ByteReader<'a> {
     /// At the front of `record`.
     pub(super) fn new(record: &'a [u8]) -> Self {
         Self { record, offset: 0 }
@@ -141,7 +141,7 @@ mod tests {
             let mut out = Vec::new();
             put_i64(&mut out, value);
             put_u64(&mut out, value.cast_unsigned());
-            let mut cursor = Cursor::new(&out);
+            let mut cursor = ByteReader::new(&out);
             assert_eq!(cursor.i64("signed"), Ok(value));
             assert_eq!(cursor.u64("unsigned"), Ok(value.cast_unsigned()));
             assert_eq!(cursor.end("record"), Ok(()));
@@ -157,15 +157,15 @@ mod tests {
 
     #[test]
     fn malformed_bytes_are_refused() {
-        assert!(Cursor::new(&[]).u64("n").is_err());
-        assert!(Cursor::new(&[0x80]).u64("n").is_err());
-        assert!(Cursor::new(&[0xff; 11]).u64("n").is_err());
+        assert!(ByteReader::new(&[]).u64("n").is_err());
+        assert!(ByteReader::new(&[0x80]).u64("n").is_err());
+        assert!(ByteReader::new(&[0xff; 11]).u64("n").is_err());
         assert!(
-            Cursor::new(&[0xff, 0xff, 0xff, 0xff, 0x7f])
+            ByteReader::new(&[0xff, 0xff, 0xff, 0xff, 0x7f])
                 .u32("n")
                 .is_err()
         );
         let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 1];
-        assert!(Cursor::new(&huge).bytes("b").is_err());
+        assert!(ByteReader::new(&huge).bytes("b").is_err());
     }
 }

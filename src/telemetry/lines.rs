@@ -33,11 +33,11 @@ const LOCK_TIME_MAX: Duration = Duration::from_millis(100);
 /// Lines on their way to standard output, and how many were lost. Clones share what waits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lines {
-    shared: Arc<Shared>,
+    shared: Arc<Outlet>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Outlet {
     waiting: Mutex<Waiting>,
     /// There is something to write.
     filled: Condvar,
@@ -112,7 +112,7 @@ impl Lines {
     }
 }
 
-impl Shared {
+impl Outlet {
     fn write_all<W: Write>(&self, out: &mut Out<W>) {
         let mut taken = Vec::new();
         loop {

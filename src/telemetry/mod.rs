@@ -23,8 +23,8 @@ use lines::Lines;
 pub use seldom::Seldom;
 
 /// What is shown unless the operator says otherwise: openraft's account of itself is for those who
-/// debug it.
-const DEFAULT: &str = "info,openraft=warn";
+/// debug it. It warns of each heartbeat that fails, ten times a second; the links say it once.
+const DEFAULT: &str = "info,openraft=error";
 /// How long the end of the process waits for its last lines to be read.
 const LAST_LINES: Duration = Duration::from_secs(1);
 

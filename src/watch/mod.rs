@@ -19,6 +19,7 @@
 //! This room does not know: sockets, sessions, whether a watcher lives, who may read what (a
 //! [`Notice`] carries the ACL by which the caller decides), time, locks.
 
+mod keys;
 mod modes;
 mod paths;
 mod report;
@@ -26,9 +27,10 @@ mod slab;
 mod table;
 mod watchers;
 
+pub use keys::WatcherId;
 pub use modes::{Registration, RemoveKind, UnknownCode};
 pub use report::Summary;
-pub use table::{Notice, NoticeKind, WatchTable, WatcherId};
+pub use table::{Notice, NoticeKind, WatchTable};
 
 #[cfg(test)]
 mod tests;

@@ -4,13 +4,9 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::keys::{PathKey, WatcherKey};
 use super::modes::Modes;
 use super::slab::Slab;
-use super::watchers::WatcherKey;
-
-/// Names a watched path until its last watch goes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct PathKey(u32);
 
 /// All watched paths. 32 bytes each, the text, and 6 to 12 bytes in the index.
 ///

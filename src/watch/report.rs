@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use super::keys::WatcherId;
 use super::modes::Modes;
-use super::table::{WatchTable, WatcherId};
+use super::table::WatchTable;
 
 /// The three numbers of `wchs`. They cover the data table only, as in ZooKeeper.
 ///

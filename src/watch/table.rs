@@ -13,14 +13,11 @@
 
 use jute::Acl;
 
+use super::keys::{PathKey, WatcherId, WatcherKey};
 use super::modes::{Modes, Registration, RemoveKind};
-use super::paths::{PathKey, Paths};
-use super::watchers::{WatcherKey, Watchers};
+use super::paths::Paths;
+use super::watchers::Watchers;
 use crate::state::{Event, split_last};
-
-/// Names a connection. Never used again within a process.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct WatcherId(pub u64);
 
 /// Who wants to know what: the watches of all connections of this server.
 ///

@@ -4,13 +4,8 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use super::paths::PathKey;
+use super::keys::{PathKey, WatcherId, WatcherKey};
 use super::slab::Slab;
-use super::table::WatcherId;
-
-/// Names a watcher until it is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct WatcherKey(u32);
 
 /// All watchers that have registered since they came. 6 to 12 bytes for each of their paths.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! The same words asked of the members of an ensemble: of its leader, of a follower, and of the last
 //! one that is left, which looks for the others.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Client, EPHEMERAL, Symbols, compare};
-use crate::client::{REPLY_TIME_MAX, word};
+use crate::client::{REPLY_TIME_MAX, figure, word};
 use crate::ensemble::net::Wiring;
 use crate::ensemble::{Ensemble, Setup};
 use crate::server::Kind;
@@ -75,6 +76,7 @@ fn answers(kind: Kind) -> Result<Vec<(String, String)>> {
             other: other.session,
             port: address.port(),
         };
+        answers.push((format!("{role}-counts"), counts(address)?));
         // What was asked until they served is not counted.
         word(address, b"srst", REPLY_TIME_MAX)?;
         for name in WORDS {
@@ -87,6 +89,23 @@ fn answers(kind: Kind) -> Result<Vec<(String, String)>> {
     ensemble.kill9(third)?;
     answers.push(("looking".to_owned(), looking(&ensemble, follower)?));
     Ok(answers)
+}
+
+/// Which of the counters of what was written have counted.
+fn counts(address: SocketAddr) -> Result<String> {
+    let text = word(address, b"mntr", REPLY_TIME_MAX)?;
+    let mut out = String::new();
+    for name in [
+        "zk_proposal_count",
+        "zk_commit_count",
+        "zk_learner_proposal_received_count",
+        "zk_learner_commit_received_count",
+    ] {
+        let value: u64 = figure(&text, name).with_context(|| format!("no {name}"))?;
+        let some = if value > 0 { "some" } else { "none" };
+        out += &format!("{name}\t{some}\n");
+    }
+    Ok(out)
 }
 
 /// The text of `/zookeeper/config`, which Curator's EnsembleTracker reads.

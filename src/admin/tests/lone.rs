@@ -17,7 +17,7 @@ async fn start_seven() -> Running {
     let dir = tempfile::tempdir().expect("a directory");
     let text = format!(
         "dataDir={}\nclientPort=0\nclientPortAddress=127.0.0.1\ninitLimit=10\nsyncLimit=5\n\
-         standaloneEnabled=false\nserver.7=127.0.0.1:28887:38887\n4lw.commands.whitelist=*\n\
+         standaloneEnabled=false\nserver.7=127.0.0.1:0:38887\n4lw.commands.whitelist=*\n\
          metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
          metricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort=0\n",
         dir.path().display()
@@ -45,8 +45,8 @@ async fn it_is_a_leader_of_nobody() {
     assert!(srvr.ends_with(end), "{srvr}");
     let conf = running.ask(&[b"conf"]).await;
     let end = "\nserverId=7\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=38887\n\
-               quorumPort=28887\npeerType=0\nmembership: \n\
-               server.7=127.0.0.1:28887:38887:participant\nversion=0";
+               quorumPort=0\npeerType=0\nmembership: \n\
+               server.7=127.0.0.1:0:38887:participant\nversion=0";
     assert!(conf.ends_with(end), "{conf}");
     let dump = running.ask(&[b"dump"]).await;
     assert!(
@@ -112,7 +112,7 @@ async fn clients_see_its_number_and_its_line() {
     let mut answer = exchange(&mut stream, &payload).await;
     answer.advance(16);
     let found = GetDataResponse::decode(&mut Reader::new(answer)).expect("a response");
-    let text = "server.7=127.0.0.1:28887:38887:participant\nversion=0";
+    let text = "server.7=127.0.0.1:0:38887:participant\nversion=0";
     assert_eq!(found.data.as_deref(), Some(text.as_bytes()));
     let stat = found.stat;
     assert_eq!(

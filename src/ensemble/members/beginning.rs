@@ -74,8 +74,10 @@ impl Beginning {
         views: watch::Receiver<View>,
     ) -> Result<(), StartError> {
         let is_alone = self.voters.len() == 1;
-        if self.core.voters().await?.is_none() && self.begin().await? {
-            return self.core.initialize(self.voters).await;
+        let has_begun = self.core.voters().await?.is_some();
+        let is_joining = !self.standing.votes() && is_new(self.core.last_log());
+        if (is_alone && !has_begun) || (is_joining && self.begin().await?) {
+            return self.found().await;
         }
         if !self.standing.votes() {
             self.catch_up(views).await?;
@@ -90,11 +92,32 @@ impl Beginning {
         Ok(())
     }
 
+    /// Begins an ensemble, as all its members do. The first entry comes before the permission to vote:
+    /// a log in which there is a vote takes none.
+    async fn found(self) -> Result<(), StartError> {
+        let others = self.voters.len() > 1;
+        if self.core.voters().await?.is_none()
+            && let Err(error) = self.core.initialize(self.voters.clone()).await
+            // A leader may have been quicker.
+            && self.core.voters().await?.is_none()
+        {
+            return Err(error);
+        }
+        if others {
+            self.grant().await?;
+        }
+        self.core.may_elect(true);
+        if others {
+            self.core.elect(true).await?;
+        }
+        Ok(())
+    }
+
     /// Asks until it is clear whether there is an ensemble: false, if there is.
     async fn begin(&self) -> Result<bool, StartError> {
         let mut said = None;
         loop {
-            if self.core.voters().await?.is_some() {
+            if !is_new(self.core.last_log()) {
                 return Ok(false);
             }
             let probed = self.ask_all().await;
@@ -107,8 +130,6 @@ impl Beginning {
             let majority = self.voters.len() / 2 + 1;
             let is_majority = declared + usize::from(self.is_declared_new()) >= majority;
             if probed.len() + 1 == self.voters.len() || is_majority {
-                self.grant().await?;
-                self.core.may_elect(true);
                 return Ok(true);
             }
             let missing: Vec<u64> = self

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::ensemble::members::role::Role;
 use crate::ensemble::progress::Progress;
@@ -41,6 +42,12 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) is_alone: bool,
 }
 
+/// What it tells: whether clients are served, and whether they should be here.
+pub(in crate::ensemble) struct Service {
+    pub(in crate::ensemble) serving: watch::Receiver<bool>,
+    pub(in crate::ensemble) admitting: watch::Receiver<bool>,
+}
+
 /// How often it is asked in a time of silence.
 const LOOKS: u32 = 8;
 
@@ -65,10 +72,22 @@ impl Pulse {
         }
     }
 
+    /// Tells from now on, until `stopping`.
+    pub(in crate::ensemble) fn spawn(
+        self,
+        tasks: &TaskTracker,
+        stopping: CancellationToken,
+    ) -> Service {
+        let (serving_sender, serving) = watch::channel(false);
+        let (admitting_sender, admitting) = watch::channel(false);
+        tasks.spawn(self.run(serving_sender, admitting_sender, stopping));
+        Service { serving, admitting }
+    }
+
     /// Tells both whenever they change, until `stopping`. `serving`: whether clients are served now.
     /// `admitting`: whether clients should be here at all: those that are wait for a new leader for
     /// `patience`, and only then are they sent away to look for a server that has one.
-    pub(in crate::ensemble) async fn run(
+    async fn run(
         mut self,
         serving: watch::Sender<bool>,
         admitting: watch::Sender<bool>,
@@ -84,10 +103,11 @@ impl Pulse {
                 served = Some(Instant::now());
             }
             let admits = served.is_some_and(|at| at.elapsed() <= self.patience);
-            let has_changed = replace(&serving, serves);
+            // First: whoever waits until it serves sends clients here.
             if replace(&admitting, admits) && !self.is_alone && !admits {
                 tracing::warn!("no leader for too long: clients are sent away");
             }
+            let has_changed = replace(&serving, serves);
             if has_changed && !self.is_alone {
                 let View { role, leader } = *self.views.borrow();
                 let leader = leader.map(|(leader, _)| leader.0);

@@ -15,7 +15,7 @@ use crate::ensemble::Submission;
 use crate::ensemble::error::{ProposeError, SubmitError};
 use crate::ensemble::progress::Progress;
 
-/// The proposals of this server: submitted by connections and chores, sent by `driver.rs`.
+/// The proposals of this server: submitted by connections and chores, sent by `sender.rs`.
 #[derive(Debug)]
 pub(in crate::ensemble) struct Proposals {
     clock: Arc<dyn Clock>,

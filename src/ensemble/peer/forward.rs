@@ -84,7 +84,7 @@ pub(super) fn take_forwarded(mut bytes: Bytes) -> Result<(u64, Forwarded), Forma
 /// Batches that have been sent and not been answered, in their order.
 type Unanswered = Arc<Mutex<VecDeque<(u64, OwnedSemaphorePermit)>>>;
 
-/// Sends batches to the leader.
+/// Sends batches to the leader. Dropping it ends the connection.
 #[derive(Debug)]
 pub(in crate::ensemble) struct ForwardSender {
     frames: mpsc::Sender<Outgoing>,

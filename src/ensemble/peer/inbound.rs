@@ -42,16 +42,27 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
-/// Opens the sockets. Port 0 lets the system choose.
+/// Opens the sockets. Port 0 lets the system choose. Of the addresses that a name has, this machine
+/// must have one.
 pub(super) async fn listen(
     config: &PeerConfig,
     network: &dyn Network,
 ) -> Result<Vec<Box<dyn Acceptor>>, ListenError> {
     let mut acceptors = Vec::new();
     for address in &config.listen {
+        let before = acceptors.len();
+        let mut not_ours = None;
         for addr in own(config, network, address).await {
-            let opened = network.listen(addr).await;
-            acceptors.push(opened.map_err(|source| ListenError { addr, source })?);
+            match network.listen(addr).await {
+                Ok(acceptor) => acceptors.push(acceptor),
+                Err(source) if source.kind() == io::ErrorKind::AddrNotAvailable => {
+                    not_ours = Some(ListenError { addr, source });
+                }
+                Err(source) => return Err(ListenError { addr, source }),
+            }
+        }
+        if let Some(error) = not_ours.filter(|_| acceptors.len() == before) {
+            return Err(error);
         }
     }
     Ok(acceptors)
@@ -164,12 +175,9 @@ async fn run_lane(
 ) -> Lost {
     let (reader, writer) = tokio::io::split(stream);
     let config = &shared.config;
-    let idle = match place.lane {
-        Lane::Control | Lane::Forward => config.idle_time(),
-        // Nobody pings between two streams of openraft's, which may be a back-off apart.
-        Lane::Replication => config.append_time().max(config.idle_time()),
-    };
-    let reader = FrameReader::new(reader, config.frame_bytes_max, idle);
+    // Nobody pings between two streams of appends. They follow each other sooner; if they do not,
+    // the next one connects again.
+    let reader = FrameReader::new(reader, config.frame_bytes_max, config.idle_time());
     let served = serving::Lane {
         config,
         serve,

@@ -12,6 +12,7 @@
 //! No task stands between: whoever reads the answers moves the connection, so that a request costs
 //! one wake-up on each side.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -285,8 +286,10 @@ impl<S: Stream<Item = AppendRequest> + Send + Unpin> Appends<'_, S> {
             return Err(Lost::Kind(frame.kind as u8).into());
         };
         let stream = body.try_get_u64().map_err(FormatError::from)?;
-        if stream < self.lane.last {
-            return Ok(None);
+        match stream.cmp(&self.lane.last) {
+            Ordering::Less => return Ok(None),
+            Ordering::Equal => {}
+            Ordering::Greater => return Err(Lost::Order.into()),
         }
         let Some((_, bytes)) = self.unanswered.pop_front() else {
             return Err(Lost::Order.into());

@@ -10,7 +10,7 @@ use openraft::Instant as _;
 use openraft::ReadPolicy;
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::errors::RaftError;
+use openraft::errors::{InitializeError, RaftError};
 use openraft::metrics::RaftServerMetrics;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -170,19 +170,23 @@ impl Core {
         ))
     }
 
-    /// Writes the first membership into a new log, and stands for election.
+    /// Writes the first membership into a new log, and stands for election. Where another server was
+    /// faster and has this one's vote already, its log comes with the same membership.
     ///
     /// # Errors
-    /// The log is not new, or failed.
+    /// The log failed.
     pub(in crate::ensemble) async fn initialize(
         &self,
         voters: BTreeSet<ServerId>,
     ) -> Result<(), StartError> {
         let voters: BTreeSet<u64> = voters.into_iter().map(|voter| voter.0).collect();
-        self.raft.initialize(voters).await.map_err(|error| {
-            let failure = self.progress.failure().map(StartError::Failed);
-            failure.unwrap_or(StartError::Initialize(Box::new(error)))
-        })
+        match self.raft.initialize(voters).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => {
+                let failure = self.progress.failure().map(StartError::Failed);
+                Err(failure.unwrap_or(StartError::Initialize(Box::new(error))))
+            }
+        }
     }
 
     /// Stands for election at once, after a round that asks whether it would be elected if so wished.
@@ -327,7 +331,9 @@ impl Core {
                 std::mem::replace(now, view) != view
             });
             if is_other {
-                self.progress.lead(matches!(role, Role::Leader { .. }));
+                let leads = matches!(role, Role::Leader { .. });
+                self.progress.lead(leads);
+                metrics::follows(!leads && role.has_leader());
                 tracing::info!(%role, leader = ?view.leader, "role");
                 if role == Role::Candidate {
                     metrics::looking();

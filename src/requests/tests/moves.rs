@@ -120,6 +120,46 @@ async fn a_session_that_comes_back_reads_what_it_wrote_and_its_old_connection_en
     assert_eq!(requests.outstanding(), 0);
 }
 
+/// Nobody knows more than the only server: what it knows of a session needs no disk to be said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_server_answers_at_once_and_then_reads_what_was_written() {
+    let requests = requests_that_wait(Duration::ZERO).await;
+    let mut before = Peer::connect(&requests).await;
+    let held = Held::of(&requests, &before);
+    let mut after = held.come_back(&requests, 0);
+    put_request(&mut after.client.inbox, 1, &get());
+    put_request(&mut before.client.inbox, 1, &set(b"written"));
+    {
+        // While this is held nothing is applied.
+        let _guard = requests.replica.read();
+        before.client.advance();
+        after.client.advance();
+        after.collect();
+        assert_eq!(SessionId(response(&after).session_id), held.session);
+        assert_eq!(after.frames.len(), 1);
+    }
+    after.run_until(2).await;
+    let Reply::Answer { body, .. } = Reply::decode(after.frames[1].clone()).unwrap() else {
+        panic!("an event");
+    };
+    let Response::GetData(got) = Response::decode(OpCode::GET_DATA, body).unwrap() else {
+        panic!("no data");
+    };
+    assert_eq!(got.data.as_deref(), Some(b"written".as_slice()));
+    assert_eq!(end(&before), End::Now);
+    let bound = requests.shared.connections.of_session(held.session);
+    assert_eq!(bound.unwrap().id, after.client.connection().id);
+    // It says no of none that it knows nothing of, before that has been applied.
+    let unknown = Held {
+        session: SessionId(held.session.0 + 1),
+        ..held
+    };
+    let mut other = unknown.come_back(&requests, 0);
+    run_to_the_end(&mut other).await;
+    assert_eq!(response(&other).session_id, 0);
+    assert_eq!(end(&after), End::Open);
+}
+
 /// Whatever an old connection of this server had proposed behind the handshake is refused there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_old_connection_proposes_behind_the_new_one_does_not_take_effect() {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jute::{ErrorCode, GetData, OpCode, Reply, Request, Response, SetData};
 use tokio::time::Instant;
 
-use super::super::behind::{WAITING_MAX, Waiting};
+use super::super::behind::WAITING_MAX;
+use super::super::pending::Waiting;
 use super::super::{Deliver, Step};
 use super::{Peer, put_request, requests};
 use crate::state::Pins;

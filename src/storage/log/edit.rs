@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use super::index::{Point, Stretch};
 use crate::state::LogPosition;
-use crate::storage::varint::{Cursor, Malformed, put_bytes, put_u64};
+use crate::storage::varint::{ByteReader, Malformed, put_bytes, put_u64};
 use crate::storage::{LogEnds, LogEntry};
 
 /// A change, as read.
@@ -169,14 +169,14 @@ fn put_optional<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Ve
 /// # Errors
 /// No version of this program wrote these bytes.
 pub(super) fn read_all(frame: &Bytes, mut visit: impl FnMut(Edit)) -> Result<(), Malformed> {
-    let mut cursor = Cursor::new(frame);
+    let mut cursor = ByteReader::new(frame);
     while !cursor.rest().is_empty() {
         visit(read_one(frame, &mut cursor)?);
     }
     Ok(())
 }
 
-fn read_one(frame: &Bytes, cursor: &mut Cursor<'_>) -> Result<Edit, Malformed> {
+fn read_one(frame: &Bytes, cursor: &mut ByteReader<'_>) -> Result<Edit, Malformed> {
     Ok(match cursor.u8("kind")? {
         kind::ENTRY => Edit::Entry(LogEntry {
             position: position(cursor)?,
@@ -192,7 +192,7 @@ fn read_one(frame: &Bytes, cursor: &mut Cursor<'_>) -> Result<Edit, Malformed> {
     })
 }
 
-fn opening(cursor: &mut Cursor<'_>) -> Result<Opening, Malformed> {
+fn opening(cursor: &mut ByteReader<'_>) -> Result<Opening, Malformed> {
     let contents = Contents {
         ends: LogEnds {
             purged: optional(cursor, position)?,
@@ -222,7 +222,7 @@ fn opening(cursor: &mut Cursor<'_>) -> Result<Opening, Malformed> {
     Ok(Opening { contents, sealed })
 }
 
-fn position(cursor: &mut Cursor<'_>) -> Result<LogPosition, Malformed> {
+fn position(cursor: &mut ByteReader<'_>) -> Result<LogPosition, Malformed> {
     Ok(LogPosition {
         index: cursor.u64("index")?,
         term: cursor.u64("term")?,
@@ -230,8 +230,8 @@ fn position(cursor: &mut Cursor<'_>) -> Result<LogPosition, Malformed> {
 }
 
 fn optional<'a, T>(
-    cursor: &mut Cursor<'a>,
-    read: impl FnOnce(&mut Cursor<'a>) -> Result<T, Malformed>,
+    cursor: &mut ByteReader<'a>,
+    read: impl FnOnce(&mut ByteReader<'a>) -> Result<T, Malformed>,
 ) -> Result<Option<T>, Malformed> {
     match cursor.u8("optional")? {
         0 => Ok(None),
@@ -241,8 +241,8 @@ fn optional<'a, T>(
 }
 
 fn many<'a, T>(
-    cursor: &mut Cursor<'a>,
-    mut read: impl FnMut(&mut Cursor<'a>) -> Result<T, Malformed>,
+    cursor: &mut ByteReader<'a>,
+    mut read: impl FnMut(&mut ByteReader<'a>) -> Result<T, Malformed>,
 ) -> Result<Vec<T>, Malformed> {
     let count = cursor.u64("count")?;
     // Memory grows with what is there, not with what is announced.

@@ -19,9 +19,11 @@
 mod disk;
 mod door;
 mod edit;
+mod failed;
 mod frame;
 mod high_water;
 mod index;
+mod joining;
 mod recovery;
 mod segment;
 mod spares;
@@ -33,8 +35,7 @@ mod writer;
 pub use self::door::{Durable, Log, LogEnds, LogEntry};
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -47,6 +48,7 @@ use rustix::fs::FlockOperation;
 
 use self::disk::{Place, RealDisk};
 use self::edit::Edit;
+use self::failed::Failed;
 use self::frame::Frames;
 use self::index::Index;
 use self::recovery::Recovered;
@@ -55,10 +57,7 @@ use self::writer::{Job, Jobs, Write, Writer};
 use super::stats::LogCounters;
 use super::{Config, StorageError, StorageStats};
 use crate::state::LogPosition;
-use crate::storage::files::{io_error, sync_dir};
-
-/// Lies beside the segments of a server that has a new disk and has not caught up with its ensemble.
-const JOINING: &str = "joining";
+use crate::storage::files::io_error;
 
 /// The Raft log in segments: the one that servers have.
 pub(super) struct SegmentLog {
@@ -94,47 +93,6 @@ struct State {
     incarnation: u64,
     /// Grows when entries go, so that a read in two parts notices.
     removals: u64,
-}
-
-/// The first failure, to be told again and again.
-#[derive(Debug)]
-struct Failed {
-    doing: &'static str,
-    path: PathBuf,
-    code: Option<i32>,
-    words: String,
-}
-
-impl Failed {
-    fn of(error: &StorageError, dir: &Path) -> Self {
-        if let StorageError::Io {
-            doing,
-            path,
-            source,
-        } = error
-        {
-            return Self {
-                doing,
-                path: path.clone(),
-                code: source.raw_os_error(),
-                words: source.to_string(),
-            };
-        }
-        Self {
-            doing: "write the log in",
-            path: dir.to_owned(),
-            code: None,
-            words: error.to_string(),
-        }
-    }
-
-    fn error(&self) -> StorageError {
-        let source = match self.code {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::other(self.words.clone()),
-        };
-        io_error(self.doing, &self.path, source)
-    }
 }
 
 impl fmt::Debug for SegmentLog {
@@ -583,22 +541,11 @@ impl Log for SegmentLog {
     }
 
     fn is_joining(&self) -> Result<bool, StorageError> {
-        let path = self.shared.dir.join(JOINING);
-        path.try_exists()
-            .map_err(|source| io_error("look for", &path, source))
+        joining::is_marked(&self.shared.dir)
     }
 
     fn mark_joining(&self, joining: bool) -> Result<(), StorageError> {
-        let path = self.shared.dir.join(JOINING);
-        let done = match joining {
-            true => File::create(&path).and_then(|file| file.sync_all()),
-            false => fs::remove_file(&path),
-        };
-        match done {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(source) => Err(io_error("mark", &path, source)),
-            Ok(()) => sync_dir(&self.shared.dir),
-        }
+        joining::mark(&self.shared.dir, joining)
     }
 
     fn close(&self) {

@@ -62,12 +62,12 @@ impl Sizes {
 /// Segments made ready ahead, by a thread of their own.
 #[derive(Debug)]
 pub(super) struct Spares {
-    shared: Arc<Shared>,
+    shared: Arc<Stock>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Stock {
     place: Place,
     sizes: Sizes,
     inner: Mutex<Inner>,
@@ -106,7 +106,7 @@ impl Spares {
             spares: spares.into(),
             ..Inner::default()
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Stock {
             place: place.clone(),
             sizes,
             inner: Mutex::new(inner),
@@ -177,7 +177,7 @@ impl Drop for Spares {
     }
 }
 
-impl Shared {
+impl Stock {
     fn run(&self) {
         let mut inner = self.inner.lock();
         loop {

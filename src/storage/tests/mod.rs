@@ -1,7 +1,7 @@
 //! One suite for both kinds of stores, and what only RocksDB can be asked.
 
-mod adopt;
 mod crash;
+mod install;
 mod kill;
 mod log_suite;
 mod races;

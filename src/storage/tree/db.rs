@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, FlushOptions, IteratorMode, Options,
     ReadOptions, WriteBatch, WriteOptions,
 };
+
+use tracing::warn;
 
 use super::options;
 use crate::storage::StorageError;
@@ -20,6 +23,8 @@ pub(in crate::storage) type Visit<'a> =
 pub(in crate::storage) struct Database {
     db: DB,
     path: PathBuf,
+    /// Behind the database, and so dropped when that has been closed.
+    leftover: Leftover,
     /// Made once: it is an object of RocksDB's.
     memory_only: ReadOptions,
 }
@@ -65,6 +70,10 @@ impl Database {
         Self {
             db,
             path: path.to_owned(),
+            leftover: Leftover {
+                path: path.to_owned(),
+                is_wanted: AtomicBool::new(true),
+            },
             memory_only: options::memory_only(),
         }
     }
@@ -77,6 +86,11 @@ impl Database {
     /// Its directory.
     pub(in crate::storage) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Another tree has come in its place: when the last who reads it is gone, its files go.
+    pub(in crate::storage) fn remove_when_closed(&self) {
+        self.leftover.is_wanted.store(false, SeqCst);
     }
 
     /// The handle of a column family.
@@ -205,6 +219,25 @@ impl Database {
             what,
             path: self.path.clone(),
             why: why.to_string(),
+        }
+    }
+}
+
+/// The directory of a closed database.
+struct Leftover {
+    path: PathBuf,
+    is_wanted: AtomicBool,
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        if *self.is_wanted.get_mut() {
+            return;
+        }
+        // What is left of it a start removes.
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            let error = &error as &dyn std::error::Error;
+            warn!(error, path = %self.path.display(), "an old tree is left");
         }
     }
 }

@@ -60,6 +60,9 @@ pub(in crate::storage) mod meta {
     pub(in crate::storage) const STORE: &[u8] = b"store";
     /// There once the log of this tree has been begun.
     pub(in crate::storage) const LOG_BEGUN: &[u8] = b"log begun";
+    /// There if this tree came from another server: the position that it had then. The log of this
+    /// server goes on behind it.
+    pub(in crate::storage) const INSTALLED: &[u8] = b"installed";
     /// The small rest of the state.
     pub(in crate::storage) const STATE: &[u8] = b"state";
 }

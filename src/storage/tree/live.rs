@@ -26,10 +26,11 @@ impl Live {
         Arc::clone(&self.tree.read())
     }
 
-    /// From now on it is this one.
+    /// From now on it is this one. The files of the one before go with its last reader.
     pub(in crate::storage) fn replace(&self, tree: RocksTree) -> Arc<RocksTree> {
         let tree = Arc::new(tree);
         let old = std::mem::replace(&mut *self.tree.write(), Arc::clone(&tree));
+        old.db().remove_when_closed();
         // Perhaps the last of it, and closing a database takes a while: without the lock.
         drop(old);
         tree

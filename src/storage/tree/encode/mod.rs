@@ -20,10 +20,10 @@ use bytes::{Bytes, BytesMut};
 use jute::Acl;
 
 use crate::state::{
-    AclId, Anchor, Cursor as Applied, LogPosition, Meta, Origin, Owner, Reading, ServerId,
-    SessionOwner, SessionRecord, Setting, Timeline, Znode, Zxid,
+    AclId, Anchor, Cursor, LogPosition, Meta, Origin, Owner, Reading, ServerId, SessionOwner,
+    SessionRecord, Setting, Timeline, Znode, Zxid,
 };
-use crate::storage::varint::{Cursor, Malformed, put_bytes, put_i64, put_u64};
+use crate::storage::varint::{ByteReader, Malformed, put_bytes, put_i64, put_u64};
 
 /// Versions of the values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,7 +163,7 @@ pub(in crate::storage) fn read_meta(value: &[u8]) -> Result<Meta, Malformed> {
         let sequence = cursor.u64("cursor sequence")?;
         cursors.insert(
             server,
-            Applied {
+            Cursor {
                 incarnation,
                 sequence,
             },
@@ -190,7 +190,9 @@ pub(in crate::storage) fn put_position(out: &mut Vec<u8>, position: LogPosition)
 }
 
 /// Reads a position in the log.
-pub(in crate::storage) fn read_position(cursor: &mut Cursor<'_>) -> Result<LogPosition, Malformed> {
+pub(in crate::storage) fn read_position(
+    cursor: &mut ByteReader<'_>,
+) -> Result<LogPosition, Malformed> {
     Ok(LogPosition {
         term: cursor.u64("term")?,
         index: cursor.u64("index")?,
@@ -271,7 +273,7 @@ fn put_timeline(out: &mut Vec<u8>, timeline: &Timeline) {
     }
 }
 
-fn read_timeline(cursor: &mut Cursor<'_>) -> Result<Timeline, Malformed> {
+fn read_timeline(cursor: &mut ByteReader<'_>) -> Result<Timeline, Malformed> {
     let stamp_ms = cursor.i64("stamp")?;
     let age_ms = cursor.i64("age")?;
     let anchor = match cursor.u8("anchored")? {
@@ -299,8 +301,8 @@ fn read_timeline(cursor: &mut Cursor<'_>) -> Result<Timeline, Malformed> {
     })
 }
 
-fn versioned(value: &[u8], version: Version) -> Result<Cursor<'_>, Malformed> {
-    let mut cursor = Cursor::new(value);
+fn versioned(value: &[u8], version: Version) -> Result<ByteReader<'_>, Malformed> {
+    let mut cursor = ByteReader::new(value);
     if cursor.u8("version")? != version as u8 {
         return Err(cursor.malformed("version", "not a version of this format"));
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jute::{ErrorCode, Request};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -11,11 +12,11 @@ use super::pending::InFlight;
 use crate::connection::{Connection, Registry};
 use crate::session::SessionClocks;
 use crate::state::{Origin, StoreError};
-use crate::watch::WatchTable;
+use crate::watch::{Registration, WatchTable, WatcherId};
 
-/// Shared by all clients and by delivery. Lock order (STYLE I3): watches, registry, pending.
+/// Audience by all clients and by delivery. Lock order (STYLE I3): watches, registry, pending.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Audience {
     /// Who wants to know.
     pub(super) watches: Mutex<WatchTable>,
     /// Who is connected.
@@ -45,7 +46,7 @@ pub(super) struct Slice {
     now: Option<Instant>,
 }
 
-impl Shared {
+impl Audience {
     /// Nobody waits and nobody watches.
     pub(super) fn new(
         connections: Arc<Registry>,
@@ -83,6 +84,34 @@ impl Shared {
     pub(super) fn tell(&self, connection: &Arc<Connection>) {
         if connection.outbox.list() {
             self.slice.lock().told.push(Arc::clone(connection));
+        }
+    }
+
+    /// Registers the watch that a read asked for, given the code it is answered with.
+    ///
+    /// exists on a missing node leaves a watch; no other failed read does (protocol.md 3.3). A
+    /// connection that has left leaves none: it fences itself before it takes its watches away, both
+    /// seen in this order by whoever holds the lock of the table.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other request registers a watch"
+    )]
+    pub(super) fn register(&self, connection: &Connection, request: &Request, code: ErrorCode) {
+        let done = code == ErrorCode::OK;
+        let (path, registration) = match request {
+            Request::Exists(read) if read.watch && (done || code == ErrorCode::NO_NODE) => {
+                (&read.path, Registration::Data)
+            }
+            Request::GetData(read) if read.watch && done => (&read.path, Registration::Data),
+            Request::GetChildren(read) if read.watch && done => (&read.path, Registration::Child),
+            Request::GetChildren2(read) if read.watch && done => (&read.path, Registration::Child),
+            _ => return,
+        };
+        if let Some(path) = path {
+            let mut watches = self.watches.lock();
+            if !connection.is_fenced() {
+                watches.add(path.as_str(), WatcherId(connection.id.0), registration);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The cells behind the handles: a number, and a distribution of whole numbers.
+//! The counters behind the handles: a number, and a distribution of whole numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
