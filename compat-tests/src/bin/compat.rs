@@ -60,6 +60,9 @@ enum Suite {
     EnsembleJudge {
         /// Its file.
         file: PathBuf,
+        /// Damage it in each way so many times, too.
+        #[arg(long, default_value_t = 0)]
+        damages: u64,
     },
     /// Runs a program on a server of an ensemble, with SERVER=HOST:PORT.
     OnEnsemble(OnEnsemble),
@@ -324,7 +327,7 @@ fn run(suite: &Suite) -> Result<bool> {
             history: arguments.history.clone(),
         }),
         Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
-        Suite::EnsembleJudge { file } => ensemble::chaos::judge_kept(file),
+        Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {
             kind: settings::server_kind()?,

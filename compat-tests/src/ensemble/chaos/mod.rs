@@ -420,18 +420,30 @@ fn quiet_walks(
     }
 }
 
-/// Judges a history that a run has kept; true if nothing is wrong.
+/// Judges a history that a run has kept, then damages it in each way so many times; true if nothing is
+/// wrong and each damage is seen.
 ///
 /// # Errors
 /// The file is no such history.
-pub fn judge_kept(file: &Path) -> Result<bool> {
+pub fn judge_kept(file: &Path, damages: u64) -> Result<bool> {
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let (history, walks): (History, Vec<walk::Walk>) =
         serde_json::from_str(&text).context("read a history")?;
     let problems = judge(&history, &walks, Sync::Linearizable);
     problems.iter().for_each(say);
     say(format_args!("{} problems", problems.len()));
-    Ok(problems.is_empty())
+    let mut missed = 0;
+    for damage in Damage::ALL.into_iter().filter(|_| damages > 0) {
+        let found = |seed| damage.found(&history, &walks, &mut Random::new(seed, 0));
+        let found: Vec<bool> = (0..damages)
+            .filter_map(found)
+            .map(|it| !it.is_empty())
+            .collect();
+        let seen = found.iter().filter(|seen| **seen).count();
+        say(format_args!("{damage:?}: {seen} of {} seen", found.len()));
+        missed += found.len() - seen;
+    }
+    Ok(problems.is_empty() && missed == 0)
 }
 
 fn save(dir: &Path, name: &str, history: &(&History, &Vec<walk::Walk>)) -> Result<PathBuf> {
