@@ -201,6 +201,9 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     let members = &settings.ensemble;
     let config = ensemble::Config::new(members.me, members.voters());
     let mut config = config.with_batches(settings.batches);
+    if let Some(placement) = settings.placement {
+        config.placement = placement;
+    }
     config.heartbeat_ms = u64::from(members.heartbeat_ms);
     config.election_ms_min = u64::from(members.election_ms_min);
     config.election_ms_max = u64::from(members.election_ms_max);

@@ -58,6 +58,7 @@ pub use error::{Failure, ProposeError, StartError, SubmitError};
 pub use members::role::Role;
 pub use origin::outgoing::QueueReport;
 pub use peer::{ListenError, PeerAddress, SecretError};
+pub use placement::Placement;
 pub use start::origin;
 
 use origin::barrier::Barrier;
