@@ -199,6 +199,7 @@ fn samples(key: &key::Key) -> (&'static str, Option<&'static str>) {
         "standaloneEnabled" => Some(("true", Some("no"))),
         "oxkeeper.heartbeatMs" => Some(("42", Some("9"))),
         "oxkeeper.electionTimeoutMs" => Some(("500..900", Some("900..500"))),
+        "oxkeeper.placement" => Some(("several", Some("alone"))),
         "quorum.auth.serverRequireSasl" | "quorum.auth.learnerRequireSasl" => {
             Some(("false", Some("true")))
         }

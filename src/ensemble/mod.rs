@@ -61,6 +61,7 @@ pub use peer::{ListenError, PeerAddress, SecretError};
 pub use placement::Placement;
 pub use start::origin;
 
+use members::serving::Heard;
 use origin::barrier::Barrier;
 use origin::proposals::Proposals;
 use peer::{Ask, Peers, Told};
@@ -179,6 +180,7 @@ pub struct Ensemble {
     proposals: Arc<Proposals>,
     progress: Arc<Progress>,
     views: watch::Receiver<View>,
+    reported: Arc<Heard>,
     serving: watch::Receiver<bool>,
     admitting: watch::Receiver<bool>,
     barrier: Barrier,
@@ -270,7 +272,10 @@ impl Ensemble {
             return Err(ProposeError::NoLeader);
         };
         match self.peers.call(leader, Ask::Touches { sessions }).await {
-            Ok(Told::Touched { term }) => Ok(term),
+            Ok(Told::Touched { term }) => {
+                self.reported.now();
+                Ok(term)
+            }
             Ok(_) | Err(_) => Err(ProposeError::NoLeader),
         }
     }

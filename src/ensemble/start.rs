@@ -55,6 +55,7 @@ struct Tasks {
     core: Core,
     peers: Arc<Peers>,
     views: watch::Receiver<View>,
+    reported: Arc<Heard>,
     serving: watch::Receiver<bool>,
     admitting: watch::Receiver<bool>,
     tasks: TaskTracker,
@@ -107,6 +108,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         core,
         peers,
         views,
+        reported,
         serving,
         admitting,
         tasks,
@@ -120,6 +122,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals,
         progress,
         views,
+        reported,
         serving,
         admitting,
         barrier: Barrier::default(),
@@ -166,7 +169,7 @@ impl Unstarted {
         let tasks = TaskTracker::new();
         let (following, views) = follow(&core, &proposals, config.server, stopping.clone());
         tasks.spawn(following);
-        let heard = Arc::new(Heard::default());
+        let (heard, reported) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
         peers.serve(Arc::new(Answers {
             server: config.server,
             identity,
@@ -185,6 +188,7 @@ impl Unstarted {
             core: core.clone(),
             views: views.clone(),
             heard,
+            reported: Arc::clone(&reported),
             progress: Arc::clone(&progress),
             silence_max: Duration::from_millis(config.election_ms_max),
             patience: Duration::from_millis(config.patience_ms),
@@ -205,6 +209,7 @@ impl Unstarted {
             core,
             peers,
             views,
+            reported,
             serving,
             admitting,
             tasks,

@@ -34,6 +34,8 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) core: Core,
     pub(in crate::ensemble) views: watch::Receiver<View>,
     pub(in crate::ensemble) heard: Arc<Heard>,
+    /// When the leader last said that it had heard this server.
+    pub(in crate::ensemble) reported: Arc<Heard>,
     pub(in crate::ensemble) progress: Arc<Progress>,
     /// The longest silence of a leader that is no failure.
     pub(in crate::ensemble) silence_max: Duration,
@@ -84,9 +86,19 @@ impl Pulse {
         Service { serving, admitting }
     }
 
+    /// Whether the leader hears this server, or has had no time to yet: else it believes that the
+    /// clients here have fallen silent.
+    fn is_heard(&self, followed: Instant) -> bool {
+        let View { role, .. } = *self.views.borrow();
+        matches!(role, Role::Leader { .. })
+            || followed.elapsed() <= self.patience
+            || self.reported.is_within(self.patience)
+    }
+
     /// Tells both whenever they change, until `stopping`. `serving`: whether clients are served now.
-    /// `admitting`: whether clients should be here at all: those that are wait for a new leader for
-    /// `patience`, and only then are they sent away to look for a server that has one.
+    /// `admitting`: whether clients should be here at all: those that are wait for a new leader, or for
+    /// one that hears this server, for `patience`, and only then are they sent away to look for a
+    /// server that has one, while their sessions still live.
     async fn run(
         mut self,
         serving: watch::Sender<bool>,
@@ -97,15 +109,23 @@ impl Pulse {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut applied = self.progress.changes();
         let mut served = None;
+        let (mut leader, mut followed) = (None, Instant::now());
         loop {
+            let now = self.views.borrow_and_update().leader;
+            if now != leader {
+                (leader, followed) = (now, Instant::now());
+            }
             let serves = self.serves();
             if serves {
                 served = Some(Instant::now());
             }
-            let admits = served.is_some_and(|at| at.elapsed() <= self.patience);
+            let admits = served.is_some_and(|at| at.elapsed() <= self.patience)
+                && (self.is_alone || self.is_heard(followed));
             // First: whoever waits until it serves sends clients here.
             if replace(&admitting, admits) && !self.is_alone && !admits {
-                tracing::warn!("no leader for too long: clients are sent away");
+                tracing::warn!(
+                    "no leader that hears this server for too long: clients are sent away"
+                );
             }
             let has_changed = replace(&serving, serves);
             if has_changed && !self.is_alone {
