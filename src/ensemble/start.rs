@@ -17,6 +17,7 @@ use super::error::{Failure, StartError};
 use super::members::answers::Answers;
 use super::members::beginning::{self, Beginning};
 use super::members::failover::Failover;
+use super::members::founding::Founding;
 use super::members::serving::{Heard, Pulse};
 use super::members::standing::Standing;
 use super::origin::barrier::Barrier;
@@ -42,6 +43,7 @@ struct Unstarted {
     /// What the tree holds.
     applied: Option<LogPosition>,
     log: Arc<dyn Log>,
+    replica: Arc<Replica>,
     progress: Arc<Progress>,
     proposals: Arc<Proposals>,
     pressure: Arc<Pressure>,
@@ -93,7 +95,12 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     } else {
         Applying::There(Thread::start(applier).map_err(StartError::Thread)?)
     };
-    let machine = Machine::new(applying, replica, snapshots, Arc::clone(&progress));
+    let machine = Machine::new(
+        applying,
+        Arc::clone(&replica),
+        snapshots,
+        Arc::clone(&progress),
+    );
     let home = Home::new()?;
     let is_alone = config.is_alone();
     let unstarted = Unstarted {
@@ -101,6 +108,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         origin,
         applied,
         log: Arc::clone(&log),
+        replica,
         progress: Arc::clone(&progress),
         proposals: Arc::clone(&proposals),
         pressure,
@@ -145,7 +153,7 @@ impl Unstarted {
     async fn spawn(self, machine: Machine) -> Result<Tasks, StartError> {
         let standing = Arc::new(self.standing().await?);
         let identity = Identity {
-            cluster: None,
+            cluster: self.replica.read().meta().cluster,
             members: self.config.members_hash(),
         };
         let peer_config = self.config.peer(self.origin.incarnation)?;
@@ -157,7 +165,9 @@ impl Unstarted {
         beginning.check().await?;
         let Self {
             config,
+            origin,
             log,
+            replica,
             progress,
             proposals,
             pressure,
@@ -177,7 +187,8 @@ impl Unstarted {
         let heard = Arc::new(Heard::default());
         peers.serve(Arc::new(Answers {
             server: config.server,
-            identity,
+            members: identity.members,
+            replica: Arc::clone(&replica),
             declared_new: beginning.is_declared_new(),
             core: core.clone(),
             log,
@@ -202,9 +213,28 @@ impl Unstarted {
         };
         tasks.spawn(pulse.run(serving_sender, admitting_sender, stopping.clone()));
         let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
-        let sending = sender::run(proposals, core.clone(), forward, rules, stopping.clone());
+        let sending = sender::run(
+            Arc::clone(&proposals),
+            core.clone(),
+            forward,
+            rules,
+            stopping.clone(),
+        );
         tasks.spawn(sending);
         tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
+        let founding = Founding {
+            origin,
+            identity,
+            core: core.clone(),
+            peers: Arc::clone(&peers),
+            replica,
+            proposals: Arc::clone(&proposals),
+            progress: Arc::clone(&progress),
+            views: views.clone(),
+            serving: serving.clone(),
+            rules,
+        };
+        tasks.spawn(founding.run(stopping.clone()));
         if !config.is_alone() {
             let failover = Failover {
                 server: config.server,

@@ -20,8 +20,8 @@ use super::{Config, Deaf, Ensemble, Parts, StartError, Submission, origin};
 use crate::clock::Clock;
 use crate::io::TcpNetwork;
 use crate::state::{
-    self, ActionRef, Identities, Identity, Outcome, Peek, Replica, ServerId, SessionId, Sink,
-    State, Store, Txn, Zxid,
+    self, ActionRef, ClusterId, Identities, Identity, Outcome, Peek, Replica, ServerId, SessionId,
+    Sink, State, Store, Txn, Zxid,
 };
 use crate::storage::memory::{MemoryLog, MemorySnapshots, MemoryTree};
 use crate::storage::{Log, Snapshots};
@@ -145,6 +145,8 @@ impl Disk {
     async fn try_start(&self, config: Config) -> Result<Running, StartError> {
         let running = self.join(config).await?;
         running.open_session().await;
+        // Else it might be written later, into a log that a test looks at.
+        running.cluster().await;
         Ok(running)
     }
 
@@ -203,6 +205,17 @@ impl Running {
         let is_known = owner().is_some();
         self.submit(if is_known { attach } else { open });
         while owner() != Some(self.ensemble.origin()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The ensemble's name, when it is known here.
+    async fn cluster(&self) -> ClusterId {
+        loop {
+            let known = self.replica.read().meta().cluster;
+            if let Some(cluster) = known {
+                return cluster;
+            }
             tokio::task::yield_now().await;
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::ensemble::peer::{Down, Phase};
 use crate::ensemble::{PeerAddress, Role};
 
 /// A free port of loopback, kept until the server that gets it opens it.
@@ -33,13 +34,16 @@ impl Three {
         }
     }
 
+    fn disk(&self, id: u64) -> &Disk {
+        &self.disks[usize::try_from(id - 1).unwrap()]
+    }
+
     async fn start(&mut self, id: u64) {
-        let disk = &self.disks[usize::try_from(id - 1).unwrap()];
         let voters = (1..=3).map(ServerId).collect();
         let mut config = Config::new(ServerId(id), voters);
         config.addresses.clone_from(&self.addresses);
         config.listen.clone_from(&self.addresses[&ServerId(id)]);
-        let running = disk.join(config).await.unwrap();
+        let running = self.disk(id).join(config).await.unwrap();
         self.servers.insert(id, running);
     }
 
@@ -157,4 +161,84 @@ async fn clients_of_the_living_lose_nothing_when_the_leader_dies() {
     // The dead one comes back and catches up.
     three.start(leader).await;
     three.until_all_hold("/after99").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_learn_one_name_and_who_was_wiped_learns_it_again() {
+    let mut three = Three::new();
+    three.start_all().await;
+    let mut names = Vec::new();
+    for server in three.servers.values() {
+        names.push(within(server.cluster()).await);
+    }
+    let name = names[0];
+    assert!(names.iter().all(|other| *other == name), "{names:?}");
+    let leader = three.leader().await;
+    let wiped = (1..=3).find(|id| *id != leader).unwrap();
+    three.servers[&leader].ensemble.barrier().await.unwrap();
+    drop(three.servers.remove(&wiped));
+    three.disks[usize::try_from(wiped - 1).unwrap()] = Disk::new();
+    three.start(wiped).await;
+    let server = &three.servers[&wiped];
+    assert_eq!(within(server.cluster()).await, name);
+    within(server.ensemble.served()).await.unwrap();
+    // All start again, one after the other: it is the same name.
+    for id in 1..=3 {
+        three.crash(id).await;
+        three.start(id).await;
+        assert_eq!(within(three.servers[&id].cluster()).await, name);
+    }
+}
+
+/// Somebody has mixed up the server lines of two ensembles: server 3 of the one is started with the
+/// addresses of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_ensemble_is_refused_and_both_are_named() {
+    let (mut ours, mut others) = (Three::new(), Three::new());
+    ours.start_all().await;
+    others.start_all().await;
+    let (mut name, mut other_name) = (None, None);
+    for id in 1..=3_u64 {
+        name = Some(within(ours.servers[&id].cluster()).await);
+        other_name = Some(within(others.servers[&id].cluster()).await);
+    }
+    let (name, other_name) = (name.unwrap(), other_name.unwrap());
+    assert_ne!(name, other_name);
+    // Who is started again must know it by its tree.
+    while ours.disk(3).tree.restore().unwrap().meta.cluster.is_none() {
+        tokio::task::yield_now().await;
+    }
+    others.crash(3).await;
+    ours.crash(3).await;
+    ours.addresses.clone_from(&others.addresses);
+    ours.start(3).await;
+    let mut links = ours.servers[&3].ensemble.peers.links();
+    let said = |phase: &Phase| match phase {
+        Phase::Down {
+            why: Down::Rejected,
+            said,
+        } => Some(said.to_string()),
+        Phase::Down { .. } | Phase::Connecting | Phase::Up(_) => None,
+    };
+    let refused = links.wait_for(|links| links.values().all(|link| said(&link.phase).is_some()));
+    let refused = within(refused).await.unwrap().clone();
+    for (server, link) in refused {
+        let said = said(&link.phase).unwrap();
+        for word in [
+            "different ensembles",
+            "server 3",
+            &format!("server {server}"),
+            &name.to_string(),
+            &other_name.to_string(),
+        ] {
+            assert!(said.contains(word), "{word:?} in {said:?}");
+        }
+    }
+    assert!(!ours.servers[&3].ensemble.serves());
+    // The others go on, and know nothing of it.
+    let leader = others.leader().await;
+    others.servers[&leader].open_session().await;
+    others.servers[&leader].create("/still");
+    others.until_all_hold("/still").await;
+    assert!(!ours.servers[&3].holds("/still"));
 }
