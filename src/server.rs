@@ -237,7 +237,11 @@ fn requests(
         ensemble: Arc::clone(ensemble),
         greeter: Greeter::new(settings.session, clock),
         schemes: Schemes::new(settings.auth.clone()),
-        config: settings.requests,
+        config: requests::Config {
+            // Nobody else could have acknowledged anything.
+            linearizable_reads: has_others && settings.requests.linearizable_reads,
+            ..settings.requests
+        },
         frame_bytes_max: settings.net.frame_bytes_max,
         catch_up_time: if has_others {
             CATCH_UP_TIME
