@@ -216,6 +216,7 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     let patience_ms = u64::try_from(members.sync_limit().as_millis()).unwrap_or(u64::MAX);
     // Long enough for an election, whatever syncLimit says.
     config.patience_ms = patience_ms.max(4 * config.election_ms_max);
+    config.lag_ms_max = config.patience_ms;
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;

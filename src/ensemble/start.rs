@@ -18,8 +18,10 @@ use super::members::answers::Answers;
 use super::members::beginning::{self, Beginning};
 use super::members::failover::Failover;
 use super::members::founding::Founding;
+use super::members::lag::Lag;
 use super::members::serving::{Heard, Pulse};
 use super::members::standing::Standing;
+use super::members::succession::Succession;
 use super::origin::barrier::Barrier;
 use super::origin::forward::Forward;
 use super::origin::outgoing::Outgoing;
@@ -209,6 +211,14 @@ impl Unstarted {
             progress: Arc::clone(&progress),
             silence_max: Duration::from_millis(config.election_ms_max),
             patience: Duration::from_millis(config.patience_ms),
+            lag: Lag::new(Duration::from_millis(config.lag_ms_max)),
+            succession: Succession {
+                server: config.server,
+                core: core.clone(),
+                peers: Arc::clone(&peers),
+                views: views.clone(),
+            },
+            tasks: tasks.clone(),
             is_alone: config.is_alone(),
         };
         tasks.spawn(pulse.run(serving_sender, admitting_sender, stopping.clone()));

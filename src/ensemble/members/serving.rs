@@ -1,5 +1,6 @@
 //! Whether this server serves: openraft does not step a leader down that is cut off, so it is
-//! computed here, from the time of the last quorum and of the last append (consensus.md 4.4).
+//! computed here, from the time of the last quorum and of the last append (consensus.md 4.4), and from
+//! how far apply lags.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::ensemble::members::lag::Lag;
 use crate::ensemble::members::role::Role;
+use crate::ensemble::members::succession::Succession;
 use crate::ensemble::progress::Progress;
 use crate::ensemble::raft::core::{Core, View};
 
@@ -38,6 +42,10 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) silence_max: Duration,
     /// How long clients wait for a leader.
     pub(in crate::ensemble) patience: Duration,
+    /// How apply keeps up. A server alone serves as it can.
+    pub(in crate::ensemble) lag: Lag,
+    pub(in crate::ensemble) succession: Succession,
+    pub(in crate::ensemble) tasks: TaskTracker,
     pub(in crate::ensemble) is_alone: bool,
 }
 
@@ -50,6 +58,9 @@ impl Pulse {
         let Some((_, term)) = leader else {
             return false;
         };
+        if self.lag.is_late() {
+            return false;
+        }
         // Before it has applied an entry of this term, it does not know all that was acknowledged.
         let applied = self.progress.applied();
         if applied.is_none_or(|at| at.term < term) {
@@ -62,6 +73,38 @@ impl Pulse {
             }
             Role::Follower { .. } | Role::Observer { .. } => self.heard.is_within(self.silence_max),
             Role::Candidate | Role::Stopped => false,
+        }
+    }
+
+    /// Sees how far apply has come. A leader on which it falls behind hands over, before it stops serving
+    /// for that reason; the term in which it has tried to.
+    fn look_at_apply(&mut self, handed: Option<u64>) -> Option<u64> {
+        if self.is_alone {
+            return handed;
+        }
+        // First what is applied: what is committed meanwhile must not pass for what is late.
+        let applied = self.progress.applied().map(|at| at.index);
+        let was_late = self.lag.is_late();
+        self.lag.look(applied, self.core.figures().committed);
+        match (was_late, self.lag.is_late()) {
+            (false, true) => tracing::warn!(?applied, "apply is too far behind to serve"),
+            (true, false) => tracing::info!(?applied, "apply has caught up"),
+            (true, true) | (false, false) => {}
+        }
+        match self.views.borrow().role {
+            Role::Leader { term } if self.lag.is_getting_late() && handed != Some(term) => {
+                tracing::warn!(
+                    ?applied,
+                    "apply falls behind: leadership is to be handed over"
+                );
+                self.tasks.spawn(self.succession.clone().hand_over());
+                Some(term)
+            }
+            Role::Leader { .. }
+            | Role::Follower { .. }
+            | Role::Observer { .. }
+            | Role::Candidate
+            | Role::Stopped => handed,
         }
     }
 
@@ -78,7 +121,9 @@ impl Pulse {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut applied = self.progress.changes();
         let mut served = None;
+        let mut handed = None;
         loop {
+            handed = self.look_at_apply(handed);
             let serves = self.serves();
             if serves {
                 served = Some(Instant::now());

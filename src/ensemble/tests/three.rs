@@ -13,14 +13,15 @@ fn free_port() -> u16 {
     probe.local_addr().unwrap().port()
 }
 
-struct Three {
+pub(super) struct Three {
     disks: Vec<Disk>,
     addresses: BTreeMap<ServerId, Vec<PeerAddress>>,
-    servers: BTreeMap<u64, Running>,
+    pub(super) servers: BTreeMap<u64, Running>,
+    lag_ms_max: u64,
 }
 
 impl Three {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let address = |_| PeerAddress {
             host: "127.0.0.1".to_owned(),
             port: free_port(),
@@ -31,23 +32,36 @@ impl Three {
                 .map(|id| (ServerId(id), vec![address(id)]))
                 .collect(),
             servers: BTreeMap::new(),
+            lag_ms_max: 10_000,
         }
     }
 
-    fn disk(&self, id: u64) -> &Disk {
+    pub(super) fn disk(&self, id: u64) -> &Disk {
         &self.disks[usize::try_from(id - 1).unwrap()]
     }
 
     async fn start(&mut self, id: u64) {
         let voters = (1..=3).map(ServerId).collect();
         let mut config = Config::new(ServerId(id), voters);
+        config.lag_ms_max = self.lag_ms_max;
         config.addresses.clone_from(&self.addresses);
         config.listen.clone_from(&self.addresses[&ServerId(id)]);
-        let running = self.disk(id).join(config).await.unwrap();
+        let running = within(async {
+            loop {
+                // Whoever had the address may still be about to give it back.
+                match self.disk(id).join(config.clone()).await {
+                    Err(StartError::Listen(_)) => {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    started => break started.unwrap(),
+                }
+            }
+        })
+        .await;
         self.servers.insert(id, running);
     }
 
-    async fn start_all(&mut self) {
+    pub(super) async fn start_all(&mut self) {
         for id in 1..=3 {
             self.start(id).await;
         }
@@ -63,7 +77,7 @@ impl Three {
         drop(self.servers.remove(&id));
     }
 
-    async fn leader(&self) -> u64 {
+    pub(super) async fn leader(&self) -> u64 {
         within(async {
             loop {
                 for (id, server) in &self.servers {
@@ -78,7 +92,7 @@ impl Three {
         .await
     }
 
-    async fn until_all_hold(&self, path: &str) {
+    pub(super) async fn until_all_hold(&self, path: &str) {
         for (id, server) in &self.servers {
             let holds = async {
                 while !server.holds(path) {
@@ -95,7 +109,7 @@ impl Three {
     }
 }
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(20);
     tokio::time::timeout(limit, work).await.unwrap()
 }
@@ -241,4 +255,71 @@ async fn a_server_of_another_ensemble_is_refused_and_both_are_named() {
     others.servers[&leader].create("/still");
     others.until_all_hold("/still").await;
     assert!(!ours.servers[&3].holds("/still"));
+}
+
+async fn until_serves(server: &Running, serves: bool) {
+    let mut serving = server.ensemble.serving();
+    within(serving.wait_for(|now| *now == serves))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_apply_hangs_stops_serving_until_it_has_caught_up() {
+    let mut three = Three::new();
+    three.lag_ms_max = 400;
+    three.start_all().await;
+    let leader = three.leader().await;
+    let late = (1..=3).find(|id| *id != leader).unwrap();
+    let (leader, late) = (&three.servers[&leader], &three.servers[&late]);
+    leader.open_session().await;
+    late.recorder.shut(true);
+    // The gate holds behind the first of them.
+    for path in ["/a", "/b", "/c"] {
+        let count = leader.recorder.sequences().len();
+        leader.create(path);
+        within(leader.recorder.until(count + 1)).await;
+    }
+    until_serves(late, false).await;
+    assert!(leader.ensemble.serves());
+    assert!(late.ensemble.role().has_leader());
+    assert!(!late.holds("/c"));
+    // It hears its leader all the time: it is apply alone.
+    late.recorder.shut(false);
+    until_serves(late, true).await;
+    assert!(late.holds("/c"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_apply_hangs_hands_over_before_it_stops_serving() {
+    let mut three = Three::new();
+    three.lag_ms_max = 4_000;
+    three.start_all().await;
+    let first = three.leader().await;
+    let late = &three.servers[&first];
+    late.open_session().await;
+    late.recorder.shut(true);
+    // The gate holds behind the first one.
+    late.create("/a");
+    within(late.recorder.until(1)).await;
+    late.create("/b");
+    late.create("/c");
+    let other_leads = async {
+        while late.ensemble.role() == (Role::Follower { leader: None })
+            || matches!(late.ensemble.role(), Role::Leader { .. } | Role::Candidate)
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(other_leads).await;
+    let led_by = late.ensemble.report().leader.unwrap();
+    assert_ne!(led_by, ServerId(first));
+    let next = &three.servers[&led_by.0];
+    within(next.ensemble.served()).await.unwrap();
+    assert!(next.holds("/c"), "nothing that was proposed is lost");
+    assert!(!late.holds("/c"));
+    until_serves(late, false).await;
+    late.recorder.shut(false);
+    until_serves(late, true).await;
+    three.until_all_hold("/c").await;
 }
