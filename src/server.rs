@@ -223,6 +223,7 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     config.patience_ms = sync_limit_ms
         .min(timeout_ms / 2)
         .max(2 * config.election_ms_max);
+    config.lag_ms_max = sync_limit_ms.max(4 * config.election_ms_max);
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
@@ -244,7 +245,11 @@ fn requests(
         ensemble: Arc::clone(ensemble),
         greeter: Greeter::new(settings.session, clock),
         schemes: Schemes::new(settings.auth.clone()),
-        config: settings.requests,
+        config: requests::Config {
+            // Nobody else could have acknowledged anything.
+            linearizable_reads: has_others && settings.requests.linearizable_reads,
+            ..settings.requests
+        },
         frame_bytes_max: settings.net.frame_bytes_max,
         catch_up_time: if has_others {
             CATCH_UP_TIME

@@ -17,8 +17,11 @@ use super::error::{Failure, StartError};
 use super::members::answers::Answers;
 use super::members::beginning::{self, Beginning};
 use super::members::failover::Failover;
+use super::members::founding::Founding;
+use super::members::lag::Lag;
 use super::members::serving::{Heard, Pulse, Service};
 use super::members::standing::Standing;
+use super::members::succession::Succession;
 use super::origin::barrier::Barrier;
 use super::origin::forward::Forward;
 use super::origin::outgoing::Outgoing;
@@ -42,6 +45,7 @@ struct Unstarted {
     /// What the tree holds.
     applied: Option<LogPosition>,
     log: Arc<dyn Log>,
+    replica: Arc<Replica>,
     progress: Arc<Progress>,
     proposals: Arc<Proposals>,
     pressure: Arc<Pressure>,
@@ -90,12 +94,18 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         progress: Arc::clone(&progress),
     };
     let applying = applying(applier, &config)?;
-    let machine = Machine::new(applying, replica, snapshots, Arc::clone(&progress));
+    let machine = Machine::new(
+        applying,
+        Arc::clone(&replica),
+        snapshots,
+        Arc::clone(&progress),
+    );
     let unstarted = Unstarted {
         config,
         origin,
         applied,
         log: Arc::clone(&log),
+        replica,
         progress: Arc::clone(&progress),
         proposals: Arc::clone(&proposals),
         pressure,
@@ -147,7 +157,7 @@ impl Unstarted {
     async fn spawn(self, machine: Machine) -> Result<Tasks, StartError> {
         let standing = Arc::new(self.standing().await?);
         let identity = Identity {
-            cluster: None,
+            cluster: self.replica.read().meta().cluster,
             members: self.config.members_hash(),
         };
         let peers = self.open_peers(identity).await?;
@@ -157,7 +167,9 @@ impl Unstarted {
         beginning.check().await?;
         let Self {
             config,
+            origin,
             log,
+            replica,
             progress,
             proposals,
             pressure,
@@ -172,7 +184,8 @@ impl Unstarted {
         let (heard, reported) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
         peers.serve(Arc::new(Answers {
             server: config.server,
-            identity,
+            members: identity.members,
+            replica: Arc::clone(&replica),
             declared_new: beginning.is_declared_new(),
             core: core.clone(),
             log,
@@ -192,13 +205,40 @@ impl Unstarted {
             progress: Arc::clone(&progress),
             silence_max: Duration::from_millis(config.election_ms_max),
             patience: Duration::from_millis(config.patience_ms),
+            lag: Lag::new(Duration::from_millis(config.lag_ms_max)),
+            succession: Succession {
+                server: config.server,
+                core: core.clone(),
+                peers: Arc::clone(&peers),
+                views: views.clone(),
+            },
+            tasks: tasks.clone(),
             is_alone: config.is_alone(),
         }
         .spawn(&tasks, stopping.clone());
         let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
-        let sending = sender::run(proposals, core.clone(), forward, rules, stopping.clone());
+        let sending = sender::run(
+            Arc::clone(&proposals),
+            core.clone(),
+            forward,
+            rules,
+            stopping.clone(),
+        );
         tasks.spawn(sending);
         tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
+        let founding = Founding {
+            origin,
+            identity,
+            core: core.clone(),
+            peers: Arc::clone(&peers),
+            replica,
+            proposals: Arc::clone(&proposals),
+            progress: Arc::clone(&progress),
+            views: views.clone(),
+            serving: serving.clone(),
+            rules,
+        };
+        tasks.spawn(founding.run(stopping.clone()));
         if !config.is_alone() {
             let failover = failover(&config, &core, &peers, views.clone());
             tasks.spawn(failover.run(stopping.clone()));

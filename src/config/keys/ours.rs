@@ -116,9 +116,8 @@ pub(super) static KEYS: &[Key] = &[
     strict_flag(
         "linearizableReads",
         "false",
-        |_, _| (),
-        "every read goes through a read-index barrier",
+        |d, is_on| d.settings.requests.linearizable_reads = is_on,
+        "true: every read on this server shows all that was acknowledged before it anywhere, and takes a round to the leader, which reads share; a server alone does so anyway",
     )
-    .ours()
-    .later("reads of a single server are linearizable already; the ensemble will need it"),
+    .ours(),
 ];

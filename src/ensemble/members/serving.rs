@@ -1,5 +1,6 @@
 //! Whether this server serves: openraft does not step a leader down that is cut off, so it is
-//! computed here, from the time of the last quorum and of the last append (consensus.md 4.4).
+//! computed here, from the time of the last quorum and of the last append (consensus.md 4.4), and from
+//! how far apply lags.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ensemble::members::lag::Lag;
 use crate::ensemble::members::role::Role;
+use crate::ensemble::members::succession::Succession;
 use crate::ensemble::progress::Progress;
 use crate::ensemble::raft::core::{Core, View};
 
@@ -41,6 +44,10 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) silence_max: Duration,
     /// How long clients wait for a leader.
     pub(in crate::ensemble) patience: Duration,
+    /// How apply keeps up. A server alone serves as it can.
+    pub(in crate::ensemble) lag: Lag,
+    pub(in crate::ensemble) succession: Succession,
+    pub(in crate::ensemble) tasks: TaskTracker,
     pub(in crate::ensemble) is_alone: bool,
 }
 
@@ -59,6 +66,9 @@ impl Pulse {
         let Some((_, term)) = leader else {
             return false;
         };
+        if self.lag.is_late() {
+            return false;
+        }
         // Before it has applied an entry of this term, it does not know all that was acknowledged.
         let applied = self.progress.applied();
         if applied.is_none_or(|at| at.term < term) {
@@ -95,6 +105,38 @@ impl Pulse {
             || self.reported.is_within(self.patience)
     }
 
+    /// Sees how far apply has come. A leader on which it falls behind hands over, before it stops serving
+    /// for that reason; the term in which it has tried to.
+    fn look_at_apply(&mut self, handed: Option<u64>) -> Option<u64> {
+        if self.is_alone {
+            return handed;
+        }
+        // First what is applied: what is committed meanwhile must not pass for what is late.
+        let applied = self.progress.applied().map(|at| at.index);
+        let was_late = self.lag.is_late();
+        self.lag.look(applied, self.core.figures().committed);
+        match (was_late, self.lag.is_late()) {
+            (false, true) => tracing::warn!(?applied, "apply is too far behind to serve"),
+            (true, false) => tracing::info!(?applied, "apply has caught up"),
+            (true, true) | (false, false) => {}
+        }
+        match self.views.borrow().role {
+            Role::Leader { term } if self.lag.is_getting_late() && handed != Some(term) => {
+                tracing::warn!(
+                    ?applied,
+                    "apply falls behind: leadership is to be handed over"
+                );
+                self.tasks.spawn(self.succession.clone().hand_over());
+                Some(term)
+            }
+            Role::Leader { .. }
+            | Role::Follower { .. }
+            | Role::Observer { .. }
+            | Role::Candidate
+            | Role::Stopped => handed,
+        }
+    }
+
     /// Tells both whenever they change, until `stopping`. `serving`: whether clients are served now.
     /// `admitting`: whether clients should be here at all: those that are wait for a new leader, or for
     /// one that hears this server, for `patience`, and only then are they sent away to look for a
@@ -110,7 +152,9 @@ impl Pulse {
         let mut applied = self.progress.changes();
         let mut served = None;
         let (mut leader, mut followed) = (None, Instant::now());
+        let mut handed = None;
         loop {
+            handed = self.look_at_apply(handed);
             let now = self.views.borrow_and_update().leader;
             if now != leader {
                 (leader, followed) = (now, Instant::now());
