@@ -88,13 +88,20 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals: Arc::clone(&proposals),
         progress: Arc::clone(&progress),
     };
-    let applying = if config.placement.is_one_thread() {
+    let applying = if config.placement.applies_here() {
         Applying::Here(applier)
     } else {
         Applying::There(Thread::start(applier).map_err(StartError::Thread)?)
     };
-    let machine = Machine::new(applying, replica, snapshots, Arc::clone(&progress));
-    let home = Home::new()?;
+    let placement = config.placement;
+    let machine = Machine::new(
+        applying,
+        replica,
+        snapshots,
+        Arc::clone(&progress),
+        placement,
+    );
+    let home = Home::new(placement)?;
     let is_alone = config.is_alone();
     let unstarted = Unstarted {
         config,
@@ -241,9 +248,9 @@ impl Unstarted {
         let (log, is_alone) = (Arc::clone(&self.log), self.config.is_alone());
         let is_new = self.applied.is_none() && beginning::is_new(log.ends().last);
         let open = move || Standing::open(log, is_new, is_alone);
-        match tokio::task::spawn_blocking(open).await {
-            Ok(standing) => standing.map_err(storage_failed),
-            Err(_) => {
+        match self.config.placement.aside(open).await {
+            Some(standing) => standing.map_err(storage_failed),
+            None => {
                 let doing = "look whether the disk is new";
                 Err(StartError::Failed(Arc::new(Failure::CutOff { doing })))
             }
@@ -257,7 +264,7 @@ impl Unstarted {
             Arc::clone(&self.log),
             Arc::clone(&progress),
             Arc::clone(&self.pressure),
-            config.placement.is_one_thread(),
+            config.placement,
         );
         if let Some(applied) = self.applied {
             // Whom this server voted for in a term that its log has lost is not known, if there were
@@ -285,6 +292,7 @@ impl Unstarted {
             peers: Arc::clone(peers),
             standing: Arc::clone(standing),
             progress: Arc::clone(&self.progress),
+            placement: self.config.placement,
         }
     }
 }
