@@ -73,6 +73,10 @@ pub struct Config {
     pub election_ms_max: u64,
     /// Clients of a server that finds no leader are sent away after this.
     pub patience_ms: u64,
+    /// A server on which apply is behind by more than this does not serve, with several voters.
+    ///
+    /// zk: syncLimit.
+    pub lag_ms_max: u64,
     /// Where the other members are reached.
     pub addresses: BTreeMap<ServerId, Vec<PeerAddress>>,
     /// Where this server listens for them.
@@ -113,6 +117,7 @@ impl Config {
             election_ms_min: 300,
             election_ms_max: 600,
             patience_ms: 10_000,
+            lag_ms_max: 10_000,
             addresses: BTreeMap::new(),
             listen: Vec::new(),
             secret_file: None,

@@ -17,8 +17,11 @@ use super::error::{Failure, StartError};
 use super::members::answers::Answers;
 use super::members::beginning::{self, Beginning};
 use super::members::failover::Failover;
+use super::members::founding::Founding;
+use super::members::lag::Lag;
 use super::members::serving::{Heard, Pulse, Service};
 use super::members::standing::Standing;
+use super::members::succession::Succession;
 use super::origin::barrier::Barrier;
 use super::origin::forward::Forward;
 use super::origin::outgoing::Outgoing;
@@ -42,6 +45,7 @@ struct Unstarted {
     /// What the tree holds.
     applied: Option<LogPosition>,
     log: Arc<dyn Log>,
+    replica: Arc<Replica>,
     progress: Arc<Progress>,
     proposals: Arc<Proposals>,
     pressure: Arc<Pressure>,
@@ -55,6 +59,7 @@ struct Tasks {
     core: Core,
     peers: Arc<Peers>,
     views: watch::Receiver<View>,
+    reported: Arc<Heard>,
     serving: watch::Receiver<bool>,
     admitting: watch::Receiver<bool>,
     tasks: TaskTracker,
@@ -89,12 +94,20 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         progress: Arc::clone(&progress),
     };
     let applying = applying(applier, &config)?;
-    let machine = Machine::new(applying, replica, snapshots, Arc::clone(&progress));
+    let placement = config.placement;
+    let machine = Machine::new(
+        applying,
+        Arc::clone(&replica),
+        snapshots,
+        Arc::clone(&progress),
+        placement,
+    );
     let unstarted = Unstarted {
         config,
         origin,
         applied,
         log: Arc::clone(&log),
+        replica,
         progress: Arc::clone(&progress),
         proposals: Arc::clone(&proposals),
         pressure,
@@ -102,11 +115,12 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         network,
         touched,
     };
-    let home = Home::new()?;
+    let home = Home::new(placement)?;
     let Tasks {
         core,
         peers,
         views,
+        reported,
         serving,
         admitting,
         tasks,
@@ -120,6 +134,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals,
         progress,
         views,
+        reported,
         serving,
         admitting,
         barrier: Barrier::default(),
@@ -131,7 +146,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
 
 /// Where entries are applied, by the placement.
 fn applying(applier: Applier, config: &Config) -> Result<Applying, StartError> {
-    if config.placement.is_one_thread() {
+    if config.placement.applies_here() {
         return Ok(Applying::Here(applier));
     }
     let thread = Thread::start(applier).map_err(StartError::Thread)?;
@@ -144,7 +159,7 @@ impl Unstarted {
     async fn spawn(self, machine: Machine) -> Result<Tasks, StartError> {
         let standing = Arc::new(self.standing().await?);
         let identity = Identity {
-            cluster: None,
+            cluster: self.replica.read().meta().cluster,
             members: self.config.members_hash(),
         };
         let peers = self.open_peers(identity).await?;
@@ -154,7 +169,9 @@ impl Unstarted {
         beginning.check().await?;
         let Self {
             config,
+            origin,
             log,
+            replica,
             progress,
             proposals,
             pressure,
@@ -166,10 +183,11 @@ impl Unstarted {
         let tasks = TaskTracker::new();
         let (following, views) = follow(&core, &proposals, config.server, stopping.clone());
         tasks.spawn(following);
-        let heard = Arc::new(Heard::default());
+        let (heard, reported) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
         peers.serve(Arc::new(Answers {
             server: config.server,
-            identity,
+            members: identity.members,
+            replica: Arc::clone(&replica),
             declared_new: beginning.is_declared_new(),
             core: core.clone(),
             log,
@@ -185,16 +203,44 @@ impl Unstarted {
             core: core.clone(),
             views: views.clone(),
             heard,
+            reported: Arc::clone(&reported),
             progress: Arc::clone(&progress),
             silence_max: Duration::from_millis(config.election_ms_max),
             patience: Duration::from_millis(config.patience_ms),
+            lag: Lag::new(Duration::from_millis(config.lag_ms_max)),
+            succession: Succession {
+                server: config.server,
+                core: core.clone(),
+                peers: Arc::clone(&peers),
+                views: views.clone(),
+            },
+            tasks: tasks.clone(),
             is_alone: config.is_alone(),
         }
         .spawn(&tasks, stopping.clone());
         let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
-        let sending = sender::run(proposals, core.clone(), forward, rules, stopping.clone());
+        let sending = sender::run(
+            Arc::clone(&proposals),
+            core.clone(),
+            forward,
+            rules,
+            stopping.clone(),
+        );
         tasks.spawn(sending);
         tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
+        let founding = Founding {
+            origin,
+            identity,
+            core: core.clone(),
+            peers: Arc::clone(&peers),
+            replica,
+            proposals: Arc::clone(&proposals),
+            progress: Arc::clone(&progress),
+            views: views.clone(),
+            serving: serving.clone(),
+            rules,
+        };
+        tasks.spawn(founding.run(stopping.clone()));
         if !config.is_alone() {
             let failover = failover(&config, &core, &peers, views.clone());
             tasks.spawn(failover.run(stopping.clone()));
@@ -205,6 +251,7 @@ impl Unstarted {
             core,
             peers,
             views,
+            reported,
             serving,
             admitting,
             tasks,
@@ -223,9 +270,9 @@ impl Unstarted {
         let (log, is_alone) = (Arc::clone(&self.log), self.config.is_alone());
         let is_new = self.applied.is_none() && beginning::is_new(log.ends().last);
         let open = move || Standing::open(log, is_new, is_alone);
-        match tokio::task::spawn_blocking(open).await {
-            Ok(standing) => standing.map_err(storage_failed),
-            Err(_) => {
+        match self.config.placement.aside(open).await {
+            Some(standing) => standing.map_err(storage_failed),
+            None => {
                 let doing = "look whether the disk is new";
                 Err(StartError::Failed(Arc::new(Failure::CutOff { doing })))
             }
@@ -239,7 +286,7 @@ impl Unstarted {
             Arc::clone(&self.log),
             Arc::clone(&progress),
             Arc::clone(&self.pressure),
-            config.placement.is_one_thread(),
+            config.placement,
         );
         if let Some(applied) = self.applied {
             // Whom this server voted for in a term that its log has lost is not known, if there were
@@ -267,6 +314,7 @@ impl Unstarted {
             peers: Arc::clone(peers),
             standing: Arc::clone(standing),
             progress: Arc::clone(&self.progress),
+            placement: self.config.placement,
         }
     }
 }

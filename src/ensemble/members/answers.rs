@@ -16,22 +16,22 @@ use crate::ensemble::members::standing::Standing;
 use crate::ensemble::origin::outgoing::Answer;
 use crate::ensemble::origin::proposals::Proposals;
 use crate::ensemble::peer::{
-    Ask, ForwardStream, Forwarded, Hello, Identity, Lane, LinkState, Lost, Probed, Refusal, Serve,
-    Told,
+    Ask, ForwardStream, Forwarded, Hello, Lane, LinkState, Lost, Probed, Refusal, Serve, Told,
 };
 use crate::ensemble::raft::core::{Core, View};
 use crate::ensemble::raft::messages::{
     AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
     VoteResponse,
 };
-use crate::state::Rules;
-use crate::state::{Batch, LogPosition, ServerId, Unstamped};
+use crate::state::{Action, Batch, LogPosition, Replica, Rules, ServerId, Unstamped};
 use crate::storage::Log;
 
 /// What this server answers its peers by.
 pub(in crate::ensemble) struct Answers {
     pub(in crate::ensemble) server: ServerId,
-    pub(in crate::ensemble) identity: Identity,
+    /// A hash of the members, as this server's lines list them.
+    pub(in crate::ensemble) members: u64,
+    pub(in crate::ensemble) replica: Arc<Replica>,
     pub(in crate::ensemble) declared_new: bool,
     pub(in crate::ensemble) core: Core,
     pub(in crate::ensemble) log: Arc<dyn Log>,
@@ -65,8 +65,8 @@ impl Answers {
     fn probe(&self) -> Probed {
         let last_log = self.log.ends().last;
         Probed {
-            cluster: self.identity.cluster,
-            members: self.identity.members,
+            cluster: self.replica.read().meta().cluster,
+            members: self.members,
             empty: is_new(last_log),
             declared_new: self.declared_new,
             votes: self.standing.votes(),
@@ -211,12 +211,14 @@ struct Forwarding {
 
 impl Forwarding {
     /// Whether it is a batch, and one of the server that sent it: what is in the log every server
-    /// must be able to read.
+    /// must be able to read. The ensemble's name is its leader's to give.
     fn is_sound(&self, bytes: &Bytes) -> bool {
         match Batch::decode(bytes.clone()) {
             Ok(batch) => batch.proposals.iter().all(|proposal| {
                 let origin = proposal.origin;
-                (origin.server, origin.incarnation) == (self.from.server, self.from.incarnation)
+                let is_own = (origin.server, origin.incarnation)
+                    == (self.from.server, self.from.incarnation);
+                is_own && !matches!(proposal.action, Action::Found { .. })
             }),
             Err(error) => {
                 let server = self.from.server.0;

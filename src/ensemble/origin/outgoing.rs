@@ -500,6 +500,7 @@ fn body_bytes(action: ActionRef<'_>) -> usize {
         ActionRef::OpenSession { .. }
         | ActionRef::Attach { .. }
         | ActionRef::CloseSession
-        | ActionRef::ExpireSession { .. } => 0,
+        | ActionRef::ExpireSession { .. }
+        | ActionRef::Found { .. } => 0,
     }
 }

@@ -6,7 +6,8 @@ use jute::{Acl, Id};
 
 use super::*;
 use crate::state::{
-    AclId, Cursor, Missing, Origin, Owner, Peek, ServerId, SessionOwner, SessionRecord, Warmed,
+    AclId, ClusterId, Cursor, Missing, Origin, Owner, Peek, ServerId, SessionOwner, SessionRecord,
+    Warmed,
 };
 
 on_both! {
@@ -314,6 +315,7 @@ fn visits_what_may_be_reaped(disk: &dyn Disk) {
 fn full_meta() -> Meta {
     let mut meta = meta(2);
     meta.membership = Some(Bytes::from_static(b"members"));
+    meta.cluster = Some(ClusterId([0xc1; 16]));
     meta.timeline.stamp_ms = 1_700_000_000_000;
     meta.acl_next = 3;
     meta.znodes = 5;

@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::super::hello::ClusterId;
 use super::*;
+use crate::state::ClusterId;
 
 async fn pair(network: &MemoryNetwork) -> (Peers, Peers, Arc<Member>) {
     let (one, _) = open(network, 1, config(1, 2)).await;
