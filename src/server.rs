@@ -139,7 +139,8 @@ async fn open_stores(
     clock: &dyn Clock,
 ) -> Result<(Arc<Stores>, Arc<Replica>), ServerError> {
     let opening = Instant::now();
-    let (storage, rules) = (settings.storage.clone(), settings.state);
+    let (mut storage, rules) = (settings.storage.clone(), settings.state);
+    storage.has_others = settings.ensemble.members.len() > 1;
     let opened = off_worker(move || {
         let stores = Arc::new(storage::open(&storage)?);
         let replica = Replica::open(stores.tree(), rules)?;
@@ -215,7 +216,6 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     config.listen = peer_listen(members);
     config.secret_file.clone_from(&members.peer_secret_file);
     config.initialize_file = Some(settings.storage.data_dir.join("initialize"));
-    config.request_bytes_max = settings.net.frame_bytes_max;
     // Whoever is sent away must find another server while its session lives; but an election is waited
     // for, whatever the limits say.
     let sync_limit_ms = u64::try_from(members.sync_limit().as_millis()).unwrap_or(u64::MAX);

@@ -15,7 +15,7 @@ use crate::storage::{Log, Snapshots, StorageError};
 use super::config::Config;
 use super::error::{Failure, StartError};
 use super::members::answers::Answers;
-use super::members::beginning::{self, Beginning};
+use super::members::beginning::Beginning;
 use super::members::failover::Failover;
 use super::members::founding::Founding;
 use super::members::lag::Lag;
@@ -31,12 +31,15 @@ use super::peer::{Identity, Peers};
 use super::placement::Home;
 use super::progress::Progress;
 use super::raft::applier::{Applier, Applying, Thread};
-use super::raft::checkpoint::Pressure;
+use super::raft::checkpoint::{Pressure, Retention};
 use super::raft::core::{Core, View};
 use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
 use super::raft::network::PeerNetwork;
 use super::{Ensemble, Parts, Touched};
+
+/// So many times the log between two checkpoints stays, at most.
+const CHECKPOINTS_KEPT: u64 = 4;
 
 /// What is run at home.
 struct Unstarted {
@@ -83,11 +86,12 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     let applied = replica.read().applied();
     let (progress, rules) = (Progress::new(applied), *replica.read().rules());
     let progress = Arc::new(progress);
-    let outgoing = Outgoing::new(origin, &config, rules);
+    let outgoing = Outgoing::new(origin, &config, rules, applied);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
     let applier = Applier {
         origin,
+        log: Arc::clone(&log),
         replica: Arc::clone(&replica),
         sink,
         proposals: Arc::clone(&proposals),
@@ -190,11 +194,11 @@ impl Unstarted {
             replica: Arc::clone(&replica),
             declared_new: beginning.is_declared_new(),
             core: core.clone(),
-            log,
+            log: Arc::clone(&log),
             views: views.clone(),
             links: peers.links(),
             heard: Arc::clone(&heard),
-            standing,
+            standing: Arc::clone(&standing),
             proposals: Arc::clone(&proposals),
             rules,
             touched,
@@ -227,7 +231,11 @@ impl Unstarted {
             stopping.clone(),
         );
         tasks.spawn(sending);
-        tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
+        let retention = retention(&config, log);
+        tasks.spawn(
+            core.clone()
+                .take_checkpoints(pressure, retention, stopping.clone()),
+        );
         let founding = Founding {
             origin,
             identity,
@@ -242,7 +250,7 @@ impl Unstarted {
         };
         tasks.spawn(founding.run(stopping.clone()));
         if !config.is_alone() {
-            let failover = failover(&config, &core, &peers, views.clone());
+            let failover = failover(&config, &core, &peers, standing, views.clone());
             tasks.spawn(failover.run(stopping.clone()));
         }
         let joining = join(beginning, views.clone(), progress, stopping.clone());
@@ -268,8 +276,8 @@ impl Unstarted {
     /// Whether this server may vote; one with a new disk says there that it is new.
     async fn standing(&self) -> Result<Standing, StartError> {
         let (log, is_alone) = (Arc::clone(&self.log), self.config.is_alone());
-        let is_new = self.applied.is_none() && beginning::is_new(log.ends().last);
-        let open = move || Standing::open(log, is_new, is_alone);
+        let has_tree = self.applied.is_some();
+        let open = move || Standing::open(log, has_tree, is_alone);
         match self.config.placement.aside(open).await {
             Some(standing) => standing.map_err(storage_failed),
             None => {
@@ -319,6 +327,16 @@ impl Unstarted {
     }
 }
 
+/// A lone voter keeps what openraft keeps; others keep so much that a server which was away for a
+/// while finds what it missed.
+fn retention(config: &Config, log: Arc<dyn Log>) -> Retention {
+    Retention {
+        log,
+        bytes_max: CHECKPOINTS_KEPT.saturating_mul(config.checkpoint_log_bytes),
+        placement: config.placement,
+    }
+}
+
 /// Follows who leads, and tells the proposals.
 fn follow(
     core: &Core,
@@ -339,6 +357,7 @@ fn failover(
     config: &Config,
     core: &Core,
     peers: &Arc<Peers>,
+    standing: Arc<Standing>,
     views: watch::Receiver<View>,
 ) -> Failover {
     Failover {
@@ -346,6 +365,7 @@ fn failover(
         voters: config.voters.len(),
         core: core.clone(),
         peers: Arc::clone(peers),
+        standing,
         views,
     }
 }

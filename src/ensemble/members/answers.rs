@@ -85,7 +85,10 @@ impl Answers {
             .leader()
             .is_some_and(|(other, at)| at > term || (at == term && other != leader));
         Told::LeaderGone {
-            gone: !has_other && leader != self.server && is_gone(&self.links.borrow(), leader),
+            gone: self.standing.votes()
+                && !has_other
+                && leader != self.server
+                && is_gone(&self.links.borrow(), leader),
             term: own,
             last_log: self.core.last_log(),
         }
@@ -123,6 +126,9 @@ impl Serve for Answers {
         request: AppendRequest,
     ) -> BoxFuture<'_, Result<AppendResponse, Refusal>> {
         async move {
+            if !self.standing.follows(request.vote.leader_id.term) {
+                return Err(Refusal::NotReady);
+            }
             let response = self.core.append(request).await?;
             if matches!(
                 response,
@@ -141,7 +147,13 @@ impl Serve for Answers {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxStream<'static, Result<AppendResult, Refusal>> {
         let heard = Arc::clone(&self.heard);
-        let responses = self.core.append_stream(requests);
+        let standing = Arc::clone(&self.standing);
+        let follows = move |request: &AppendRequest| {
+            std::future::ready(standing.follows(request.vote.leader_id.term))
+        };
+        let responses = self
+            .core
+            .append_stream(requests.take_while(follows).boxed());
         responses
             .inspect(move |response| {
                 if matches!(response, Ok(Ok(_))) {
