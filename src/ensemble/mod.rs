@@ -58,8 +58,10 @@ pub use error::{Failure, ProposeError, StartError, SubmitError};
 pub use members::role::Role;
 pub use origin::outgoing::QueueReport;
 pub use peer::{ListenError, PeerAddress, SecretError};
+pub use placement::Placement;
 pub use start::origin;
 
+use members::serving::Heard;
 use members::succession::Succession;
 use origin::barrier::Barrier;
 use origin::proposals::Proposals;
@@ -177,6 +179,7 @@ pub struct Ensemble {
     proposals: Arc<Proposals>,
     progress: Arc<Progress>,
     views: watch::Receiver<View>,
+    reported: Arc<Heard>,
     serving: watch::Receiver<bool>,
     admitting: watch::Receiver<bool>,
     barrier: Barrier,
@@ -194,7 +197,13 @@ impl Ensemble {
     /// # Errors
     /// The configuration, the log or the state does not fit together, or a store failed: exit.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        start::start(parts).await
+        let is_alone = parts.config.is_alone();
+        let ensemble = start::start(parts).await?;
+        // A lone one has nobody to wait for.
+        if is_alone {
+            ensemble.served().await?;
+        }
+        Ok(ensemble)
     }
 
     /// Under which name this process proposes.
@@ -262,7 +271,10 @@ impl Ensemble {
             return Err(ProposeError::NoLeader);
         };
         match self.peers.call(leader, Ask::Touches { sessions }).await {
-            Ok(Told::Touched { term }) => Ok(term),
+            Ok(Told::Touched { term }) => {
+                self.reported.now();
+                Ok(term)
+            }
             Ok(_) | Err(_) => Err(ProposeError::NoLeader),
         }
     }

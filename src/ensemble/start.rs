@@ -19,7 +19,7 @@ use super::members::beginning::{self, Beginning};
 use super::members::failover::Failover;
 use super::members::founding::Founding;
 use super::members::lag::Lag;
-use super::members::serving::{Heard, Pulse};
+use super::members::serving::{Heard, Pulse, Service};
 use super::members::standing::Standing;
 use super::members::succession::Succession;
 use super::origin::barrier::Barrier;
@@ -59,10 +59,18 @@ struct Tasks {
     core: Core,
     peers: Arc<Peers>,
     views: watch::Receiver<View>,
+    reported: Arc<Heard>,
     serving: watch::Receiver<bool>,
     admitting: watch::Receiver<bool>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+}
+
+/// What most of the tasks work with.
+struct Member {
+    core: Core,
+    peers: Arc<Peers>,
+    views: watch::Receiver<View>,
 }
 
 /// See [`Ensemble::start`].
@@ -80,8 +88,8 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     } = parts;
     config.validate()?;
     let applied = replica.read().applied();
-    let progress = Arc::new(Progress::new(applied));
-    let rules = *replica.read().rules();
+    let (progress, rules) = (Progress::new(applied), *replica.read().rules());
+    let progress = Arc::new(progress);
     let outgoing = Outgoing::new(origin, &config, rules);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
@@ -92,19 +100,9 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals: Arc::clone(&proposals),
         progress: Arc::clone(&progress),
     };
-    let applying = if config.placement.is_one_thread() {
-        Applying::Here(applier)
-    } else {
-        Applying::There(Thread::start(applier).map_err(StartError::Thread)?)
-    };
-    let machine = Machine::new(
-        applying,
-        Arc::clone(&replica),
-        snapshots,
-        Arc::clone(&progress),
-    );
-    let home = Home::new()?;
-    let is_alone = config.is_alone();
+    let applying = applying(applier, &config)?;
+    let (state, told) = (Arc::clone(&replica), Arc::clone(&progress));
+    let machine = Machine::new(applying, state, snapshots, told);
     let unstarted = Unstarted {
         config,
         origin,
@@ -118,16 +116,18 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         network,
         touched,
     };
+    let home = Home::new()?;
     let Tasks {
         core,
         peers,
         views,
+        reported,
         serving,
         admitting,
         tasks,
         stopping,
     } = home.run(unstarted.spawn(machine)).await?;
-    let ensemble = Ensemble {
+    Ok(Ensemble {
         origin,
         core,
         peers,
@@ -135,18 +135,23 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals,
         progress,
         views,
+        reported,
         serving,
         admitting,
         barrier: Barrier::default(),
         tasks,
         stopping,
         home,
-    };
-    if is_alone {
-        // It has nobody to wait for.
-        ensemble.served().await?;
+    })
+}
+
+/// Where entries are applied, by the placement.
+fn applying(applier: Applier, config: &Config) -> Result<Applying, StartError> {
+    if config.placement.is_one_thread() {
+        return Ok(Applying::Here(applier));
     }
-    Ok(ensemble)
+    let thread = Thread::start(applier).map_err(StartError::Thread)?;
+    Ok(Applying::There(thread))
 }
 
 impl Unstarted {
@@ -158,122 +163,145 @@ impl Unstarted {
             cluster: self.replica.read().meta().cluster,
             members: self.config.members_hash(),
         };
-        let peer_config = self.config.peer(self.origin.incarnation)?;
-        let peers = Peers::open(peer_config, identity, Arc::clone(&self.network)).await;
-        let peers = Arc::new(peers.map_err(StartError::Listen)?);
+        let peers = self.open_peers(identity).await?;
         let core = self.start_core(&peers, machine).await?;
         core.may_elect(standing.votes());
         let beginning = self.beginning(&core, &peers, &standing);
         beginning.check().await?;
-        let Self {
-            config,
-            origin,
-            log,
-            replica,
-            progress,
-            proposals,
-            pressure,
-            rules,
-            touched,
-            ..
-        } = self;
-        let stopping = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let (view_sender, views) = watch::channel(View::NONE);
-        let (told, here) = (Arc::clone(&proposals), config.server);
-        tasks.spawn(core.clone().watch(
-            view_sender,
-            move |leader| told.leader(leader, here),
-            stopping.clone(),
-        ));
-        let heard = Arc::new(Heard::default());
-        peers.serve(Arc::new(Answers {
-            server: config.server,
-            members: identity.members,
-            replica: Arc::clone(&replica),
+        let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (following, views) =
+            follow(&core, &self.proposals, self.config.server, stopping.clone());
+        tasks.spawn(following);
+        let member = Member { core, peers, views };
+        let (heard, reported) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
+        let answers = Answers {
             declared_new: beginning.is_declared_new(),
-            core: core.clone(),
-            log,
-            views: views.clone(),
-            links: peers.links(),
-            heard: Arc::clone(&heard),
-            standing,
-            proposals: Arc::clone(&proposals),
-            rules,
-            touched,
-        }));
-        let (serving_sender, serving) = watch::channel(false);
-        let (admitting_sender, admitting) = watch::channel(false);
-        let pulse = Pulse {
-            core: core.clone(),
-            views: views.clone(),
-            heard,
-            progress: Arc::clone(&progress),
-            silence_max: Duration::from_millis(config.election_ms_max),
-            patience: Duration::from_millis(config.patience_ms),
-            lag: Lag::new(Duration::from_millis(config.lag_ms_max)),
-            succession: Succession {
-                server: config.server,
-                core: core.clone(),
-                peers: Arc::clone(&peers),
-                views: views.clone(),
-            },
-            tasks: tasks.clone(),
-            is_alone: config.is_alone(),
+            ..self.answers(&member, identity.members, standing, &heard)
         };
-        tasks.spawn(pulse.run(serving_sender, admitting_sender, stopping.clone()));
-        let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
-        let sending = sender::run(
-            Arc::clone(&proposals),
-            core.clone(),
-            forward,
-            rules,
-            stopping.clone(),
-        );
-        tasks.spawn(sending);
-        tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
-        let founding = Founding {
-            origin,
-            identity,
-            core: core.clone(),
-            peers: Arc::clone(&peers),
-            replica,
-            proposals: Arc::clone(&proposals),
-            progress: Arc::clone(&progress),
-            views: views.clone(),
-            serving: serving.clone(),
-            rules,
-        };
+        member.peers.serve(Arc::new(answers));
+        let pulse = self.pulse(&member, heard, &reported, tasks.clone());
+        let Service { serving, admitting } = pulse.spawn(&tasks, stopping.clone());
+        let founding = self.founding(&member, identity, serving.clone());
         tasks.spawn(founding.run(stopping.clone()));
-        if !config.is_alone() {
-            let failover = Failover {
-                server: config.server,
-                voters: config.voters.len(),
-                core: core.clone(),
-                peers: Arc::clone(&peers),
-                views: views.clone(),
-            };
+        if !self.config.is_alone() {
+            let failover = failover(&self.config, &member);
             tasks.spawn(failover.run(stopping.clone()));
         }
-        let (until, views_here) = (stopping.clone(), views.clone());
-        tasks.spawn(async move {
-            let begun = tokio::select! {
-                begun = beginning.run(views_here) => begun,
-                () = until.cancelled() => return,
-            };
-            if let Err(error) = begun {
-                drop(progress.fail(Failure::Join(Box::new(error))));
-            }
-        });
+        let (views, progress) = (member.views.clone(), Arc::clone(&self.progress));
+        tasks.spawn(join(beginning, views, progress, stopping.clone()));
+        let core = member.core.clone();
+        tasks.spawn(core.take_checkpoints(Arc::clone(&self.pressure), stopping.clone()));
+        tasks.spawn(self.send(&member, stopping.clone()));
+        let Member { core, peers, views } = member;
         Ok(Tasks {
             core,
             peers,
             views,
+            reported,
             serving,
             admitting,
             tasks,
             stopping,
         })
+    }
+
+    fn answers(
+        &self,
+        member: &Member,
+        members: u64,
+        standing: Arc<Standing>,
+        heard: &Arc<Heard>,
+    ) -> Answers {
+        Answers {
+            server: self.config.server,
+            members,
+            replica: Arc::clone(&self.replica),
+            declared_new: false,
+            core: member.core.clone(),
+            log: Arc::clone(&self.log),
+            views: member.views.clone(),
+            links: member.peers.links(),
+            heard: Arc::clone(heard),
+            standing,
+            proposals: Arc::clone(&self.proposals),
+            rules: self.rules,
+            touched: Arc::clone(&self.touched),
+        }
+    }
+
+    fn pulse(
+        &self,
+        member: &Member,
+        heard: Arc<Heard>,
+        reported: &Arc<Heard>,
+        tasks: TaskTracker,
+    ) -> Pulse {
+        let config = &self.config;
+        Pulse {
+            core: member.core.clone(),
+            views: member.views.clone(),
+            heard,
+            reported: Arc::clone(reported),
+            progress: Arc::clone(&self.progress),
+            silence_max: Duration::from_millis(config.election_ms_max),
+            patience: Duration::from_millis(config.patience_ms),
+            lag: Lag::new(Duration::from_millis(config.lag_ms_max)),
+            succession: Succession {
+                server: config.server,
+                core: member.core.clone(),
+                peers: Arc::clone(&member.peers),
+                views: member.views.clone(),
+            },
+            tasks,
+            is_alone: config.is_alone(),
+        }
+    }
+
+    fn founding(
+        &self,
+        member: &Member,
+        identity: Identity,
+        serving: watch::Receiver<bool>,
+    ) -> Founding {
+        Founding {
+            origin: self.origin,
+            identity,
+            core: member.core.clone(),
+            peers: Arc::clone(&member.peers),
+            replica: Arc::clone(&self.replica),
+            proposals: Arc::clone(&self.proposals),
+            progress: Arc::clone(&self.progress),
+            views: member.views.clone(),
+            serving,
+            rules: self.rules,
+        }
+    }
+
+    /// Sends what is proposed here to whoever leads.
+    fn send(
+        &self,
+        member: &Member,
+        stopping: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let proposals = Arc::clone(&self.proposals);
+        let forward = Forward::new(
+            Arc::clone(&proposals),
+            Arc::clone(&member.peers),
+            member.views.clone(),
+        );
+        sender::run(
+            proposals,
+            member.core.clone(),
+            forward,
+            self.rules,
+            stopping,
+        )
+    }
+
+    async fn open_peers(&self, identity: Identity) -> Result<Arc<Peers>, StartError> {
+        let config = self.config.peer(self.origin.incarnation)?;
+        let peers = Peers::open(config, identity, Arc::clone(&self.network)).await;
+        Ok(Arc::new(peers.map_err(StartError::Listen)?))
     }
 
     /// Whether this server may vote; one with a new disk says there that it is new.
@@ -326,6 +354,48 @@ impl Unstarted {
             standing: Arc::clone(standing),
             progress: Arc::clone(&self.progress),
         }
+    }
+}
+
+/// Follows who leads, and tells the proposals.
+fn follow(
+    core: &Core,
+    proposals: &Arc<Proposals>,
+    here: ServerId,
+    stopping: CancellationToken,
+) -> (
+    impl Future<Output = ()> + Send + 'static,
+    watch::Receiver<View>,
+) {
+    let (sender, views) = watch::channel(View::NONE);
+    let told = Arc::clone(proposals);
+    let tell = move |leader| told.leader(leader, here);
+    (core.clone().watch(sender, tell, stopping), views)
+}
+
+fn failover(config: &Config, member: &Member) -> Failover {
+    Failover {
+        server: config.server,
+        voters: config.voters.len(),
+        core: member.core.clone(),
+        peers: Arc::clone(&member.peers),
+        views: member.views.clone(),
+    }
+}
+
+/// Gets this server into its ensemble, in which it has failed if it cannot.
+async fn join(
+    beginning: Beginning,
+    views: watch::Receiver<View>,
+    progress: Arc<Progress>,
+    stopping: CancellationToken,
+) {
+    let begun = tokio::select! {
+        begun = beginning.run(views) => begun,
+        () = stopping.cancelled() => return,
+    };
+    if let Err(error) = begun {
+        drop(progress.fail(Failure::Join(Box::new(error))));
     }
 }
 

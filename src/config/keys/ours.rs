@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::ensemble::Placement;
+
 use super::super::builder::{Builder, to_u32, to_usize};
 use super::super::key::{Key, int, size, strict_flag, text};
 
@@ -82,6 +84,20 @@ pub(super) static KEYS: &[Key] = &[
         "300..600",
         Builder::set_election_timeout,
         "how long a leader may be silent before another is elected, milliseconds from and to: each server draws its own",
+    )
+    .ours(),
+    text(
+        "oxkeeper.placement",
+        "auto",
+        |d, v| {
+            d.settings.placement = match v {
+                "auto" => None,
+                "several" => Some(Placement::Several),
+                _ => return Err(format!("expected auto or several, found \"{v}\"")),
+            };
+            Ok(())
+        },
+        "threads that write the log and apply it: auto, one for both in a server that votes alone and one each in an ensemble; several, one each in any case",
     )
     .ours(),
     text(

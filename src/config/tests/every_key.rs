@@ -100,6 +100,7 @@ fn samples(key: &key::Key) -> (&'static str, Option<&'static str>) {
         "DigestAuthenticationProvider.digestAlg" => Some(("SHA3-256", Some("MD6"))),
         "enforce.auth.enabled" => Some(("false", None)),
         "standaloneEnabled" => Some(("true", Some("no"))),
+        "oxkeeper.placement" => Some(("several", Some("alone"))),
         "oxkeeper.heartbeatMs" => Some(("42", Some("9"))),
         "oxkeeper.electionTimeoutMs" => Some(("500..900", Some("900..500"))),
         "quorum.auth.serverRequireSasl" | "quorum.auth.learnerRequireSasl" => {

@@ -126,6 +126,9 @@ const HONOURED: &[Honoured] = &[
     ("oxkeeper.batchOpsMax=9", |s| s.batches.ops_max == 9),
     ("oxkeeper.batchBytesMax=8K", |s| s.batches.bytes_max == 8192),
     ("oxkeeper.entriesInFlightMax=2", |s| s.batches.window == 2),
+    ("oxkeeper.placement=several", |s| {
+        s.placement == Some(crate::ensemble::Placement::Several)
+    }),
     ("4lw.commands.whitelist=ruok, mntr,", |s| {
         let commands = &s.admin.commands;
         commands.allows("ruok") && commands.allows("srvr") && !commands.allows("stat")

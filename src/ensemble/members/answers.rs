@@ -239,30 +239,36 @@ impl Forwarding {
 
 impl ForwardStream for Forwarding {
     fn take(&mut self, term: u64, batch: Bytes) -> BoxFuture<'_, BoxFuture<'static, Forwarded>> {
-        async move {
-            if !self.is_sound(&batch) {
-                return std::future::ready(Forwarded::Malformed).boxed();
-            }
-            let stamped = Unstamped::again(&batch).stamp(self.proposals.reading(), self.rules);
-            let (tell, told) = oneshot::channel();
-            let answered = move |answer| {
-                // Nobody waits if the connection has ended.
-                let _unheard = tell.send(answer);
-            };
-            let refused = self.not_leader();
-            if self.core.propose(stamped, term, answered).await.is_err() {
-                return std::future::ready(refused).boxed();
-            }
-            async move {
-                match told.await {
-                    Ok(Answer::At(index)) => Forwarded::Accepted {
-                        at: LogPosition { term, index },
-                    },
-                    Ok(Answer::Refused) | Err(_) => refused,
-                }
-            }
-            .boxed()
+        self.propose(term, batch).boxed()
+    }
+}
+
+impl Forwarding {
+    /// Proposes a batch if it is sound; what comes of it.
+    async fn propose(&self, term: u64, batch: Bytes) -> BoxFuture<'static, Forwarded> {
+        if !self.is_sound(&batch) {
+            return std::future::ready(Forwarded::Malformed).boxed();
         }
-        .boxed()
+        let stamped = Unstamped::again(&batch).stamp(self.proposals.reading(), self.rules);
+        let (tell, told) = oneshot::channel();
+        let answered = move |answer| {
+            // Nobody waits if the connection has ended.
+            let _unheard = tell.send(answer);
+        };
+        let refused = self.not_leader();
+        if self.core.propose(stamped, term, answered).await.is_err() {
+            return std::future::ready(refused).boxed();
+        }
+        outcome(told, term, refused).boxed()
+    }
+}
+
+/// What came of a batch, once that is known.
+async fn outcome(told: oneshot::Receiver<Answer>, term: u64, refused: Forwarded) -> Forwarded {
+    match told.await {
+        Ok(Answer::At(index)) => Forwarded::Accepted {
+            at: LogPosition { term, index },
+        },
+        Ok(Answer::Refused) | Err(_) => refused,
     }
 }

@@ -37,6 +37,8 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) core: Core,
     pub(in crate::ensemble) views: watch::Receiver<View>,
     pub(in crate::ensemble) heard: Arc<Heard>,
+    /// When the leader last said that it had heard this server.
+    pub(in crate::ensemble) reported: Arc<Heard>,
     pub(in crate::ensemble) progress: Arc<Progress>,
     /// The longest silence of a leader that is no failure.
     pub(in crate::ensemble) silence_max: Duration,
@@ -47,6 +49,12 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) succession: Succession,
     pub(in crate::ensemble) tasks: TaskTracker,
     pub(in crate::ensemble) is_alone: bool,
+}
+
+/// What it tells: whether clients are served, and whether they should be here.
+pub(in crate::ensemble) struct Service {
+    pub(in crate::ensemble) serving: watch::Receiver<bool>,
+    pub(in crate::ensemble) admitting: watch::Receiver<bool>,
 }
 
 /// How often it is asked in a time of silence.
@@ -74,6 +82,27 @@ impl Pulse {
             Role::Follower { .. } | Role::Observer { .. } => self.heard.is_within(self.silence_max),
             Role::Candidate | Role::Stopped => false,
         }
+    }
+
+    /// Tells from now on, until `stopping`.
+    pub(in crate::ensemble) fn spawn(
+        self,
+        tasks: &TaskTracker,
+        stopping: CancellationToken,
+    ) -> Service {
+        let (serving_sender, serving) = watch::channel(false);
+        let (admitting_sender, admitting) = watch::channel(false);
+        tasks.spawn(self.run(serving_sender, admitting_sender, stopping));
+        Service { serving, admitting }
+    }
+
+    /// Whether the leader hears this server, or has had no time to yet: else it believes that the
+    /// clients here have fallen silent.
+    fn is_heard(&self, followed: Instant) -> bool {
+        let View { role, .. } = *self.views.borrow();
+        matches!(role, Role::Leader { .. })
+            || followed.elapsed() <= self.patience
+            || self.reported.is_within(self.patience)
     }
 
     /// Sees how far apply has come. A leader on which it falls behind hands over, before it stops serving
@@ -109,9 +138,10 @@ impl Pulse {
     }
 
     /// Tells both whenever they change, until `stopping`. `serving`: whether clients are served now.
-    /// `admitting`: whether clients should be here at all: those that are wait for a new leader for
-    /// `patience`, and only then are they sent away to look for a server that has one.
-    pub(in crate::ensemble) async fn run(
+    /// `admitting`: whether clients should be here at all: those that are wait for a new leader, or for
+    /// one that hears this server, for `patience`, and only then are they sent away to look for a
+    /// server that has one, while their sessions still live.
+    async fn run(
         mut self,
         serving: watch::Sender<bool>,
         admitting: watch::Sender<bool>,
@@ -121,17 +151,25 @@ impl Pulse {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut applied = self.progress.changes();
         let mut served = None;
+        let (mut leader, mut followed) = (None, Instant::now());
         let mut handed = None;
         loop {
             handed = self.look_at_apply(handed);
+            let now = self.views.borrow_and_update().leader;
+            if now != leader {
+                (leader, followed) = (now, Instant::now());
+            }
             let serves = self.serves();
             if serves {
                 served = Some(Instant::now());
             }
-            let admits = served.is_some_and(|at| at.elapsed() <= self.patience);
+            let admits = served.is_some_and(|at| at.elapsed() <= self.patience)
+                && (self.is_alone || self.is_heard(followed));
             // First: whoever waits until it serves sends clients here.
             if replace(&admitting, admits) && !self.is_alone && !admits {
-                tracing::warn!("no leader for too long: clients are sent away");
+                tracing::warn!(
+                    "no leader that hears this server for too long: clients are sent away"
+                );
             }
             let has_changed = replace(&serving, serves);
             if has_changed && !self.is_alone {

@@ -327,10 +327,9 @@ fn full_meta() -> Meta {
     meta
 }
 
-fn restores_what_was_persisted(disk: &dyn Disk) {
-    let doors = disk.open();
-    doors.log.append(entries(1, 0..3), Box::new(|_| {}));
-    let record = SessionRecord {
+/// A session's record with a value in each field that is not its usual one.
+fn odd_session() -> SessionRecord {
+    SessionRecord {
         timeout_ms: -7,
         password: [9; 16],
         migrated: true,
@@ -341,7 +340,13 @@ fn restores_what_was_persisted(disk: &dyn Disk) {
             },
             connection: 4,
         },
-    };
+    }
+}
+
+fn restores_what_was_persisted(disk: &dyn Disk) {
+    let doors = disk.open();
+    doors.log.append(entries(1, 0..3), Box::new(|_| {}));
+    let record = odd_session();
     let id = Id {
         scheme: Some("digest".into()),
         id: None,
