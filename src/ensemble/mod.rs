@@ -423,8 +423,14 @@ impl Ensemble {
         self.tasks.wait().await;
         self.progress.machine_gone().await;
         let log = Arc::clone(&self.log);
-        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
-            tracing::warn!(%error, "log was not closed in order");
+        if self
+            .home
+            .placement()
+            .aside(move || log.close())
+            .await
+            .is_none()
+        {
+            tracing::warn!("log was not closed in order");
         }
         self.home.leave().await;
     }

@@ -1,17 +1,20 @@
 //! Where the tasks of this room run: one table, which no other room knows (DESIGN 4.1).
 //!
-//! | task | alone | several |
-//! |---|---|---|
-//! | openraft's core, the sender, peers | the ensemble's thread | the same; never a disk, never RocksDB |
-//! | apply | the same thread | a thread of its own |
-//! | the log's writes | the same thread, small ones | the log's own thread |
-//! | checkpoints, purges, reads of old log | threads for what blocks | the same |
+//! | task | alone | several | simulated |
+//! |---|---|---|---|
+//! | openraft's core, the sender, peers | the ensemble's thread | the same; never a disk, never RocksDB | the caller's |
+//! | apply | the same thread | a thread of its own | the caller's |
+//! | the log's writes | the same thread, small ones | the log's own thread | the log's matter |
+//! | checkpoints, purges, reads of old log | threads for what blocks | the same | the caller's |
 //!
 //! A lone voter's core, apply and log hand a write over five times, and on one thread none of that
 //! wakes another one. It may also wait for the disk there: what it holds up waits for that write
 //! anyway, and there is nobody whose heartbeats could be late. With several voters it would be wrong:
 //! a core that waits for its disk, or for an apply that reads from it, is a leader that has fallen
 //! silent.
+//!
+//! In the simulation a server is what runs on one runtime of one thread, whose time is paused: no
+//! other thread may decide what happens next, and to drop that runtime is to kill the server.
 
 use std::fmt;
 use std::future::Future;
@@ -33,17 +36,36 @@ pub enum Placement {
     Alone,
     /// For one of several.
     Several,
+    /// For tests: all on the runtime of the caller, which has one thread.
+    Simulated,
 }
 
 impl Placement {
-    /// Whether apply and small writes of the log are done on the core's thread.
-    pub(super) fn is_one_thread(self) -> bool {
+    /// Whether apply is done on the core's thread.
+    pub(super) fn applies_here(self) -> bool {
+        self != Self::Several
+    }
+
+    /// Whether the core's thread may wait for the disk, and so does small writes of the log.
+    pub(super) fn may_wait(self) -> bool {
         self == Self::Alone
+    }
+
+    /// Does work that blocks, on a thread for that; `None` if the process ends before it is done.
+    pub(super) async fn aside<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        match self {
+            Self::Alone | Self::Several => tokio::task::spawn_blocking(work).await.ok(),
+            Self::Simulated => Some(work()),
+        }
     }
 }
 
-/// The thread of the core. Dropping it ends the tasks there at once.
+/// The thread of the core. Dropping it ends the tasks there at once, unless it is the caller's.
 pub(super) struct Home {
+    placement: Placement,
     handle: Handle,
     /// Told to the thread.
     leaving: CancellationToken,
@@ -58,13 +80,23 @@ impl fmt::Debug for Home {
 }
 
 impl Home {
-    /// Starts the thread.
+    /// Starts the thread, unless it is to be the caller's.
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub(super) fn new() -> Result<Self, StartError> {
+    pub(super) fn new(placement: Placement) -> Result<Self, StartError> {
         let leaving = CancellationToken::new();
         let left = CancellationToken::new();
+        if placement == Placement::Simulated {
+            left.cancel();
+            let handle = Handle::current();
+            return Ok(Self {
+                placement,
+                handle,
+                leaving,
+                left,
+            });
+        }
         let mut builder = Builder::new_current_thread();
         let runtime = system::keep_threads(builder.enable_all(), "ensemble-work").build();
         let runtime = runtime.map_err(StartError::Thread)?;
@@ -80,10 +112,16 @@ impl Home {
             })
             .map_err(StartError::Thread)?;
         Ok(Self {
+            placement,
             handle,
             leaving,
             left,
         })
+    }
+
+    /// As chosen at its start.
+    pub(super) fn placement(&self) -> Placement {
+        self.placement
     }
 
     /// Runs `work` there; what it spawns stays there.

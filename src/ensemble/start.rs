@@ -100,9 +100,9 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals: Arc::clone(&proposals),
         progress: Arc::clone(&progress),
     };
-    let applying = applying(applier, &config)?;
+    let (placement, applying) = (config.placement, applying(applier, &config)?);
     let (state, told) = (Arc::clone(&replica), Arc::clone(&progress));
-    let machine = Machine::new(applying, state, snapshots, told);
+    let machine = Machine::new(applying, state, snapshots, told, placement);
     let unstarted = Unstarted {
         config,
         origin,
@@ -116,7 +116,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         network,
         touched,
     };
-    let home = Home::new()?;
+    let home = Home::new(placement)?;
     let Tasks {
         core,
         peers,
@@ -147,7 +147,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
 
 /// Where entries are applied, by the placement.
 fn applying(applier: Applier, config: &Config) -> Result<Applying, StartError> {
-    if config.placement.is_one_thread() {
+    if config.placement.applies_here() {
         return Ok(Applying::Here(applier));
     }
     let thread = Thread::start(applier).map_err(StartError::Thread)?;
@@ -309,9 +309,9 @@ impl Unstarted {
         let (log, is_alone) = (Arc::clone(&self.log), self.config.is_alone());
         let is_new = self.applied.is_none() && beginning::is_new(log.ends().last);
         let open = move || Standing::open(log, is_new, is_alone);
-        match tokio::task::spawn_blocking(open).await {
-            Ok(standing) => standing.map_err(storage_failed),
-            Err(_) => {
+        match self.config.placement.aside(open).await {
+            Some(standing) => standing.map_err(storage_failed),
+            None => {
                 let doing = "look whether the disk is new";
                 Err(StartError::Failed(Arc::new(Failure::CutOff { doing })))
             }
@@ -325,7 +325,7 @@ impl Unstarted {
             Arc::clone(&self.log),
             Arc::clone(&progress),
             Arc::clone(&self.pressure),
-            config.placement.is_one_thread(),
+            config.placement,
         );
         if let Some(applied) = self.applied {
             // Whom this server voted for in a term that its log has lost is not known, if there were
@@ -353,6 +353,7 @@ impl Unstarted {
             peers: Arc::clone(peers),
             standing: Arc::clone(standing),
             progress: Arc::clone(&self.progress),
+            placement: self.config.placement,
         }
     }
 }

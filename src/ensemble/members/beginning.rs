@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::ensemble::error::{Failure, StartError};
 use crate::ensemble::members::standing::Standing;
 use crate::ensemble::peer::{Ask, Peers, Probed, Told};
+use crate::ensemble::placement::Placement;
 use crate::ensemble::progress::Progress;
 use crate::ensemble::raft::core::{Core, View};
 use crate::state::{LogPosition, ServerId};
@@ -37,6 +38,7 @@ pub(in crate::ensemble) struct Beginning {
     pub(in crate::ensemble) peers: Arc<Peers>,
     pub(in crate::ensemble) standing: Arc<Standing>,
     pub(in crate::ensemble) progress: Arc<Progress>,
+    pub(in crate::ensemble) placement: Placement,
 }
 
 /// Whether a log holds nothing that anybody could miss: nothing, or the first membership.
@@ -199,12 +201,12 @@ impl Beginning {
             }
             Ok(())
         };
-        match tokio::task::spawn_blocking(grant).await {
-            Ok(granted) => {
+        match self.placement.aside(grant).await {
+            Some(granted) => {
                 let failed = |error| StartError::Failed(Arc::new(Failure::Storage(error)));
                 granted.map_err(failed)
             }
-            Err(_) => Err(StartError::Failed(Arc::new(Failure::CutOff { doing }))),
+            None => Err(StartError::Failed(Arc::new(Failure::CutOff { doing }))),
         }
     }
 }

@@ -170,7 +170,14 @@ impl<S: Stream<Item = AppendRequest> + Send + Unpin> Appends<'_, S> {
                 return Ok(None);
             }
             if self.lane.wire.is_none() {
+                // First what is to be sent: there openraft pauses after errors, and a server that is
+                // gone would be called without a pause.
+                let Some(request) = self.request().await? else {
+                    self.input_ended = true;
+                    continue;
+                };
                 self.connect().await?;
+                self.send(request)?;
             }
             match self.event().await {
                 Event::Frame(Ok(frame)) => {
@@ -195,6 +202,17 @@ impl<S: Stream<Item = AppendRequest> + Send + Unpin> Appends<'_, S> {
     /// Whether this stream has sent nothing on a connection that it found.
     fn is_untouched(&self) -> bool {
         self.unanswered.is_empty() && self.lane.wire.as_ref().is_some_and(|wire| !wire.is_new)
+    }
+
+    /// What openraft wants to be sent next; `None`: nothing more in this stream.
+    async fn request(&mut self) -> Result<Option<AppendRequest>, LaneError> {
+        if self.input_ended {
+            return Ok(None);
+        }
+        tokio::select! {
+            request = self.input.next() => Ok(request),
+            () = self.lane.shared.stopping.cancelled() => Err(Lost::Stopping.into()),
+        }
     }
 
     async fn connect(&mut self) -> Result<(), LaneError> {

@@ -22,6 +22,7 @@ use super::checkpoint::Pressure;
 use super::records;
 use super::types::{Entry, LogId, Types, Vote, log_id, position};
 use crate::ensemble::error::Failure;
+use crate::ensemble::placement::Placement;
 use crate::ensemble::progress::Progress;
 
 /// Bytes of entries read at once, for apply and for a follower; openraft itself only counts them.
@@ -38,35 +39,35 @@ pub(in crate::ensemble) struct LogStore {
     log: Arc<dyn Log>,
     progress: Arc<Progress>,
     pressure: Arc<Pressure>,
-    may_wait: bool,
+    placement: Placement,
 }
 
 impl LogStore {
-    /// `may_wait`: appends may wait for the disk on the task of openraft's core (`placement.rs`).
+    /// `placement`: whether appends may wait for the disk on the task of openraft's core.
     pub(in crate::ensemble) fn new(
         log: Arc<dyn Log>,
         progress: Arc<Progress>,
         pressure: Arc<Pressure>,
-        may_wait: bool,
+        placement: Placement,
     ) -> Self {
         Self {
             log,
             progress,
             pressure,
-            may_wait,
+            placement,
         }
     }
 
     /// Reads what is in memory on the spot, and from the disk elsewhere unless this task may wait.
     async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        if self.may_wait || start >= end || self.log.remembers(start) {
+        if self.placement.may_wait() || start >= end || self.log.remembers(start) {
             return self.read_here(start, end, bytes_max);
         }
         let store = self.clone();
         let read = move || store.read_here(start, end, bytes_max);
-        match tokio::task::spawn_blocking(read).await {
-            Ok(read) => read,
-            Err(_) => Err(self.progress.fail(Failure::CutOff { doing: "read log" })),
+        match self.placement.aside(read).await {
+            Some(read) => read,
+            None => Err(self.progress.fail(Failure::CutOff { doing: "read log" })),
         }
     }
 
@@ -128,9 +129,9 @@ impl LogStore {
         work: impl FnOnce(&dyn Log) -> Result<(), StorageError> + Send + 'static,
     ) -> io::Result<()> {
         let log = Arc::clone(&self.log);
-        match tokio::task::spawn_blocking(move || work(&*log)).await {
-            Ok(done) => done.map_err(|error| self.progress.fail(Failure::Storage(error))),
-            Err(_) => Err(self.progress.fail(Failure::CutOff { doing })),
+        match self.placement.aside(move || work(&*log)).await {
+            Some(done) => done.map_err(|error| self.progress.fail(Failure::Storage(error))),
+            None => Err(self.progress.fail(Failure::CutOff { doing })),
         }
     }
 }
@@ -260,7 +261,7 @@ impl RaftLogStorage<Types> for LogStore {
         let durable = Box::new(move |result: Result<(), StorageError>| {
             callback.io_completed(result.map_err(|e| progress.fail(Failure::Storage(e))));
         });
-        if self.may_wait && bytes <= WRITTEN_HERE_BYTES_MAX {
+        if self.placement.may_wait() && bytes <= WRITTEN_HERE_BYTES_MAX {
             self.log.append_here(entries, durable);
         } else {
             self.log.append(entries, durable);

@@ -14,6 +14,7 @@ use super::applier::{self, Applying};
 use super::records;
 use super::types::{CommittedLeaderId, LogId, StoredMembership, Types, log_id};
 use crate::ensemble::error::Failure;
+use crate::ensemble::placement::Placement;
 use crate::ensemble::progress::Progress;
 use crate::state::{Meta, Replica};
 use crate::storage::{Checkpoint, Snapshots};
@@ -33,6 +34,7 @@ pub(in crate::ensemble) struct Machine {
 pub(in crate::ensemble) struct Builder {
     snapshots: Arc<dyn Snapshots>,
     progress: Arc<Progress>,
+    placement: Placement,
 }
 
 impl Machine {
@@ -41,6 +43,7 @@ impl Machine {
         replica: Arc<Replica>,
         snapshots: Arc<dyn Snapshots>,
         progress: Arc<Progress>,
+        placement: Placement,
     ) -> Self {
         Self {
             applying,
@@ -48,6 +51,7 @@ impl Machine {
             builder: Builder {
                 snapshots,
                 progress,
+                placement,
             },
         }
     }
@@ -147,13 +151,13 @@ impl RaftSnapshotBuilder<Types> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let snapshots = Arc::clone(&self.snapshots);
-        match tokio::task::spawn_blocking(move || snapshots.take()).await {
-            Ok(Ok(checkpoint)) => {
+        match self.placement.aside(move || snapshots.take()).await {
+            Some(Ok(checkpoint)) => {
                 self.progress.built(checkpoint.meta.applied);
                 self.snapshot(checkpoint)
             }
-            Ok(Err(error)) => Err(self.progress.fail(Failure::Storage(error))),
-            Err(_) => Err(self.progress.fail(Failure::CutOff {
+            Some(Err(error)) => Err(self.progress.fail(Failure::Storage(error))),
+            None => Err(self.progress.fail(Failure::CutOff {
                 doing: "take checkpoint",
             })),
         }

@@ -27,7 +27,10 @@ impl AsyncRuntime for Runtime {
     type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
     type Timeout<R, T: Future<Output = R> + OptionalSend> =
         <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
+    #[cfg(not(test))]
     type ThreadLocalRng = <TokioRuntime as AsyncRuntime>::ThreadLocalRng;
+    #[cfg(test)]
+    type ThreadLocalRng = rand::rngs::SmallRng;
     type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
     type Watch = Watch;
     type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
@@ -67,8 +70,14 @@ impl AsyncRuntime for Runtime {
         TokioRuntime::is_panic(join_error)
     }
 
+    #[cfg(not(test))]
     fn thread_rng() -> Self::ThreadLocalRng {
         TokioRuntime::thread_rng()
+    }
+
+    #[cfg(test)]
+    fn thread_rng() -> Self::ThreadLocalRng {
+        seeded::generator()
     }
 
     fn new(threads: usize) -> Self {
@@ -80,6 +89,37 @@ impl AsyncRuntime for Runtime {
         F: Future<Output = T>,
     {
         self.0.block_on(future)
+    }
+}
+
+/// Random numbers that a simulation repeats: openraft draws its election timeouts from them.
+#[cfg(test)]
+pub(in crate::ensemble) mod seeded {
+    use std::cell::RefCell;
+
+    use rand::rngs::SmallRng;
+    use rand::{Rng as _, SeedableRng as _};
+
+    thread_local! {
+        static SEEDS: RefCell<Option<SmallRng>> = const { RefCell::new(None) };
+    }
+
+    /// From now on all of this thread's numbers follow from `seed`; `None`: from the system again.
+    pub(in crate::ensemble) fn set(seed: Option<u64>) {
+        SEEDS.set(seed.map(SmallRng::seed_from_u64));
+    }
+
+    /// The next generator.
+    pub(super) fn generator() -> SmallRng {
+        let seed = SEEDS.with_borrow_mut(|seeds| seeds.as_mut().map(|seeds| seeds.next_u64()));
+        match seed {
+            Some(seed) => SmallRng::seed_from_u64(seed),
+            None => {
+                let mut bytes = [0; 8];
+                getrandom::fill(&mut bytes).expect("the system has random numbers");
+                SmallRng::seed_from_u64(u64::from_ne_bytes(bytes))
+            }
+        }
     }
 }
 

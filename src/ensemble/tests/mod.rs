@@ -5,6 +5,7 @@ mod life;
 mod lost;
 mod order;
 mod outgoing;
+mod sim;
 mod speed;
 mod suite;
 mod three;

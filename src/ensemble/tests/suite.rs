@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::super::origin::outgoing::Outgoing;
 use super::super::origin::proposals::Proposals;
+use super::super::placement::Placement;
 use super::super::progress::Progress;
 use super::super::raft::applier::{Applier, Applying};
 use super::super::raft::checkpoint::Pressure;
@@ -35,7 +36,8 @@ fn adapters(
     let outgoing = Outgoing::new(origin, &alone(), Rules::default());
     let proposals = Arc::new(Proposals::new(outgoing, Arc::new(SystemClock)));
     let pressure = Arc::new(Pressure::new(&alone(), &*log, None));
-    let log_store = LogStore::new(log, Arc::clone(&progress), pressure, true);
+    let placement = Placement::Alone;
+    let log_store = LogStore::new(log, Arc::clone(&progress), pressure, placement);
     let applying = Applying::Here(Applier {
         origin,
         replica: Arc::clone(&replica),
@@ -43,7 +45,7 @@ fn adapters(
         proposals,
         progress: Arc::clone(&progress),
     });
-    let machine = Machine::new(applying, replica, snapshots, progress);
+    let machine = Machine::new(applying, replica, snapshots, progress, placement);
     (log_store, machine)
 }
 

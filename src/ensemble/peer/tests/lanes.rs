@@ -325,6 +325,22 @@ async fn a_replication_that_broke_is_connected_again_by_the_next_stream() {
     );
 }
 
+/// openraft pauses after an error in the stream of its requests: who calls before there is one calls
+/// a server that is gone without a pause.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_called_before_there_is_something_to_send() {
+    let network = MemoryNetwork::default();
+    let (one, _) = open(&network, 1, config(1, 2)).await;
+    let mut lane = one.replication(id(2));
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let mut answers = lane.stream(Box::pin(stream::once(async { told.await.expect("told") })));
+    let nothing = timeout(Duration::from_secs(60), answers.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    tell.send(append_request(1, 5, 3, &[10])).expect("waits");
+    let refused = soon(answers.next()).await.expect("one");
+    assert!(matches!(refused, Err(LaneError::Dial(_))), "{refused:?}");
+}
+
 /// openraft's stream to a follower that is up to date may send nothing for hours.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_sends_nothing_keeps_its_connection() {

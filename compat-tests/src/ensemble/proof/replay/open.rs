@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::super::facts::{Facts, Open, Place, call};
 use super::super::history::{Call, History, Kind, Op, parent};
@@ -17,12 +18,15 @@ struct Done {
     instead_of: Vec<(Change, usize)>,
 }
 
+/// How many orders of open writes are tried for one version.
+const RAISES_MAX: usize = 500;
+
 /// The open calls of a history.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pool<'a> {
     history: &'a History,
     open: Vec<Open>,
-    names: Names,
+    names: Rc<Names>,
     /// Names of sequential znodes that open calls got.
     taken: BTreeSet<String>,
     /// Calls that do one thing and were taken to have done it to a path, unseen; by what it was.
@@ -43,7 +47,7 @@ impl<'a> Pool<'a> {
         Self {
             history,
             open,
-            names: Names::gather(history, walks),
+            names: Rc::new(Names::gather(history, walks)),
             taken: BTreeSet::new(),
             spent: BTreeMap::new(),
             counted: BTreeMap::new(),
@@ -125,6 +129,15 @@ impl<'a> Pool<'a> {
                             Vec::new()
                         }
                     }
+                }
+                // What another call was taken to have done to a path may as well have been this one;
+                // the other can be taken for something later again.
+                Op::Set { .. }
+                    if call.op.parts().len() > 1
+                        && let Some(other) = self.in_its_place(part, zxid, &done) =>
+                {
+                    done.instead_of.push(other);
+                    Vec::new()
                 }
                 _ => {
                     let before = tree.clone();
@@ -371,7 +384,7 @@ impl<'a> Pool<'a> {
         false
     }
 
-    /// Writes this znode so many times by open calls.
+    /// Writes this znode so many times by open calls. Without enough of them nothing is done.
     pub(super) fn raise_version(
         &mut self,
         tree: &mut Tree,
@@ -379,29 +392,51 @@ impl<'a> Pool<'a> {
         times: i32,
         zxid: i64,
     ) -> bool {
-        for _ in 0..times {
-            let before = tree.nodes.get(path).map_or(0, |node| node.version);
-            let mut raised = false;
-            for index in self.candidates(zxid, |it| writes(it, path)) {
-                let mut after = tree.clone();
-                let done = self.perform(&mut after, &self.open[index], UNKNOWN, &BTreeSet::new());
-                let version = after.nodes.get(path).map_or(0, |node| node.version);
-                if let Ok(done) = done
-                    && version > before
-                {
-                    self.adopt_unseen(tree, after, index, &done);
-                    raised = true;
-                    break;
-                }
-            }
-            if !raised {
+        let mut attempts = RAISES_MAX;
+        self.raise(tree, path, times, zxid, &mut attempts)
+    }
+
+    /// As [`Self::raise_version`]: in whatever order it takes, but with so many attempts at most.
+    fn raise(
+        &mut self,
+        tree: &mut Tree,
+        path: &str,
+        times: i32,
+        zxid: i64,
+        attempts: &mut usize,
+    ) -> bool {
+        if times <= 0 {
+            return true;
+        }
+        let before = tree.nodes.get(path).map_or(0, |node| node.version);
+        // What expects this very version can be done now or never.
+        let now_or_never = |it: &Op| matches!(it, Op::Set { version, .. } if *version == before && writes(it, path));
+        let mut candidates = self.candidates(zxid, |it| writes(it, path));
+        candidates.sort_by_key(|index| !self.call(*index).op.parts().iter().any(now_or_never));
+        for index in candidates {
+            if *attempts == 0 {
                 return false;
             }
-            if let Some(node) = tree.nodes.get_mut(path) {
+            *attempts -= 1;
+            let mut after = tree.clone();
+            let done = self.perform(&mut after, &self.open[index], UNKNOWN, &BTreeSet::new());
+            let Ok(done) = done else { continue };
+            let version = after.nodes.get(path).map_or(0, |node| node.version);
+            if version <= before {
+                continue;
+            }
+            let (mut pool, mut raised) = (self.clone(), tree.clone());
+            pool.adopt_unseen(&mut raised, after, index, &done);
+            if let Some(node) = raised.nodes.get_mut(path) {
                 node.data = None;
             }
+            let left = times - (version - before);
+            if left >= 0 && pool.raise(&mut raised, path, left, zxid, attempts) {
+                (*self, *tree) = (pool, raised);
+                return true;
+            }
         }
-        true
+        false
     }
 
     /// Whether so many more znodes can have been created below `above`; they are counted from now on.

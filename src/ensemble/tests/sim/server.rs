@@ -1,0 +1,275 @@
+//! A simulated server: all of it on one runtime whose time is paused. To drop that is to kill it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use super::super::super::placement::Placement;
+use super::disk::{Defect, SimDisk};
+use super::ledger::{Ledger, Witness};
+use crate::clock::Clock;
+use crate::ensemble::{Config, Deaf, Ensemble, Parts, PeerAddress, Role, StartError};
+use crate::io::memory::MemoryNetwork;
+use crate::state::{Origin, Replica, Rules, ServerId, Sink, Store};
+use crate::storage::Log;
+
+/// All servers.
+pub(super) const ALL: [u64; 3] = [1, 2, 3];
+/// One step of time.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+/// The simulation begins then, milliseconds since 1970.
+const BEGIN_MS: i64 = 1_700_000_000_000;
+/// So seldom that the log holds what a lagging server needs, so often that trees are flushed.
+const CHECKPOINT_ENTRIES: u64 = 40;
+
+/// How long the disk of a log takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Speed {
+    /// What is written in a tick is durable at its end.
+    Fast,
+    /// Now and then some of it is.
+    Slow,
+    /// Nothing is.
+    Hung,
+}
+
+/// The clock of a server: the simulation's, and by how much it is wrong.
+#[derive(Debug, Default)]
+pub(super) struct SimClock {
+    now_ms: AtomicU64,
+    off_ms: AtomicI64,
+    /// The steady clock counts from elsewhere after each start.
+    since_ms: AtomicU64,
+}
+
+impl SimClock {
+    pub(super) fn jump(&self, by_ms: i64) {
+        self.off_ms.fetch_add(by_ms, SeqCst);
+    }
+}
+
+impl Clock for SimClock {
+    fn wall_ms(&self) -> i64 {
+        let now = self.now_ms.load(SeqCst).cast_signed();
+        BEGIN_MS + now + self.off_ms.load(SeqCst)
+    }
+
+    fn steady_ms(&self) -> u64 {
+        self.since_ms.load(SeqCst) + self.now_ms.load(SeqCst)
+    }
+}
+
+/// A server.
+pub(super) struct Server {
+    pub(super) id: u64,
+    pub(super) disk: SimDisk,
+    pub(super) clock: Arc<SimClock>,
+    pub(super) speed: Speed,
+    pub(super) run: Option<Run>,
+    /// How often it has been started.
+    starts: u64,
+    said: String,
+}
+
+/// A server while it runs.
+pub(super) struct Run {
+    pub(super) runtime: Runtime,
+    starting: Option<oneshot::Receiver<Result<Ensemble, StartError>>>,
+    pub(super) ensemble: Option<Arc<Ensemble>>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) witness: Arc<Witness>,
+    /// Which start it was.
+    pub(super) number: u64,
+    /// Ends when the server has stopped in order.
+    stopping: Option<oneshot::Receiver<()>>,
+}
+
+impl Server {
+    pub(super) fn new(id: u64, defect: Option<Defect>) -> Self {
+        Self {
+            id,
+            disk: SimDisk::new(defect),
+            clock: Arc::default(),
+            speed: Speed::Fast,
+            run: None,
+            starts: 0,
+            said: String::new(),
+        }
+    }
+
+    fn config(&self) -> Config {
+        let address = |id: u64| PeerAddress {
+            host: format!("s{id}"),
+            port: 2888,
+        };
+        let mut config = Config::new(ServerId(self.id), ALL.map(ServerId).to_vec());
+        config.placement = Placement::Simulated;
+        config.addresses = ALL
+            .map(|id| (ServerId(id), vec![address(id)]))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>();
+        config.listen = vec![address(self.id)];
+        config.checkpoint_entries = CHECKPOINT_ENTRIES;
+        config
+    }
+
+    /// Starts it on what its disk holds.
+    pub(super) fn start(&mut self, network: &MemoryNetwork, ledger: &Arc<Ledger>, steady_ms: u64) {
+        self.starts += 1;
+        self.clock.since_ms.store(steady_ms, SeqCst);
+        let store = Arc::clone(&self.disk.tree) as Arc<dyn Store>;
+        let replica = Arc::new(Replica::open(store, Rules::default()).unwrap());
+        let server = ServerId(self.id);
+        // As `ensemble::origin` does it, which waits on another thread.
+        let used = replica.read().cursor(server).incarnation;
+        let at_least = self.clock.wall_ms().cast_unsigned().max(used + 1);
+        let incarnation = self.disk.log.next_incarnation(at_least).unwrap();
+        let origin = Origin {
+            server,
+            incarnation,
+        };
+        let witness = Witness::new(origin, ledger, &replica);
+        let parts = Parts {
+            config: self.config(),
+            origin,
+            log: Arc::clone(&self.disk.log) as Arc<dyn Log>,
+            snapshots: Arc::clone(&self.disk.snapshots),
+            replica: Arc::clone(&replica),
+            sink: Arc::clone(&witness) as Arc<dyn Sink>,
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            network: network.host(u8::try_from(self.id).unwrap()),
+            touched: Arc::new(Deaf),
+        };
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let (tell, starting) = oneshot::channel();
+        runtime.spawn(async move {
+            // Nobody waits if the server has been killed.
+            let _unheard = tell.send(Ensemble::start(parts).await);
+        });
+        self.run = Some(Run {
+            runtime,
+            starting: Some(starting),
+            ensemble: None,
+            replica,
+            witness,
+            number: self.starts,
+            stopping: None,
+        });
+    }
+
+    /// Ends it as a power failure does. `kept`: of what the log has not acknowledged, how many writes
+    /// the disk has nevertheless. `persisted`: whether the tree has what it was given.
+    pub(super) fn crash(&mut self, network: &MemoryNetwork, kept: usize, persisted: bool) {
+        self.disk = self.disk.crash(kept, persisted);
+        network.kill(u8::try_from(self.id).unwrap());
+        self.run = None;
+        self.speed = Speed::Fast;
+    }
+
+    /// Asks it to end in order.
+    pub(super) fn stop(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let Some(ensemble) = run.ensemble.clone() else {
+            return;
+        };
+        let (tell, stopped) = oneshot::channel();
+        run.runtime.spawn(async move {
+            ensemble.stop().await;
+            let _unheard = tell.send(());
+        });
+        run.stopping = Some(stopped);
+    }
+
+    /// Whether it has been asked to end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.stopping.is_some())
+    }
+
+    /// Whether it has ended in order.
+    pub(super) fn has_stopped(&mut self) -> bool {
+        let stopping = self.run.as_mut().and_then(|run| run.stopping.as_mut());
+        stopping.is_some_and(|stopped| stopped.try_recv().is_ok())
+    }
+
+    /// One step of time.
+    pub(super) fn tick(&mut self, now_ms: u64, ledger: &Ledger) {
+        self.clock.now_ms.store(now_ms, SeqCst);
+        let Some(run) = &mut self.run else { return };
+        run.runtime
+            .block_on(async { tokio::time::sleep(TICK).await });
+        if let Some(starting) = &mut run.starting
+            && let Ok(started) = starting.try_recv()
+        {
+            run.starting = None;
+            match started {
+                Ok(ensemble) => run.ensemble = Some(Arc::new(ensemble)),
+                Err(error) => ledger.wrong(format!("{} does not start: {error:?}", self.id)),
+            }
+        }
+        self.look(ledger);
+    }
+
+    /// Says what has changed, and whether that may be.
+    fn look(&mut self, ledger: &Ledger) {
+        let Some(ensemble) = self.ensemble() else {
+            return;
+        };
+        let role = ensemble.role();
+        if let Role::Leader { term } = role {
+            ledger.leads(self.id, term);
+        }
+        let serves = ensemble.serves();
+        if let Some(failure) = ensemble.failed().now_or_never() {
+            ledger.wrong(format!("{} failed: {failure:?}", self.id));
+        }
+        let said = format!("s{} {role:?} serves {serves}", self.id);
+        if said != self.said {
+            ledger.note(&said);
+            self.said = said;
+        }
+    }
+
+    /// Its ensemble, once it has been started.
+    pub(super) fn ensemble(&self) -> Option<Arc<Ensemble>> {
+        self.run.as_ref().and_then(|run| run.ensemble.clone())
+    }
+
+    /// Whether clients are served here.
+    pub(super) fn serves(&self) -> bool {
+        !self.is_stopping() && self.ensemble().is_some_and(|ensemble| ensemble.serves())
+    }
+
+    /// The term that it leads.
+    pub(super) fn leads(&self) -> Option<u64> {
+        match self.ensemble()?.role() {
+            Role::Leader { term } => Some(term),
+            Role::Follower { .. } | Role::Observer { .. } | Role::Candidate | Role::Stopped => None,
+        }
+    }
+
+    /// All that its tree holds, as a text.
+    pub(super) fn tree(&self) -> BTreeMap<String, String> {
+        let mut nodes = BTreeMap::new();
+        let Some(run) = &self.run else { return nodes };
+        let state = run.replica.read();
+        let mut visit = |path: &str, znode: &crate::state::Znode| {
+            nodes.insert(path.to_owned(), format!("{znode:?}"));
+            true
+        };
+        state.view().walk("/", &mut visit).unwrap();
+        let mut sessions: Vec<String> = state.sessions().map(|it| format!("{it:?}")).collect();
+        sessions.sort();
+        nodes.insert("sessions".to_owned(), sessions.join("\n"));
+        nodes.insert("meta".to_owned(), format!("{:?}", state.meta()));
+        nodes
+    }
+}
