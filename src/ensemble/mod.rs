@@ -61,7 +61,7 @@ pub use peer::{ListenError, PeerAddress, SecretError};
 pub use placement::Placement;
 pub use start::origin;
 
-use members::serving::Heard;
+use members::serving::Service;
 use members::succession::Succession;
 use origin::barrier::Barrier;
 use origin::proposals::Proposals;
@@ -179,9 +179,7 @@ pub struct Ensemble {
     proposals: Arc<Proposals>,
     progress: Arc<Progress>,
     views: watch::Receiver<View>,
-    reported: Arc<Heard>,
-    serving: watch::Receiver<bool>,
-    admitting: watch::Receiver<bool>,
+    service: Service,
     barrier: Barrier,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -272,7 +270,7 @@ impl Ensemble {
         };
         match self.peers.call(leader, Ask::Touches { sessions }).await {
             Ok(Told::Touched { term }) => {
-                self.reported.now();
+                self.service.reported.now();
                 Ok(term)
             }
             Ok(_) | Err(_) => Err(ProposeError::NoLeader),
@@ -282,23 +280,23 @@ impl Ensemble {
     /// Whether clients are to be served: this server leads and a quorum says so, or it follows a
     /// leader that it hears, and knows all that was acknowledged before.
     pub fn serves(&self) -> bool {
-        *self.serving.borrow()
+        *self.service.serving.borrow()
     }
 
     /// The same, to watch it change.
     pub fn serving(&self) -> watch::Receiver<bool> {
-        self.serving.clone()
+        self.service.serving.clone()
     }
 
     /// Whether clients should be here: this server serves, or did a short while ago, so that a new
     /// leader may be found before they notice.
     pub fn admits(&self) -> bool {
-        *self.admitting.borrow()
+        *self.service.admitting.borrow()
     }
 
     /// The same, to watch it change.
     pub fn admitting(&self) -> watch::Receiver<bool> {
-        self.admitting.clone()
+        self.service.admitting.clone()
     }
 
     /// Waits until this server serves.
@@ -306,7 +304,7 @@ impl Ensemble {
     /// # Errors
     /// A store failed, or it cannot get into its ensemble.
     pub async fn served(&self) -> Result<(), StartError> {
-        let mut serving = self.serving.clone();
+        let mut serving = self.service.serving.clone();
         tokio::select! {
             failure = self.failed() => Err(StartError::Failed(failure)),
             _ = serving.wait_for(|serves| *serves) => {
@@ -317,10 +315,17 @@ impl Ensemble {
         }
     }
 
-    /// For how long nothing of what is under way has got on: long if the disk hangs. Zero if nothing is
-    /// under way.
+    /// For how long nothing of what is under way has got on, of this server's or of anybody's that is in
+    /// its log: long if the disk hangs. Zero if nothing is under way.
     pub fn stuck_for(&self) -> Duration {
-        self.proposals.stuck_for()
+        self.proposals
+            .stuck_for()
+            .max(self.service.standstill.lasts())
+    }
+
+    /// How long clients wait here for a leader that hears this server, before they are sent away.
+    pub fn patience(&self) -> Duration {
+        self.service.patience
     }
 
     /// What the runtime is at where the tasks of this room live (`placement.rs`).

@@ -62,11 +62,16 @@ struct Tasks {
     core: Core,
     peers: Arc<Peers>,
     views: watch::Receiver<View>,
-    reported: Arc<Heard>,
-    serving: watch::Receiver<bool>,
-    admitting: watch::Receiver<bool>,
+    service: Service,
     tasks: TaskTracker,
     stopping: CancellationToken,
+}
+
+/// What most of the tasks work with.
+struct Member {
+    core: Core,
+    peers: Arc<Peers>,
+    views: watch::Receiver<View>,
 }
 
 /// See [`Ensemble::start`].
@@ -97,15 +102,9 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals: Arc::clone(&proposals),
         progress: Arc::clone(&progress),
     };
-    let applying = applying(applier, &config)?;
-    let placement = config.placement;
-    let machine = Machine::new(
-        applying,
-        Arc::clone(&replica),
-        snapshots,
-        Arc::clone(&progress),
-        placement,
-    );
+    let (placement, applying) = (config.placement, applying(applier, &config)?);
+    let (state, told) = (Arc::clone(&replica), Arc::clone(&progress));
+    let machine = Machine::new(applying, state, snapshots, told, placement);
     let unstarted = Unstarted {
         config,
         origin,
@@ -124,9 +123,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         core,
         peers,
         views,
-        reported,
-        serving,
-        admitting,
+        service,
         tasks,
         stopping,
     } = home.run(unstarted.spawn(machine)).await?;
@@ -138,9 +135,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals,
         progress,
         views,
-        reported,
-        serving,
-        admitting,
+        service,
         barrier: Barrier::default(),
         tasks,
         stopping,
@@ -171,100 +166,131 @@ impl Unstarted {
         core.may_elect(standing.votes());
         let beginning = self.beginning(&core, &peers, &standing);
         beginning.check().await?;
-        let Self {
-            config,
-            origin,
-            log,
-            replica,
-            progress,
-            proposals,
-            pressure,
-            rules,
-            touched,
-            ..
-        } = self;
-        let stopping = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let (following, views) = follow(&core, &proposals, config.server, stopping.clone());
+        let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (following, views) =
+            follow(&core, &self.proposals, self.config.server, stopping.clone());
         tasks.spawn(following);
-        let (heard, reported) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
-        peers.serve(Arc::new(Answers {
-            server: config.server,
-            members: identity.members,
-            replica: Arc::clone(&replica),
+        let member = Member { core, peers, views };
+        let heard = Arc::new(Heard::default());
+        let answers = Answers {
             declared_new: beginning.is_declared_new(),
-            core: core.clone(),
-            log: Arc::clone(&log),
-            views: views.clone(),
-            links: peers.links(),
-            heard: Arc::clone(&heard),
-            standing: Arc::clone(&standing),
-            proposals: Arc::clone(&proposals),
-            rules,
-            touched,
-        }));
-        let Service { serving, admitting } = Pulse {
-            core: core.clone(),
-            views: views.clone(),
+            ..self.answers(&member, identity.members, Arc::clone(&standing), &heard)
+        };
+        member.peers.serve(Arc::new(answers));
+        let pulse = self.pulse(&member, heard, tasks.clone());
+        let service = pulse.spawn(&tasks, stopping.clone());
+        let founding = self.founding(&member, identity, service.serving.clone());
+        tasks.spawn(founding.run(stopping.clone()));
+        if !self.config.is_alone() {
+            let failover = failover(&self.config, &member, standing);
+            tasks.spawn(failover.run(stopping.clone()));
+        }
+        let (views, progress) = (member.views.clone(), Arc::clone(&self.progress));
+        tasks.spawn(join(beginning, views, progress, stopping.clone()));
+        let core = member.core.clone();
+        let (pressure, retention) = (
+            Arc::clone(&self.pressure),
+            retention(&self.config, Arc::clone(&self.log)),
+        );
+        tasks.spawn(core.take_checkpoints(pressure, retention, stopping.clone()));
+        tasks.spawn(self.send(&member, stopping.clone()));
+        let Member { core, peers, views } = member;
+        Ok(Tasks {
+            core,
+            peers,
+            views,
+            service,
+            tasks,
+            stopping,
+        })
+    }
+
+    fn answers(
+        &self,
+        member: &Member,
+        members: u64,
+        standing: Arc<Standing>,
+        heard: &Arc<Heard>,
+    ) -> Answers {
+        Answers {
+            server: self.config.server,
+            members,
+            replica: Arc::clone(&self.replica),
+            declared_new: false,
+            core: member.core.clone(),
+            log: Arc::clone(&self.log),
+            views: member.views.clone(),
+            links: member.peers.links(),
+            heard: Arc::clone(heard),
+            standing,
+            proposals: Arc::clone(&self.proposals),
+            rules: self.rules,
+            touched: Arc::clone(&self.touched),
+        }
+    }
+
+    fn pulse(&self, member: &Member, heard: Arc<Heard>, tasks: TaskTracker) -> Pulse {
+        let config = &self.config;
+        Pulse {
+            core: member.core.clone(),
+            views: member.views.clone(),
             heard,
-            reported: Arc::clone(&reported),
-            progress: Arc::clone(&progress),
+            reported: Arc::default(),
+            standstill: Arc::default(),
+            progress: Arc::clone(&self.progress),
             silence_max: Duration::from_millis(config.election_ms_max),
             patience: Duration::from_millis(config.patience_ms),
             lag: Lag::new(Duration::from_millis(config.lag_ms_max)),
             succession: Succession {
                 server: config.server,
-                core: core.clone(),
-                peers: Arc::clone(&peers),
-                views: views.clone(),
+                core: member.core.clone(),
+                peers: Arc::clone(&member.peers),
+                views: member.views.clone(),
             },
-            tasks: tasks.clone(),
+            tasks,
             is_alone: config.is_alone(),
         }
-        .spawn(&tasks, stopping.clone());
-        let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
-        let sending = sender::run(
-            Arc::clone(&proposals),
-            core.clone(),
-            forward,
-            rules,
-            stopping.clone(),
-        );
-        tasks.spawn(sending);
-        let retention = retention(&config, log);
-        tasks.spawn(
-            core.clone()
-                .take_checkpoints(pressure, retention, stopping.clone()),
-        );
-        let founding = Founding {
-            origin,
+    }
+
+    fn founding(
+        &self,
+        member: &Member,
+        identity: Identity,
+        serving: watch::Receiver<bool>,
+    ) -> Founding {
+        Founding {
+            origin: self.origin,
             identity,
-            core: core.clone(),
-            peers: Arc::clone(&peers),
-            replica,
-            proposals: Arc::clone(&proposals),
-            progress: Arc::clone(&progress),
-            views: views.clone(),
-            serving: serving.clone(),
-            rules,
-        };
-        tasks.spawn(founding.run(stopping.clone()));
-        if !config.is_alone() {
-            let failover = failover(&config, &core, &peers, standing, views.clone());
-            tasks.spawn(failover.run(stopping.clone()));
-        }
-        let joining = join(beginning, views.clone(), progress, stopping.clone());
-        tasks.spawn(joining);
-        Ok(Tasks {
-            core,
-            peers,
-            views,
-            reported,
+            core: member.core.clone(),
+            peers: Arc::clone(&member.peers),
+            replica: Arc::clone(&self.replica),
+            proposals: Arc::clone(&self.proposals),
+            progress: Arc::clone(&self.progress),
+            views: member.views.clone(),
             serving,
-            admitting,
-            tasks,
+            rules: self.rules,
+        }
+    }
+
+    /// Sends what is proposed here to whoever leads.
+    fn send(
+        &self,
+        member: &Member,
+        stopping: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let proposals = Arc::clone(&self.proposals);
+        let forward = Forward::new(
+            Arc::clone(&proposals),
+            Arc::clone(&member.peers),
+            member.views.clone(),
+        );
+        sender::run(
+            proposals,
+            member.core.clone(),
+            forward,
+            self.rules,
             stopping,
-        })
+        )
     }
 
     async fn open_peers(&self, identity: Identity) -> Result<Arc<Peers>, StartError> {
@@ -353,20 +379,14 @@ fn follow(
     (core.clone().watch(sender, tell, stopping), views)
 }
 
-fn failover(
-    config: &Config,
-    core: &Core,
-    peers: &Arc<Peers>,
-    standing: Arc<Standing>,
-    views: watch::Receiver<View>,
-) -> Failover {
+fn failover(config: &Config, member: &Member, standing: Arc<Standing>) -> Failover {
     Failover {
         server: config.server,
         voters: config.voters.len(),
-        core: core.clone(),
-        peers: Arc::clone(peers),
+        core: member.core.clone(),
+        peers: Arc::clone(&member.peers),
         standing,
-        views,
+        views: member.views.clone(),
     }
 }
 

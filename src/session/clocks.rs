@@ -85,6 +85,8 @@ pub struct SessionClocks {
     tick_ms: u64,
     /// Milliseconds since `start` that do not count.
     frozen_ms: AtomicU64,
+    /// Milliseconds of the lapse under way in which this leader reached no quorum.
+    cut_off_ms: AtomicU64,
     /// Milliseconds since `start`, all counted, at the last sweep.
     swept_ms: AtomicU64,
     /// What the last sweep was told.
@@ -102,6 +104,7 @@ impl SessionClocks {
             start: Instant::now(),
             tick_ms: tick_ms.max(1),
             frozen_ms: AtomicU64::new(0),
+            cut_off_ms: AtomicU64::new(0),
             swept_ms: AtomicU64::new(0),
             heard: Mutex::new(Hearing::Clear),
             touches: Touches::default(),
@@ -228,8 +231,14 @@ impl SessionClocks {
         // The tick in which a stall ends does not count either: clients come back in it.
         if hearing != Hearing::Clear || before != Hearing::Clear {
             self.frozen_ms.fetch_add(gap_ms, Ordering::Relaxed);
-            // They have been sent away, and each must find a server and its way back.
-            if hearing != Hearing::CutOff && before == Hearing::CutOff {
+            if hearing == Hearing::CutOff {
+                self.cut_off_ms.fetch_add(gap_ms, Ordering::Relaxed);
+                return Vec::new();
+            }
+            let cut_off_ms = self.cut_off_ms.swap(0, Ordering::Relaxed);
+            // After so long they have been sent away, and each must find a server and its way back.
+            // A shorter lapse gives nobody more than the time that it took.
+            if cut_off_ms > self.tick_ms + self.tick_ms / 2 {
                 self.restart_all_at(self.counted_ms(elapsed_ms));
             }
             return Vec::new();

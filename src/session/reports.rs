@@ -23,7 +23,10 @@ pub async fn report_touches(
     tick_ms: u32,
     stop: CancellationToken,
 ) {
-    let mut rounds = interval(Duration::from_millis(u64::from(tick_ms.max(4)) / 4));
+    let every = Duration::from_millis(u64::from(tick_ms.max(4)) / 4);
+    // Several in the time for which clients wait for an answer to one.
+    let every = every.min(ensemble.patience() / 4);
+    let mut rounds = interval(every.max(Duration::from_millis(1)));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

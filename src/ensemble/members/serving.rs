@@ -27,8 +27,37 @@ impl Heard {
         *self.0.lock() = Some(Instant::now());
     }
 
+    /// This process did not run for so long: it could not have been told.
+    fn forgive(&self, pause: Duration) {
+        if let Some(at) = &mut *self.0.lock() {
+            *at += pause;
+        }
+    }
+
     fn is_within(&self, time: Duration) -> bool {
         self.0.lock().is_some_and(|at| at.elapsed() <= time)
+    }
+}
+
+/// For how long nothing has been committed though something waits for it, whoever proposed it: the
+/// disks of a majority hang, or the links to them.
+#[derive(Debug, Default)]
+pub(in crate::ensemble) struct Standstill(Mutex<Option<(Option<u64>, Instant)>>);
+
+impl Standstill {
+    fn look(&self, committed: Option<u64>, last_log: Option<u64>) {
+        let mut since = self.0.lock();
+        if last_log <= committed {
+            *since = None;
+        } else if since.is_none_or(|(at, _)| at != committed) {
+            *since = Some((committed, Instant::now()));
+        }
+    }
+
+    /// Zero if nothing waits.
+    pub(in crate::ensemble) fn lasts(&self) -> Duration {
+        let since = *self.0.lock();
+        since.map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 }
 
@@ -39,6 +68,7 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) heard: Arc<Heard>,
     /// When the leader last said that it had heard this server.
     pub(in crate::ensemble) reported: Arc<Heard>,
+    pub(in crate::ensemble) standstill: Arc<Standstill>,
     pub(in crate::ensemble) progress: Arc<Progress>,
     /// The longest silence of a leader that is no failure.
     pub(in crate::ensemble) silence_max: Duration,
@@ -51,10 +81,19 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) is_alone: bool,
 }
 
-/// What it tells: whether clients are served, and whether they should be here.
+/// What it tells, and is told.
+#[derive(Debug)]
 pub(in crate::ensemble) struct Service {
+    /// Whether clients are served now.
     pub(in crate::ensemble) serving: watch::Receiver<bool>,
+    /// Whether they should be here.
     pub(in crate::ensemble) admitting: watch::Receiver<bool>,
+    /// When the leader last said that it had heard this server.
+    pub(in crate::ensemble) reported: Arc<Heard>,
+    /// For how long nothing has been committed.
+    pub(in crate::ensemble) standstill: Arc<Standstill>,
+    /// How long clients wait for a leader.
+    pub(in crate::ensemble) patience: Duration,
 }
 
 /// How often it is asked in a time of silence.
@@ -92,8 +131,15 @@ impl Pulse {
     ) -> Service {
         let (serving_sender, serving) = watch::channel(false);
         let (admitting_sender, admitting) = watch::channel(false);
+        let service = Service {
+            serving,
+            admitting,
+            reported: Arc::clone(&self.reported),
+            standstill: Arc::clone(&self.standstill),
+            patience: self.patience,
+        };
         tasks.spawn(self.run(serving_sender, admitting_sender, stopping));
-        Service { serving, admitting }
+        service
     }
 
     /// Whether the leader hears this server, or has had no time to yet: else it believes that the
@@ -114,7 +160,9 @@ impl Pulse {
         // First what is applied: what is committed meanwhile must not pass for what is late.
         let applied = self.progress.applied().map(|at| at.index);
         let was_late = self.lag.is_late();
-        self.lag.look(applied, self.core.figures().committed);
+        let figures = self.core.figures();
+        self.lag.look(applied, figures.committed);
+        self.standstill.look(figures.committed, figures.last_log);
         match (was_late, self.lag.is_late()) {
             (false, true) => tracing::warn!(?applied, "apply is too far behind to serve"),
             (true, false) => tracing::info!(?applied, "apply has caught up"),
@@ -150,10 +198,18 @@ impl Pulse {
         let mut looks = interval(self.silence_max / LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut applied = self.progress.changes();
-        let mut served = None;
+        let mut served: Option<Instant> = None;
         let (mut leader, mut followed) = (None, Instant::now());
-        let mut handed = None;
+        let (mut handed, mut looked) = (None, Instant::now());
         loop {
+            // I10: time in which this process did not run is nobody's silence.
+            let pause = looked.elapsed();
+            looked = Instant::now();
+            if pause > self.silence_max && !self.is_alone {
+                served = served.map(|at| at + pause);
+                followed += pause;
+                self.reported.forgive(pause);
+            }
             handed = self.look_at_apply(handed);
             let now = self.views.borrow_and_update().leader;
             if now != leader {

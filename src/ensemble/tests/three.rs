@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::ensemble::peer::{Down, Phase};
+use crate::ensemble::peer::{Ask, Down, Phase, Probed, Told};
 use crate::ensemble::{PeerAddress, Role};
 
 /// A free port of loopback, kept until the server that gets it opens it.
@@ -68,6 +68,14 @@ impl Three {
         for server in self.servers.values() {
             within(server.ensemble.served()).await.unwrap();
         }
+        // Who serves may still have to hear from the leader that it may vote: without the leader it
+        // would wait for it, and there would be no majority.
+        for (id, server) in &self.servers {
+            let others = self.servers.keys().filter(|other| *other != id);
+            for other in others {
+                within(votes(server, ServerId(*other))).await;
+            }
+        }
     }
 
     /// Ends a server as a crash does: nothing more is written.
@@ -106,6 +114,16 @@ impl Three {
                 server.ensemble.report()
             );
         }
+    }
+}
+
+/// Returns when `other` says that it may vote.
+async fn votes(server: &Running, other: ServerId) {
+    while !matches!(
+        server.ensemble.peers.call(other, Ask::Probe).await,
+        Ok(Told::Probe(Probed { votes: true, .. }))
+    ) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
