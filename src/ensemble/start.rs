@@ -228,7 +228,10 @@ impl Unstarted {
                 begun = beginning.run(views_here) => begun,
                 () = until.cancelled() => return,
             };
-            if let Err(error) = begun {
+            // Who stops while it waits to get in has not failed.
+            if let Err(error) = begun
+                && !progress.is_stopping()
+            {
                 drop(progress.fail(Failure::Join(Box::new(error))));
             }
         });

@@ -8,9 +8,9 @@ use super::server::{ALL, Speed};
 use super::world::World;
 
 /// How long things go wrong before they are healed, milliseconds.
-const FAULTS_MS: u64 = 8_000;
+const FAULTS_MS: u64 = 7_000;
 /// Before that, without a fault.
-const CALM_MS: u64 = 1_500;
+const CALM_MS: u64 = 800;
 /// A run that did not do so much proves little.
 const TXNS_MIN: usize = 100;
 

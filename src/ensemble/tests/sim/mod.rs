@@ -13,6 +13,8 @@ mod dice;
 mod disk;
 mod faults;
 mod ledger;
+mod planted;
+mod scenarios;
 mod server;
 mod world;
 

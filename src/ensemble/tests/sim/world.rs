@@ -48,7 +48,10 @@ impl World {
             dice,
             ledger: Arc::default(),
             network: MemoryNetwork::default(),
-            servers: ALL.map(|id| Server::new(id, defect)).into(),
+            // Who begins an ensemble has nothing to forget.
+            servers: ALL
+                .map(|id| Server::new(id, defect.filter(|it| *it != Defect::JoiningNotMarked)))
+                .into(),
             clients: (1..=CLIENTS).map(Client::new).collect(),
             now_ms: 0,
             asks: true,
@@ -267,6 +270,9 @@ impl World {
         self.asks = false;
         let within = Duration::from_millis(HEALED_WITHIN_MS);
         if !self.run_until(within, Self::is_quiet) {
+            if self.ledger.is_wrong() {
+                return;
+            }
             let states: Vec<String> = self.servers.iter().map(Self::state).collect();
             let waiting: Vec<Option<u64>> = self
                 .clients
