@@ -15,7 +15,7 @@ fn found(defect: Defect, seeds: u64) {
 
 #[test]
 fn a_sync_that_is_left_out_is_found() {
-    found(Defect::SyncLeftOut, 10);
+    found(Defect::SyncLeftOut, 50);
 }
 
 #[test]

@@ -107,6 +107,7 @@ impl World {
         self.ledger.note(format!("wipe s{id}"));
         let defect = self.defect;
         self.server(id).disk = SimDisk::new(defect);
+        self.server(id).is_wiped = true;
     }
 
     /// One step of time for all, in an order that is another one each time.
@@ -124,6 +125,13 @@ impl World {
             self.servers[at].tick(now_ms, &self.ledger);
             self.write(at);
             self.tell(at);
+            if self.servers[at].must_restart {
+                let id = self.servers[at].id;
+                self.ledger
+                    .note(format!("s{id} has learnt that its number is not new"));
+                self.crash_with(id, 0, true);
+                self.start(id);
+            }
             if self.servers[at].has_stopped() {
                 let id = self.servers[at].id;
                 self.crash_with(id, 0, true);
@@ -140,9 +148,9 @@ impl World {
     fn write(&mut self, at: usize) {
         let server = &self.servers[at];
         let count = match server.speed {
-            Speed::Fast => usize::MAX,
+            Speed::Fast if self.dice.once_in(2) => usize::MAX,
             Speed::Slow if self.dice.once_in(8) => 1 + usize::from(self.dice.once_in(3)),
-            Speed::Slow | Speed::Hung => 0,
+            Speed::Fast | Speed::Slow | Speed::Hung => 0,
         };
         server.disk.log.release(count);
     }
