@@ -29,7 +29,7 @@ pub(super) struct Client {
     /// What it asked of servers that it left before they had taken its session over: server, run and
     /// sequence. It comes into the log when it comes, and then they have the session.
     loose: BTreeSet<(u64, u64, u64)>,
-    /// That has happened since the session was last taken over where it is, or at about that time.
+    /// That has been seen since the session was last to be taken over.
     is_stolen: bool,
     /// Znodes that it knows to be there.
     pub(super) created: BTreeSet<String>,
@@ -97,6 +97,8 @@ impl Client {
         let (Some(run), Some(ensemble)) = (&server.run, server.ensemble()) else {
             return;
         };
+        // Whatever has been applied anywhere comes before this in the log.
+        self.is_stolen = false;
         self.connection += 1;
         let (connection, timeout_ms, password) = (self.connection, TIMEOUT_MS, &PASSWORD);
         let (action, request) = if self.is_open {
@@ -229,7 +231,6 @@ impl Client {
             (Request::Open, Outcome::SessionOpened)
             | (Request::Attach, Outcome::SessionAttached) => {
                 self.is_open = true;
-                self.is_stolen = false;
                 if let Some(place) = &mut self.place {
                     place.attached = true;
                 }

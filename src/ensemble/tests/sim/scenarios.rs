@@ -186,3 +186,45 @@ fn two_of_three_wiped_disks_serve_nothing_and_begin_nothing() {
         }
     }
 }
+
+/// A leader's vote is on the new disk, and nothing of its log, when the server dies once more. Its log
+/// was taken for one of other members.
+#[test]
+fn a_wiped_server_that_dies_before_the_first_entry_starts_again() {
+    let (mut world, leader) = begun(0);
+    let (wiped, _) = others(leader);
+    world.crash(wiped);
+    world.wipe(wiped);
+    world.start(wiped);
+    world.server(wiped).speed = Speed::Hung;
+    let has_heard = |world: &mut World| world.server(wiped).disk.log.vote().unwrap().is_some();
+    assert!(world.run_until(5 * SECOND, has_heard));
+    let log = &world.server(wiped).disk.log;
+    assert_eq!(log.ends().last, None);
+    let pending = log.pending();
+    world.crash_with(wiped, pending, true);
+    world.start(wiped);
+    ends_well(world);
+}
+
+/// It waits for a leader to get in; that it is stopped meanwhile was told as a failure.
+#[test]
+fn a_server_that_is_stopped_while_it_joins_has_not_failed() {
+    for seed in 0..4 {
+        let (mut world, leader) = begun(seed);
+        let (wiped, _) = others(leader);
+        world.crash(wiped);
+        world.wipe(wiped);
+        world.crash(leader);
+        world.start(wiped);
+        world.run_for(SECOND);
+        world.server(wiped).stop();
+        let has_ended = |world: &mut World| world.server(wiped).run.is_none();
+        assert!(
+            world.run_until(8 * SECOND, has_ended),
+            "{}",
+            world.ledger.trace()
+        );
+        ends_well(world);
+    }
+}
