@@ -70,6 +70,8 @@ pub(super) struct Server {
     pub(super) disk: SimDisk,
     pub(super) clock: Arc<SimClock>,
     pub(super) speed: Speed,
+    /// Its speed while nothing is wrong with it.
+    pub(super) usual: Speed,
     pub(super) run: Option<Run>,
     /// How often it has been started.
     starts: u64,
@@ -100,6 +102,7 @@ impl Server {
             disk: SimDisk::new(defect),
             clock: Arc::default(),
             speed: Speed::Fast,
+            usual: Speed::Fast,
             run: None,
             starts: 0,
             is_wiped: false,
@@ -179,7 +182,7 @@ impl Server {
         network.kill(u8::try_from(self.id).unwrap());
         self.run = None;
         self.must_restart = false;
-        self.speed = Speed::Fast;
+        self.speed = self.usual;
     }
 
     /// Asks it to end in order.

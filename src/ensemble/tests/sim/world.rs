@@ -10,6 +10,7 @@ use super::disk::{Defect, SimDisk};
 use super::ledger::{Ledger, hash};
 use super::server::{ALL, Server, Speed};
 use crate::io::memory::MemoryNetwork;
+use crate::storage::Log as _;
 
 /// Sessions, some on each server.
 const CLIENTS: i64 = 6;
@@ -234,6 +235,7 @@ impl World {
             self.network.slow(other, one, 1);
         }
         for id in ALL {
+            self.server(id).usual = Speed::Fast;
             self.server(id).speed = Speed::Fast;
             if self.server(id).is_stopping() {
                 continue;
@@ -278,7 +280,7 @@ impl World {
         self.asks = false;
         let within = Duration::from_millis(HEALED_WITHIN_MS);
         if !self.run_until(within, Self::is_quiet) {
-            if self.ledger.is_wrong() {
+            if self.ledger.is_wrong() || self.needs_checkpoint() {
                 return;
             }
             let states: Vec<String> = self.servers.iter().map(Self::state).collect();
@@ -294,6 +296,26 @@ impl World {
             return;
         }
         self.compare();
+    }
+
+    /// Whether a leader lacks what a follower needs: its tree was ahead of its log when it started, so
+    /// it has dropped that, and servers cannot hand over checkpoints yet.
+    fn needs_checkpoint(&self) -> bool {
+        let ends = |server: &Server| server.disk.log.ends();
+        let leads = |server: &&Server| server.leads().is_some();
+        let purged = self
+            .servers
+            .iter()
+            .filter(leads)
+            .filter_map(|server| ends(server).purged);
+        let last = self.servers.iter().map(|server| ends(server).last).min();
+        let lacks = purged
+            .max()
+            .is_some_and(|purged| last.is_some_and(|last| last < Some(purged)));
+        if lacks {
+            self.ledger.note("a follower needs a checkpoint");
+        }
+        lacks
     }
 
     fn state(server: &Server) -> String {
