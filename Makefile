@@ -15,6 +15,7 @@ SHELL := /bin/bash
 .PHONY: help deps build run test unit compat curator verify fix bench fuzz differences chaos power hostile soak
 .PHONY: kazoo c-client node-client go-client kafka kafka-cluster patroni
 .PHONY: bench-floor bench-sweeps bench-plots bench-table
+.PHONY: sim
 .PHONY: run-ensemble test-ensemble chaos-ensemble compat-ensemble bench-ensemble
 
 help:  ## List the targets
@@ -37,6 +38,10 @@ run-ensemble: build  ## Build and run three servers on ports 2181 to 2183, data 
 unit: deps  ## Unit, golden and property tests of all crates
 	@echo "oxkeeper: unit tests"
 	@$(CARGO) test --release --locked --workspace --quiet
+
+sim: deps  ## Three servers in simulated time, with faults: SEEDS=1000 of them, or only SEED=n
+	@OXKEEPER_SIM_SEEDS="$(or $(SEEDS),1000)" $(if $(SEED),OXKEEPER_SIM_SEED="$(SEED)") \
+		$(CARGO) test --release --locked -p oxkeeper --lib -- ensemble::tests::sim::
 
 test: build unit  ## All tests: unit, then the suites with real clients
 	@compat-tests/tools/deps test

@@ -401,7 +401,10 @@ async fn join(
         begun = beginning.run(views) => begun,
         () = stopping.cancelled() => return,
     };
-    if let Err(error) = begun {
+    // Who stops while it waits to get in has not failed.
+    if let Err(error) = begun
+        && !progress.is_stopping()
+    {
         drop(progress.fail(Failure::Join(Box::new(error))));
     }
 }

@@ -110,6 +110,7 @@ impl Replication {
             input,
             input_ended: false,
             is_over: false,
+            has_sent: false,
             unanswered: VecDeque::new(),
             bytes: 0,
         };
@@ -127,6 +128,8 @@ struct Appends<'s, S> {
     input: S,
     input_ended: bool,
     is_over: bool,
+    /// Something has been sent in this stream.
+    has_sent: bool,
     /// When each was sent, and its bytes.
     unanswered: VecDeque<(Instant, usize)>,
     bytes: usize,
@@ -170,14 +173,21 @@ impl<S: Stream<Item = AppendRequest> + Send + Unpin> Appends<'_, S> {
                 return Ok(None);
             }
             if self.lane.wire.is_none() {
-                // First what is to be sent: there openraft pauses after errors, and a server that is
-                // gone would be called without a pause.
-                let Some(request) = self.request().await? else {
-                    self.input_ended = true;
-                    continue;
+                let first = if self.has_sent {
+                    None
+                } else {
+                    // openraft pauses after errors in the stream of its requests. Without waiting for
+                    // the first one, a server that is gone would be called without a pause.
+                    let Some(request) = self.request().await? else {
+                        self.input_ended = true;
+                        continue;
+                    };
+                    Some(request)
                 };
                 self.connect().await?;
-                self.send(request)?;
+                if let Some(request) = first {
+                    self.send(request)?;
+                }
             }
             match self.event().await {
                 Event::Frame(Ok(frame)) => {
@@ -289,6 +299,7 @@ impl<S: Stream<Item = AppendRequest> + Send + Unpin> Appends<'_, S> {
                 wire.output.push(payload);
             }
         }
+        self.has_sent = true;
         self.unanswered.push_back((Instant::now(), bytes));
         self.bytes += bytes;
         Ok(())

@@ -160,7 +160,7 @@ impl Core {
         Ok(position(confirmed.read_log_id().log_id()))
     }
 
-    /// Who votes, by the log; `None` if the log is new.
+    /// Who votes, by the log; `None` if there is no entry in it yet.
     ///
     /// # Errors
     /// The core is dead.
@@ -173,13 +173,9 @@ impl Core {
         }
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        Ok(Some(
-            metrics
-                .membership_config
-                .voter_ids()
-                .map(ServerId)
-                .collect(),
-        ))
+        let voters = metrics.membership_config.voter_ids().map(ServerId);
+        // A server with a new disk may have taken a vote and died before the first entry came.
+        Ok(Some(voters.collect()).filter(|voters: &BTreeSet<_>| !voters.is_empty()))
     }
 
     /// Writes the first membership into a new log, and stands for election. Where another server was

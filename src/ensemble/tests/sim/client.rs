@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use jute::{Create, Delete, OpCode, SetData};
+use jute::{Create, Delete, ErrorCode, OpCode, SetData};
 
 use super::super::{client, submission};
 use super::dice::Dice;
@@ -26,6 +26,11 @@ pub(super) struct Client {
     place: Option<Place>,
     connection: u64,
     in_flight: VecDeque<(u64, Request)>,
+    /// What it asked of servers that it left before they had taken its session over: server, run and
+    /// sequence. It comes into the log when it comes, and then they have the session.
+    loose: BTreeSet<(u64, u64, u64)>,
+    /// That has been seen since the session was last to be taken over.
+    is_stolen: bool,
     /// Znodes that it knows to be there.
     pub(super) created: BTreeSet<String>,
     count: u64,
@@ -56,6 +61,8 @@ impl Client {
             place: None,
             connection: 0,
             in_flight: VecDeque::new(),
+            loose: BTreeSet::new(),
+            is_stolen: false,
             created: BTreeSet::new(),
             count: 0,
         }
@@ -77,7 +84,11 @@ impl Client {
 
     /// Its connection broke: what was under way may have happened or not.
     pub(super) fn leave(&mut self) {
-        self.place = None;
+        if let Some(place) = self.place.take().filter(|place| !place.attached) {
+            let asked = self.in_flight.iter();
+            self.loose
+                .extend(asked.map(|(sequence, _)| (place.server, place.run, *sequence)));
+        }
         self.in_flight.clear();
     }
 
@@ -86,6 +97,8 @@ impl Client {
         let (Some(run), Some(ensemble)) = (&server.run, server.ensemble()) else {
             return;
         };
+        // Whatever has been applied anywhere comes before this in the log.
+        self.is_stolen = false;
         self.connection += 1;
         let (connection, timeout_ms, password) = (self.connection, TIMEOUT_MS, &PASSWORD);
         let (action, request) = if self.is_open {
@@ -148,7 +161,7 @@ impl Client {
             && asks
             && place.attached
             && self.in_flight.len() < IN_FLIGHT_MAX
-            && dice.once_in(12)
+            && dice.once_in(30)
         {
             self.ask(server, dice);
         }
@@ -195,6 +208,9 @@ impl Client {
 
     /// What it is told by the server where it is.
     pub(super) fn told(&mut self, server: u64, run: u64, told: &Told, ledger: &Ledger) {
+        if self.loose.remove(&(server, run, told.sequence)) {
+            self.is_stolen = true;
+        }
         let is_here = |place: &Place| place.server == server && place.run == run;
         if told.session != self.session() || !self.place.as_ref().is_some_and(is_here) {
             return;
@@ -226,6 +242,12 @@ impl Client {
             }
             (Request::Set, Outcome::Op(OpOutcome::Stat(_)))
             | (Request::Delete, Outcome::Op(OpOutcome::Deleted)) => true,
+            (_, Outcome::Refused(ErrorCode::SESSION_MOVED)) => {
+                let is_right = self.is_stolen || !self.loose.is_empty();
+                // Its connection is closed.
+                self.leave();
+                is_right
+            }
             _ => false,
         };
         if !is_right {

@@ -13,7 +13,7 @@ use super::super::super::placement::Placement;
 use super::disk::{Defect, SimDisk};
 use super::ledger::{Ledger, Witness};
 use crate::clock::Clock;
-use crate::ensemble::{Config, Deaf, Ensemble, Parts, PeerAddress, Role, StartError};
+use crate::ensemble::{Config, Deaf, Ensemble, Failure, Parts, PeerAddress, Role, StartError};
 use crate::io::memory::MemoryNetwork;
 use crate::state::{Origin, Replica, Rules, ServerId, Sink, Store};
 use crate::storage::Log;
@@ -30,7 +30,7 @@ const CHECKPOINT_ENTRIES: u64 = 40;
 /// How long the disk of a log takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Speed {
-    /// What is written in a tick is durable at its end.
+    /// What is written is durable after a tick or a few.
     Fast,
     /// Now and then some of it is.
     Slow,
@@ -70,9 +70,15 @@ pub(super) struct Server {
     pub(super) disk: SimDisk,
     pub(super) clock: Arc<SimClock>,
     pub(super) speed: Speed,
+    /// Its speed while nothing is wrong with it.
+    pub(super) usual: Speed,
     pub(super) run: Option<Run>,
     /// How often it has been started.
     starts: u64,
+    /// Its disk has been wiped.
+    pub(super) is_wiped: bool,
+    /// It has failed in a way in which a supervisor starts it again.
+    pub(super) must_restart: bool,
     said: String,
 }
 
@@ -96,8 +102,11 @@ impl Server {
             disk: SimDisk::new(defect),
             clock: Arc::default(),
             speed: Speed::Fast,
+            usual: Speed::Fast,
             run: None,
             starts: 0,
+            is_wiped: false,
+            must_restart: false,
             said: String::new(),
         }
     }
@@ -172,7 +181,8 @@ impl Server {
         self.disk = self.disk.crash(kept, persisted);
         network.kill(u8::try_from(self.id).unwrap());
         self.run = None;
-        self.speed = Speed::Fast;
+        self.must_restart = false;
+        self.speed = self.usual;
     }
 
     /// Asks it to end in order.
@@ -229,6 +239,12 @@ impl Server {
         }
         let serves = ensemble.serves();
         if let Some(failure) = ensemble.failed().now_or_never() {
+            if self.is_wiped && matches!(*failure, Failure::Superseded { .. }) {
+                // Its clock was set back and its disk wiped, so nothing could tell it that its number
+                // is not new. It has learnt it now.
+                self.must_restart = true;
+                return;
+            }
             ledger.wrong(format!("{} failed: {failure:?}", self.id));
         }
         let said = format!("s{} {role:?} serves {serves}", self.id);

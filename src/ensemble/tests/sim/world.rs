@@ -10,6 +10,7 @@ use super::disk::{Defect, SimDisk};
 use super::ledger::{Ledger, hash};
 use super::server::{ALL, Server, Speed};
 use crate::io::memory::MemoryNetwork;
+use crate::storage::Log as _;
 
 /// Sessions, some on each server.
 const CLIENTS: i64 = 6;
@@ -48,7 +49,10 @@ impl World {
             dice,
             ledger: Arc::default(),
             network: MemoryNetwork::default(),
-            servers: ALL.map(|id| Server::new(id, defect)).into(),
+            // Who begins an ensemble has nothing to forget.
+            servers: ALL
+                .map(|id| Server::new(id, defect.filter(|it| *it != Defect::JoiningNotMarked)))
+                .into(),
             clients: (1..=CLIENTS).map(Client::new).collect(),
             now_ms: 0,
             asks: true,
@@ -104,6 +108,7 @@ impl World {
         self.ledger.note(format!("wipe s{id}"));
         let defect = self.defect;
         self.server(id).disk = SimDisk::new(defect);
+        self.server(id).is_wiped = true;
     }
 
     /// One step of time for all, in an order that is another one each time.
@@ -121,6 +126,13 @@ impl World {
             self.servers[at].tick(now_ms, &self.ledger);
             self.write(at);
             self.tell(at);
+            if self.servers[at].must_restart {
+                let id = self.servers[at].id;
+                self.ledger
+                    .note(format!("s{id} has learnt that its number is not new"));
+                self.crash_with(id, 0, true);
+                self.start(id);
+            }
             if self.servers[at].has_stopped() {
                 let id = self.servers[at].id;
                 self.crash_with(id, 0, true);
@@ -137,9 +149,9 @@ impl World {
     fn write(&mut self, at: usize) {
         let server = &self.servers[at];
         let count = match server.speed {
-            Speed::Fast => usize::MAX,
+            Speed::Fast if self.dice.once_in(2) => usize::MAX,
             Speed::Slow if self.dice.once_in(8) => 1 + usize::from(self.dice.once_in(3)),
-            Speed::Slow | Speed::Hung => 0,
+            Speed::Fast | Speed::Slow | Speed::Hung => 0,
         };
         server.disk.log.release(count);
     }
@@ -223,6 +235,7 @@ impl World {
             self.network.slow(other, one, 1);
         }
         for id in ALL {
+            self.server(id).usual = Speed::Fast;
             self.server(id).speed = Speed::Fast;
             if self.server(id).is_stopping() {
                 continue;
@@ -267,6 +280,9 @@ impl World {
         self.asks = false;
         let within = Duration::from_millis(HEALED_WITHIN_MS);
         if !self.run_until(within, Self::is_quiet) {
+            if self.ledger.is_wrong() || self.needs_checkpoint() {
+                return;
+            }
             let states: Vec<String> = self.servers.iter().map(Self::state).collect();
             let waiting: Vec<Option<u64>> = self
                 .clients
@@ -280,6 +296,26 @@ impl World {
             return;
         }
         self.compare();
+    }
+
+    /// Whether a leader lacks what a follower needs: its tree was ahead of its log when it started, so
+    /// it has dropped that, and servers cannot hand over checkpoints yet.
+    fn needs_checkpoint(&self) -> bool {
+        let ends = |server: &Server| server.disk.log.ends();
+        let leads = |server: &&Server| server.leads().is_some();
+        let purged = self
+            .servers
+            .iter()
+            .filter(leads)
+            .filter_map(|server| ends(server).purged);
+        let last = self.servers.iter().map(|server| ends(server).last).min();
+        let lacks = purged
+            .max()
+            .is_some_and(|purged| last.is_some_and(|last| last < Some(purged)));
+        if lacks {
+            self.ledger.note("a follower needs a checkpoint");
+        }
+        lacks
     }
 
     fn state(server: &Server) -> String {

@@ -1,0 +1,230 @@
+//! Failures that have a name, each as it once went wrong or could.
+
+use std::time::Duration;
+
+use super::server::{ALL, Speed};
+use super::world::World;
+use crate::storage::Log as _;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Three servers with some history; who leads.
+fn begun(seed: u64) -> (World, u64) {
+    let mut world = World::new(seed, None);
+    for id in ALL {
+        world.start(id);
+    }
+    let has_history = |world: &mut World| world.leader().is_some() && world.ledger.len() > 50;
+    assert!(
+        world.run_until(20 * SECOND, has_history),
+        "{}",
+        world.ledger.trace()
+    );
+    let leader = world.leader().unwrap();
+    (world, leader)
+}
+
+fn others(leader: u64) -> (u64, u64) {
+    let others: Vec<u64> = ALL.into_iter().filter(|id| *id != leader).collect();
+    (others[0], others[1])
+}
+
+fn number(id: u64) -> u8 {
+    u8::try_from(id).unwrap()
+}
+
+/// All that was acknowledged is everywhere in the end.
+fn ends_well(mut world: World) {
+    if !world.ledger.is_wrong() {
+        world.end();
+    }
+    let wrong = world.ledger.wrongs();
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", world.ledger.trace());
+}
+
+/// More is acknowledged within `time`.
+fn gets_on(world: &mut World, time: Duration) -> bool {
+    let before = world.ledger.acknowledged();
+    world.run_until(time, |world| world.ledger.acknowledged() > before)
+}
+
+/// consensus.md 6.1: others have committed what the leader has not on its disk when it dies, and it
+/// is back before anybody misses it.
+#[test]
+fn a_leader_that_lost_its_unsynced_tail_does_not_lead_the_same_term_again() {
+    for persisted in [true, false] {
+        for seed in 0..2 {
+            let (mut world, leader) = begun(seed);
+            let term = world.server(leader).leads().unwrap();
+            world.server(leader).speed = Speed::Hung;
+            let before = world.ledger.acknowledged();
+            let has_more = |world: &mut World| world.ledger.acknowledged() > before + 10;
+            assert!(world.run_until(SECOND, has_more), "committed by the others");
+            assert!(world.server(leader).disk.log.pending() > 0);
+            world.crash_with(leader, 0, persisted);
+            world.start(leader);
+            assert!(gets_on(&mut world, 10 * SECOND));
+            let now = world
+                .leader()
+                .and_then(|leader| world.server(leader).leads());
+            assert!(now > Some(term), "term {now:?} behind {term}");
+            ends_well(world);
+        }
+    }
+}
+
+/// consensus.md 4.8: two that do not reach each other, and one that reaches both.
+#[test]
+fn a_bridge_keeps_the_leader_that_it_has() {
+    for seed in 0..2 {
+        let (mut world, leader) = begun(seed);
+        let term = world.server(leader).leads();
+        let (_, cut_off) = others(leader);
+        world.network.cut(number(leader), number(cut_off));
+        for _ in 0..6 {
+            assert!(gets_on(&mut world, SECOND), "{}", world.ledger.trace());
+            world.run_for(SECOND);
+        }
+        assert_eq!(world.leader(), Some(leader));
+        assert_eq!(world.server(leader).leads(), term, "nobody disturbs it");
+        ends_well(world);
+    }
+}
+
+/// The leader is heard and hears nobody: it must fall silent, or nobody replaces it.
+#[test]
+fn a_leader_that_hears_nobody_is_replaced() {
+    for seed in 0..2 {
+        let (mut world, leader) = begun(seed);
+        let (one, other) = others(leader);
+        for id in [one, other] {
+            world.network.cut_way(number(id), number(leader));
+        }
+        let is_replaced = |world: &mut World| world.leader().is_some_and(|now| now != leader);
+        assert!(
+            world.run_until(8 * SECOND, is_replaced),
+            "{}",
+            world.ledger.trace()
+        );
+        assert!(gets_on(&mut world, 2 * SECOND));
+        assert!(!world.server(leader).serves(), "the old one");
+        ends_well(world);
+    }
+}
+
+/// consensus.md 4.6: a wiped server has forgotten what it promised, so it votes for nobody until it
+/// has all of it again.
+#[test]
+fn a_wiped_server_votes_only_when_it_has_caught_up() {
+    for seed in 0..2 {
+        let (mut world, leader) = begun(seed);
+        let (wiped, other) = others(leader);
+        world.crash(wiped);
+        world.wipe(wiped);
+        world.crash(leader);
+        world.run_for(2 * SECOND);
+        let terms = world.ledger.terms();
+        world.start(wiped);
+        world.run_for(8 * SECOND);
+        assert_eq!(
+            world.ledger.terms(),
+            terms,
+            "elected by one that knows nothing"
+        );
+        assert!(!world.server(other).serves() && !world.server(wiped).serves());
+        world.start(leader);
+        let is_back = |world: &mut World| {
+            let log = &world.server(wiped).disk.log;
+            !log.is_joining().unwrap()
+        };
+        assert!(
+            world.run_until(10 * SECOND, is_back),
+            "{}",
+            world.ledger.trace()
+        );
+        // Now its vote counts.
+        world.crash(leader);
+        let leads = |world: &mut World| world.leader().is_some();
+        assert!(
+            world.run_until(8 * SECOND, leads),
+            "{}",
+            world.ledger.trace()
+        );
+        ends_well(world);
+    }
+}
+
+/// A majority has lost its disks: what is left is not enough to go on with, and nobody pretends.
+#[test]
+fn two_of_three_wiped_disks_serve_nothing_and_begin_nothing() {
+    for seed in 0..2 {
+        let (mut world, leader) = begun(seed);
+        let (one, other) = others(leader);
+        for id in ALL {
+            world.crash(id);
+        }
+        for id in [one, other] {
+            world.wipe(id);
+        }
+        let (terms, history) = (world.ledger.terms(), world.ledger.len());
+        for id in ALL {
+            world.start(id);
+        }
+        let serves = |world: &mut World| world.servers.iter().any(super::server::Server::serves);
+        assert!(
+            !world.run_until(15 * SECOND, serves),
+            "{}",
+            world.ledger.trace()
+        );
+        assert_eq!((world.ledger.terms(), world.ledger.len()), (terms, history));
+        assert!(!world.ledger.is_wrong(), "{:?}", world.ledger.wrongs());
+        for id in [one, other] {
+            assert!(
+                world.server(id).disk.log.is_joining().unwrap(),
+                "{id} votes"
+            );
+        }
+    }
+}
+
+/// A leader's vote is on the new disk, and nothing of its log, when the server dies once more. Its log
+/// was taken for one of other members.
+#[test]
+fn a_wiped_server_that_dies_before_the_first_entry_starts_again() {
+    let (mut world, leader) = begun(0);
+    let (wiped, _) = others(leader);
+    world.crash(wiped);
+    world.wipe(wiped);
+    world.start(wiped);
+    world.server(wiped).speed = Speed::Hung;
+    let has_heard = |world: &mut World| world.server(wiped).disk.log.vote().unwrap().is_some();
+    assert!(world.run_until(5 * SECOND, has_heard));
+    let log = &world.server(wiped).disk.log;
+    assert_eq!(log.ends().last, None);
+    let pending = log.pending();
+    world.crash_with(wiped, pending, true);
+    world.start(wiped);
+    ends_well(world);
+}
+
+/// It waits for a leader to get in; that it is stopped meanwhile was told as a failure.
+#[test]
+fn a_server_that_is_stopped_while_it_joins_has_not_failed() {
+    for seed in 0..4 {
+        let (mut world, leader) = begun(seed);
+        let (wiped, _) = others(leader);
+        world.crash(wiped);
+        world.wipe(wiped);
+        world.crash(leader);
+        world.start(wiped);
+        world.run_for(SECOND);
+        world.server(wiped).stop();
+        let has_ended = |world: &mut World| world.server(wiped).run.is_none();
+        assert!(
+            world.run_until(8 * SECOND, has_ended),
+            "{}",
+            world.ledger.trace()
+        );
+        ends_well(world);
+    }
+}
