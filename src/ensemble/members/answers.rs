@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{oneshot, watch};
 
 use crate::ensemble::Touched;
@@ -148,18 +149,29 @@ impl Serve for Answers {
     ) -> BoxStream<'static, Result<AppendResult, Refusal>> {
         let heard = Arc::clone(&self.heard);
         let standing = Arc::clone(&self.standing);
+        let refused = Arc::new(AtomicBool::new(false));
+        let refuses = Arc::clone(&refused);
         let follows = move |request: &AppendRequest| {
-            std::future::ready(standing.follows(request.vote.leader_id.term))
+            let follows = standing.follows(request.vote.leader_id.term);
+            refuses.store(!follows, Ordering::Release);
+            std::future::ready(follows)
         };
         let responses = self
             .core
             .append_stream(requests.take_while(follows).boxed());
+        // The leader is told, and tries again: it would wait for the answer of a silent follower.
+        let last = async move {
+            refused
+                .load(Ordering::Acquire)
+                .then_some(Err(Refusal::NotReady))
+        };
         responses
             .inspect(move |response| {
                 if matches!(response, Ok(Ok(_))) {
                     heard.now();
                 }
             })
+            .chain(stream::once(last).filter_map(std::future::ready))
             .boxed()
     }
 
