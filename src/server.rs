@@ -139,7 +139,8 @@ async fn open_stores(
     clock: &dyn Clock,
 ) -> Result<(Arc<Stores>, Arc<Replica>), ServerError> {
     let opening = Instant::now();
-    let (storage, rules) = (settings.storage.clone(), settings.state);
+    let (mut storage, rules) = (settings.storage.clone(), settings.state);
+    storage.has_others = settings.ensemble.members.len() > 1;
     let opened = off_worker(move || {
         let stores = Arc::new(storage::open(&storage)?);
         let replica = Replica::open(stores.tree(), rules)?;
@@ -201,6 +202,9 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     let members = &settings.ensemble;
     let config = ensemble::Config::new(members.me, members.voters());
     let mut config = config.with_batches(settings.batches);
+    if let Some(placement) = settings.placement {
+        config.placement = placement;
+    }
     config.heartbeat_ms = u64::from(members.heartbeat_ms);
     config.election_ms_min = u64::from(members.election_ms_min);
     config.election_ms_max = u64::from(members.election_ms_max);
@@ -212,10 +216,14 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     config.listen = peer_listen(members);
     config.secret_file.clone_from(&members.peer_secret_file);
     config.initialize_file = Some(settings.storage.data_dir.join("initialize"));
-    config.request_bytes_max = settings.net.frame_bytes_max;
-    let patience_ms = u64::try_from(members.sync_limit().as_millis()).unwrap_or(u64::MAX);
-    // Long enough for an election, whatever syncLimit says.
-    config.patience_ms = patience_ms.max(4 * config.election_ms_max);
+    // Whoever is sent away must find another server while its session lives; but an election is waited
+    // for, whatever the limits say.
+    let sync_limit_ms = u64::try_from(members.sync_limit().as_millis()).unwrap_or(u64::MAX);
+    let timeout_ms = u64::from(settings.session.timeout_ms_min);
+    config.patience_ms = sync_limit_ms
+        .min(timeout_ms / 2)
+        .max(2 * config.election_ms_max);
+    config.lag_ms_max = sync_limit_ms.max(4 * config.election_ms_max);
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
@@ -237,7 +245,11 @@ fn requests(
         ensemble: Arc::clone(ensemble),
         greeter: Greeter::new(settings.session, clock),
         schemes: Schemes::new(settings.auth.clone()),
-        config: settings.requests,
+        config: requests::Config {
+            // Nobody else could have acknowledged anything.
+            linearizable_reads: has_others && settings.requests.linearizable_reads,
+            ..settings.requests
+        },
         frame_bytes_max: settings.net.frame_bytes_max,
         catch_up_time: if has_others {
             CATCH_UP_TIME

@@ -438,6 +438,10 @@ impl Server {
             "znode.container.checkIntervalMs".to_owned(),
             "86400000".to_owned(),
         )];
+        // One voter with the threads of several: `tools/suites` runs some suites so.
+        if let (Kind::Oxkeeper, Ok(placement)) = (self.kind(), std::env::var("PLACEMENT")) {
+            words.push(("oxkeeper.placement".to_owned(), placement));
+        }
         words.retain(|(key, _)| !self.options.properties.iter().any(|(k, _)| k == key));
         words.extend(self.options.properties.iter().cloned());
         words

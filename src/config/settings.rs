@@ -20,6 +20,8 @@ pub struct Settings {
     pub auth: auth::Config,
     /// How writes become log entries.
     pub batches: ensemble::Batches,
+    /// Where the tasks of the ensemble run; `None`: as the number of voters suggests.
+    pub placement: Option<ensemble::Placement>,
     /// Who this server is, and who the others are.
     pub ensemble: EnsembleSettings,
     /// Directories and memory.

@@ -199,6 +199,7 @@ fn samples(key: &key::Key) -> (&'static str, Option<&'static str>) {
         "standaloneEnabled" => Some(("true", Some("no"))),
         "oxkeeper.heartbeatMs" => Some(("42", Some("9"))),
         "oxkeeper.electionTimeoutMs" => Some(("500..900", Some("900..500"))),
+        "oxkeeper.placement" => Some(("several", Some("alone"))),
         "quorum.auth.serverRequireSasl" | "quorum.auth.learnerRequireSasl" => {
             Some(("false", Some("true")))
         }
@@ -436,6 +437,9 @@ const HONOURED: &[Honoured] = &[
     }),
     ("oxkeeper.batchOpsMax=9", |s| s.batches.ops_max == 9),
     ("oxkeeper.batchBytesMax=8K", |s| s.batches.bytes_max == 8192),
+    ("oxkeeper.placement=several", |s| {
+        s.placement == Some(crate::ensemble::Placement::Several)
+    }),
     ("oxkeeper.entriesInFlightMax=2", |s| s.batches.window == 2),
     ("4lw.commands.whitelist=ruok, mntr,", |s| {
         let commands = &s.admin.commands;

@@ -9,8 +9,10 @@ use super::error::StartError;
 use super::peer::{PeerAddress, PeerConfig, Secret};
 use super::placement::Placement;
 
-/// What is sent to a follower at once beside one batch and one request that is as large as it may be.
-const FRAME_SLACK_BYTES: usize = 4 << 20;
+/// The same on all servers, whatever request each of them takes: what one has put into the log all must
+/// be able to read. More than the largest request that can be allowed and a batch beside it; memory is
+/// taken only as the bytes come.
+const FRAME_BYTES_MAX: usize = (2 << 30) + (128 << 20);
 
 /// What a purge leaves at least. Never 0: openraft issue 2116, an apply that is still queued must not
 /// find its entries purged by a checkpoint that has just been finished.
@@ -73,6 +75,10 @@ pub struct Config {
     pub election_ms_max: u64,
     /// Clients of a server that finds no leader are sent away after this.
     pub patience_ms: u64,
+    /// A server on which apply is behind by more than this does not serve, with several voters.
+    ///
+    /// zk: syncLimit.
+    pub lag_ms_max: u64,
     /// Where the other members are reached.
     pub addresses: BTreeMap<ServerId, Vec<PeerAddress>>,
     /// Where this server listens for them.
@@ -83,8 +89,6 @@ pub struct Config {
     ///
     /// zk: the file `initialize`.
     pub initialize_file: Option<PathBuf>,
-    /// The longest request, bytes: a batch may hold one of them.
-    pub request_bytes_max: usize,
 }
 
 impl Config {
@@ -113,11 +117,11 @@ impl Config {
             election_ms_min: 300,
             election_ms_max: 600,
             patience_ms: 10_000,
+            lag_ms_max: 10_000,
             addresses: BTreeMap::new(),
             listen: Vec::new(),
             secret_file: None,
             initialize_file: None,
-            request_bytes_max: 1 << 20,
             voters,
         }
     }
@@ -180,9 +184,7 @@ impl Config {
         config.secret = secret.map_err(StartError::Secret)?;
         config.addresses.clone_from(&self.addresses);
         config.listen.clone_from(&self.listen);
-        config.frame_bytes_max = config
-            .frame_bytes_max
-            .max(FRAME_SLACK_BYTES + self.batch_bytes_max + self.request_bytes_max);
+        config.frame_bytes_max = FRAME_BYTES_MAX;
         Ok(config)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::state::{ApplyError, ServerId, StoreError};
+use crate::state::{ApplyError, LogPosition, ServerId, StoreError};
 use crate::storage::StorageError;
 
 use super::peer::{ListenError, SecretError};
@@ -124,6 +124,17 @@ pub enum Failure {
     /// This server could not get into its ensemble.
     #[error("join the ensemble")]
     Join(#[source] Box<StartError>),
+    /// A leader takes back what was applied here: the disk of one of the servers is not what it was.
+    #[error(
+        "entry {applied} has been applied here, and the leader keeps none behind {kept:?}: this \
+         server's data differs from the ensemble's; set it aside and start with an empty dataDir"
+    )]
+    Diverged {
+        /// The last entry applied.
+        applied: LogPosition,
+        /// The last one that the leader keeps.
+        kept: Option<u64>,
+    },
     /// The log holds proposals of a later process with this server's id: all of this one's would be
     /// taken for duplicates. The next start takes a later number still.
     #[error(

@@ -58,8 +58,11 @@ pub use error::{Failure, ProposeError, StartError, SubmitError};
 pub use members::role::Role;
 pub use origin::outgoing::QueueReport;
 pub use peer::{ListenError, PeerAddress, SecretError};
+pub use placement::Placement;
 pub use start::origin;
 
+use members::serving::Heard;
+use members::succession::Succession;
 use origin::barrier::Barrier;
 use origin::proposals::Proposals;
 use peer::{Ask, Peers, Told};
@@ -69,8 +72,6 @@ use raft::core::{Core, Figures, View};
 
 /// How long a leader asks whether it still is one.
 const READ_INDEX_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long a stop waits for another server to lead.
-const HAND_OVER_MS_MAX: u64 = 1_000;
 /// How long a stop waits for what is under way to be applied.
 const DRAIN_MS_MAX: u64 = 3_000;
 /// How long it waits for the core and the log to end.
@@ -178,6 +179,7 @@ pub struct Ensemble {
     proposals: Arc<Proposals>,
     progress: Arc<Progress>,
     views: watch::Receiver<View>,
+    reported: Arc<Heard>,
     serving: watch::Receiver<bool>,
     admitting: watch::Receiver<bool>,
     barrier: Barrier,
@@ -195,7 +197,13 @@ impl Ensemble {
     /// # Errors
     /// The configuration, the log or the state does not fit together, or a store failed: exit.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        start::start(parts).await
+        let is_alone = parts.config.is_alone();
+        let ensemble = start::start(parts).await?;
+        // A lone one has nobody to wait for.
+        if is_alone {
+            ensemble.served().await?;
+        }
+        Ok(ensemble)
     }
 
     /// Under which name this process proposes.
@@ -263,7 +271,10 @@ impl Ensemble {
             return Err(ProposeError::NoLeader);
         };
         match self.peers.call(leader, Ask::Touches { sessions }).await {
-            Ok(Told::Touched { term }) => Ok(term),
+            Ok(Told::Touched { term }) => {
+                self.reported.now();
+                Ok(term)
+            }
             Ok(_) | Err(_) => Err(ProposeError::NoLeader),
         }
     }
@@ -396,30 +407,13 @@ impl Ensemble {
     /// Hands leadership, if this server has it, to the follower that has most of the log, and waits until
     /// somebody else leads: before a stop that others need not notice.
     pub async fn hand_over(&self) {
-        let me = self.origin.server;
-        let leads = |view: &View| view.leader.is_some_and(|(leader, _)| leader == me);
-        let mut views = self.views.clone();
-        if !leads(&views.borrow()) {
-            return;
-        }
-        let links = self.peers.states();
-        let is_up = |server: ServerId| links.iter().any(|one| one.server == server && one.is_up());
-        let matched = self.core.matched().into_iter();
-        let heir = matched
-            .filter(|(server, _)| is_up(*server))
-            .max_by_key(|(server, at)| (*at, std::cmp::Reverse(*server)));
-        let Some((heir, _)) = heir else {
-            return;
+        let succession = Succession {
+            server: self.origin.server,
+            core: self.core.clone(),
+            peers: Arc::clone(&self.peers),
+            views: self.views.clone(),
         };
-        self.core.hand_over(heir).await;
-        let is_done = views.wait_for(|view| {
-            let leader = view.leader.map(|(leader, _)| leader);
-            leader.is_some_and(|leader| leader != me)
-        });
-        match tokio::time::timeout(Duration::from_millis(HAND_OVER_MS_MAX), is_done).await {
-            Ok(_) => tracing::info!(heir = heir.0, "leadership was handed over"),
-            Err(_) => tracing::warn!(heir = heir.0, "leadership was not taken over"),
-        }
+        succession.hand_over().await;
     }
 
     async fn end(&self) {

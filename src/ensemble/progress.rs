@@ -4,17 +4,51 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::state::LogPosition;
 
 use super::error::Failure;
+
+/// Bytes that the log has taken and the disk has not: with several voters they do not hold up what is
+/// committed, and would grow without a bound where this disk is the slowest.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    bytes: AtomicUsize,
+    shrunk: Notify,
+}
+
+impl Backlog {
+    /// The log takes more.
+    pub(super) fn taken(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// The disk has them.
+    pub(super) fn durable(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.shrunk.notify_waiters();
+    }
+
+    /// Waits until no more than `bytes_max` are on their way to the disk.
+    pub(super) async fn room(&self, bytes_max: usize) {
+        loop {
+            let shrunk = self.shrunk.notified();
+            tokio::pin!(shrunk);
+            shrunk.as_mut().enable();
+            if self.bytes.load(Ordering::Acquire) <= bytes_max {
+                return;
+            }
+            shrunk.await;
+        }
+    }
+}
 
 /// Applied position and first failure, to be waited for.
 pub(super) struct Progress {
@@ -23,6 +57,7 @@ pub(super) struct Progress {
     failure: watch::Sender<Option<Arc<Failure>>>,
     stopping: AtomicBool,
     machine_gone: CancellationToken,
+    backlog: Backlog,
     /// Since when this server leads.
     leads_since: Mutex<Option<Instant>>,
 }
@@ -35,6 +70,7 @@ impl Progress {
             failure: watch::Sender::new(None),
             stopping: AtomicBool::new(false),
             machine_gone: CancellationToken::new(),
+            backlog: Backlog::default(),
             leads_since: Mutex::new(None),
         }
     }
@@ -47,6 +83,11 @@ impl Progress {
     /// For how long it has led.
     pub(super) fn leads_for(&self) -> Option<Duration> {
         self.leads_since.lock().map(|since| since.elapsed())
+    }
+
+    /// What the log has taken and the disk has not.
+    pub(super) fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     /// An entry has been applied.

@@ -15,10 +15,13 @@ use crate::storage::{Log, Snapshots, StorageError};
 use super::config::Config;
 use super::error::{Failure, StartError};
 use super::members::answers::Answers;
-use super::members::beginning::{self, Beginning};
+use super::members::beginning::Beginning;
 use super::members::failover::Failover;
-use super::members::serving::{Heard, Pulse};
+use super::members::founding::Founding;
+use super::members::lag::Lag;
+use super::members::serving::{Heard, Pulse, Service};
 use super::members::standing::Standing;
+use super::members::succession::Succession;
 use super::origin::barrier::Barrier;
 use super::origin::forward::Forward;
 use super::origin::outgoing::Outgoing;
@@ -28,12 +31,15 @@ use super::peer::{Identity, Peers};
 use super::placement::Home;
 use super::progress::Progress;
 use super::raft::applier::{Applier, Applying, Thread};
-use super::raft::checkpoint::Pressure;
+use super::raft::checkpoint::{Pressure, Retention};
 use super::raft::core::{Core, View};
 use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
 use super::raft::network::PeerNetwork;
 use super::{Ensemble, Parts, Touched};
+
+/// So many times the log between two checkpoints stays, at most.
+const CHECKPOINTS_KEPT: u64 = 4;
 
 /// What is run at home.
 struct Unstarted {
@@ -42,6 +48,7 @@ struct Unstarted {
     /// What the tree holds.
     applied: Option<LogPosition>,
     log: Arc<dyn Log>,
+    replica: Arc<Replica>,
     progress: Arc<Progress>,
     proposals: Arc<Proposals>,
     pressure: Arc<Pressure>,
@@ -55,6 +62,7 @@ struct Tasks {
     core: Core,
     peers: Arc<Peers>,
     views: watch::Receiver<View>,
+    reported: Arc<Heard>,
     serving: watch::Receiver<bool>,
     admitting: watch::Receiver<bool>,
     tasks: TaskTracker,
@@ -76,38 +84,34 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     } = parts;
     config.validate()?;
     let applied = replica.read().applied();
-    let progress = Arc::new(Progress::new(applied));
-    let rules = *replica.read().rules();
-    let outgoing = Outgoing::new(origin, &config, rules);
+    let (progress, rules) = (Progress::new(applied), *replica.read().rules());
+    let progress = Arc::new(progress);
+    let outgoing = Outgoing::new(origin, &config, rules, applied);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
     let applier = Applier {
         origin,
+        log: Arc::clone(&log),
         replica: Arc::clone(&replica),
         sink,
         proposals: Arc::clone(&proposals),
         progress: Arc::clone(&progress),
     };
-    let applying = if config.placement.applies_here() {
-        Applying::Here(applier)
-    } else {
-        Applying::There(Thread::start(applier).map_err(StartError::Thread)?)
-    };
+    let applying = applying(applier, &config)?;
     let placement = config.placement;
     let machine = Machine::new(
         applying,
-        replica,
+        Arc::clone(&replica),
         snapshots,
         Arc::clone(&progress),
         placement,
     );
-    let home = Home::new(placement)?;
-    let is_alone = config.is_alone();
     let unstarted = Unstarted {
         config,
         origin,
         applied,
         log: Arc::clone(&log),
+        replica,
         progress: Arc::clone(&progress),
         proposals: Arc::clone(&proposals),
         pressure,
@@ -115,16 +119,18 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         network,
         touched,
     };
+    let home = Home::new(placement)?;
     let Tasks {
         core,
         peers,
         views,
+        reported,
         serving,
         admitting,
         tasks,
         stopping,
     } = home.run(unstarted.spawn(machine)).await?;
-    let ensemble = Ensemble {
+    Ok(Ensemble {
         origin,
         core,
         peers,
@@ -132,18 +138,23 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals,
         progress,
         views,
+        reported,
         serving,
         admitting,
         barrier: Barrier::default(),
         tasks,
         stopping,
         home,
-    };
-    if is_alone {
-        // It has nobody to wait for.
-        ensemble.served().await?;
+    })
+}
+
+/// Where entries are applied, by the placement.
+fn applying(applier: Applier, config: &Config) -> Result<Applying, StartError> {
+    if config.placement.applies_here() {
+        return Ok(Applying::Here(applier));
     }
-    Ok(ensemble)
+    let thread = Thread::start(applier).map_err(StartError::Thread)?;
+    Ok(Applying::There(thread))
 }
 
 impl Unstarted {
@@ -152,19 +163,19 @@ impl Unstarted {
     async fn spawn(self, machine: Machine) -> Result<Tasks, StartError> {
         let standing = Arc::new(self.standing().await?);
         let identity = Identity {
-            cluster: None,
+            cluster: self.replica.read().meta().cluster,
             members: self.config.members_hash(),
         };
-        let peer_config = self.config.peer(self.origin.incarnation)?;
-        let peers = Peers::open(peer_config, identity, Arc::clone(&self.network)).await;
-        let peers = Arc::new(peers.map_err(StartError::Listen)?);
+        let peers = self.open_peers(identity).await?;
         let core = self.start_core(&peers, machine).await?;
         core.may_elect(standing.votes());
         let beginning = self.beginning(&core, &peers, &standing);
         beginning.check().await?;
         let Self {
             config,
+            origin,
             log,
+            replica,
             progress,
             proposals,
             pressure,
@@ -174,71 +185,81 @@ impl Unstarted {
         } = self;
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (view_sender, views) = watch::channel(View::NONE);
-        let (told, here) = (Arc::clone(&proposals), config.server);
-        tasks.spawn(core.clone().watch(
-            view_sender,
-            move |leader| told.leader(leader, here),
-            stopping.clone(),
-        ));
-        let heard = Arc::new(Heard::default());
+        let (following, views) = follow(&core, &proposals, config.server, stopping.clone());
+        tasks.spawn(following);
+        let (heard, reported) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
         peers.serve(Arc::new(Answers {
             server: config.server,
-            identity,
+            members: identity.members,
+            replica: Arc::clone(&replica),
             declared_new: beginning.is_declared_new(),
             core: core.clone(),
-            log,
+            log: Arc::clone(&log),
             views: views.clone(),
             links: peers.links(),
             heard: Arc::clone(&heard),
-            standing,
+            standing: Arc::clone(&standing),
             proposals: Arc::clone(&proposals),
             rules,
             touched,
         }));
-        let (serving_sender, serving) = watch::channel(false);
-        let (admitting_sender, admitting) = watch::channel(false);
-        let pulse = Pulse {
+        let Service { serving, admitting } = Pulse {
             core: core.clone(),
             views: views.clone(),
             heard,
+            reported: Arc::clone(&reported),
             progress: Arc::clone(&progress),
             silence_max: Duration::from_millis(config.election_ms_max),
             patience: Duration::from_millis(config.patience_ms),
-            is_alone: config.is_alone(),
-        };
-        tasks.spawn(pulse.run(serving_sender, admitting_sender, stopping.clone()));
-        let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
-        let sending = sender::run(proposals, core.clone(), forward, rules, stopping.clone());
-        tasks.spawn(sending);
-        tasks.spawn(core.clone().take_checkpoints(pressure, stopping.clone()));
-        if !config.is_alone() {
-            let failover = Failover {
+            lag: Lag::new(Duration::from_millis(config.lag_ms_max)),
+            succession: Succession {
                 server: config.server,
-                voters: config.voters.len(),
                 core: core.clone(),
                 peers: Arc::clone(&peers),
                 views: views.clone(),
-            };
+            },
+            tasks: tasks.clone(),
+            is_alone: config.is_alone(),
+        }
+        .spawn(&tasks, stopping.clone());
+        let forward = Forward::new(Arc::clone(&proposals), Arc::clone(&peers), views.clone());
+        let sending = sender::run(
+            Arc::clone(&proposals),
+            core.clone(),
+            forward,
+            rules,
+            stopping.clone(),
+        );
+        tasks.spawn(sending);
+        let retention = retention(&config, log);
+        tasks.spawn(
+            core.clone()
+                .take_checkpoints(pressure, retention, stopping.clone()),
+        );
+        let founding = Founding {
+            origin,
+            identity,
+            core: core.clone(),
+            peers: Arc::clone(&peers),
+            replica,
+            proposals: Arc::clone(&proposals),
+            progress: Arc::clone(&progress),
+            views: views.clone(),
+            serving: serving.clone(),
+            rules,
+        };
+        tasks.spawn(founding.run(stopping.clone()));
+        if !config.is_alone() {
+            let failover = failover(&config, &core, &peers, standing, views.clone());
             tasks.spawn(failover.run(stopping.clone()));
         }
-        let (until, views_here) = (stopping.clone(), views.clone());
-        tasks.spawn(async move {
-            let begun = tokio::select! {
-                begun = beginning.run(views_here) => begun,
-                () = until.cancelled() => return,
-            };
-            // Who stops while it waits to get in has not failed.
-            if let Err(error) = begun
-                && !progress.is_stopping()
-            {
-                drop(progress.fail(Failure::Join(Box::new(error))));
-            }
-        });
+        let joining = join(beginning, views.clone(), progress, stopping.clone());
+        tasks.spawn(joining);
         Ok(Tasks {
             core,
             peers,
             views,
+            reported,
             serving,
             admitting,
             tasks,
@@ -246,11 +267,17 @@ impl Unstarted {
         })
     }
 
+    async fn open_peers(&self, identity: Identity) -> Result<Arc<Peers>, StartError> {
+        let config = self.config.peer(self.origin.incarnation)?;
+        let peers = Peers::open(config, identity, Arc::clone(&self.network)).await;
+        Ok(Arc::new(peers.map_err(StartError::Listen)?))
+    }
+
     /// Whether this server may vote; one with a new disk says there that it is new.
     async fn standing(&self) -> Result<Standing, StartError> {
         let (log, is_alone) = (Arc::clone(&self.log), self.config.is_alone());
-        let is_new = self.applied.is_none() && beginning::is_new(log.ends().last);
-        let open = move || Standing::open(log, is_new, is_alone);
+        let has_tree = self.applied.is_some();
+        let open = move || Standing::open(log, has_tree, is_alone);
         match self.config.placement.aside(open).await {
             Some(standing) => standing.map_err(storage_failed),
             None => {
@@ -297,6 +324,68 @@ impl Unstarted {
             progress: Arc::clone(&self.progress),
             placement: self.config.placement,
         }
+    }
+}
+
+/// A lone voter keeps what openraft keeps; others keep so much that a server which was away for a
+/// while finds what it missed.
+fn retention(config: &Config, log: Arc<dyn Log>) -> Retention {
+    Retention {
+        log,
+        bytes_max: CHECKPOINTS_KEPT.saturating_mul(config.checkpoint_log_bytes),
+        placement: config.placement,
+    }
+}
+
+/// Follows who leads, and tells the proposals.
+fn follow(
+    core: &Core,
+    proposals: &Arc<Proposals>,
+    here: ServerId,
+    stopping: CancellationToken,
+) -> (
+    impl Future<Output = ()> + Send + 'static,
+    watch::Receiver<View>,
+) {
+    let (sender, views) = watch::channel(View::NONE);
+    let told = Arc::clone(proposals);
+    let tell = move |leader| told.leader(leader, here);
+    (core.clone().watch(sender, tell, stopping), views)
+}
+
+fn failover(
+    config: &Config,
+    core: &Core,
+    peers: &Arc<Peers>,
+    standing: Arc<Standing>,
+    views: watch::Receiver<View>,
+) -> Failover {
+    Failover {
+        server: config.server,
+        voters: config.voters.len(),
+        core: core.clone(),
+        peers: Arc::clone(peers),
+        standing,
+        views,
+    }
+}
+
+/// Gets this server into its ensemble, in which it has failed if it cannot.
+async fn join(
+    beginning: Beginning,
+    views: watch::Receiver<View>,
+    progress: Arc<Progress>,
+    stopping: CancellationToken,
+) {
+    let begun = tokio::select! {
+        begun = beginning.run(views) => begun,
+        () = stopping.cancelled() => return,
+    };
+    // Who stops while it waits to get in has not failed.
+    if let Err(error) = begun
+        && !progress.is_stopping()
+    {
+        drop(progress.fail(Failure::Join(Box::new(error))));
     }
 }
 

@@ -21,7 +21,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use jute::{ErrorCode, MultiReadOp, OpCode, ReplyHeader, Request, Text, reply};
+use jute::{ErrorCode, MultiReadOp, ReplyHeader, Request, Text, reply};
 use tokio::time::Instant;
 
 use super::counts::Answer;

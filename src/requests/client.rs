@@ -6,7 +6,8 @@
 //!                                      │    is small and in memory (waiting.rs)
 //!                                      ├─ read, watch, ping, auth: answered here, if no own write
 //!                                      │    is in flight, behind what the outbox holds
-//!                                      └─ sync: waits for the read index
+//!                                      └─ sync, and a read that is to be linearizable (fresh.rs): waits
+//!                                           for the read index
 //! ```
 //!
 //! Replies that are made here gather in `run` and are appended to the connection's outbox before the
@@ -22,7 +23,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use jute::{
     Cut, ErrorCode, FrameCodec, LENGTH_BYTES, OpClass, OpCode, Reader, Request, RequestHeader,
 };
@@ -31,6 +32,7 @@ use tokio_util::codec::Decoder;
 
 use super::Requests;
 use super::behind;
+use super::fresh::Fresh;
 use super::head::{Head, Reached, Served};
 use super::heard::Heard;
 use super::pending::Waiting;
@@ -65,6 +67,7 @@ pub struct Client {
     pub(super) codec: FrameCodec,
     /// What of the inbox has kept the session alive already.
     heard: Heard,
+    pub(super) fresh: Fresh,
     /// Boxed: few requests wait here, and idle connections are many.
     head: Option<Box<Head>>,
     pub(super) life: Life,
@@ -113,6 +116,7 @@ impl Client {
             reply_from: 0,
             codec: FrameCodec::new(first_frame_max),
             heard: Heard::default(),
+            fresh: Fresh::default(),
             head: None,
             life: Life::Handshake,
             writes_proposed: 0,
@@ -225,7 +229,10 @@ impl Client {
                 self.note_too_large(op);
                 self.life = Life::Ending;
             }
-            Settle::Synced => head.reached = Reached::Synced,
+            Settle::Synced => {
+                head.reached = Reached::Synced;
+                self.fresh.confirm();
+            }
             Settle::Counted { at, count } => {
                 let tries = match head.reached {
                     Reached::Counted { tries, .. } => tries + 1,
@@ -363,13 +370,14 @@ impl Client {
                 reached: Reached::New,
             }));
         }
+        let reached = self.fresh.take(LENGTH_BYTES + frame.len());
         let mut reader = Reader::new(frame);
         match RequestHeader::decode(&mut reader) {
             Ok(header) => Ok(Some(Head {
                 header,
                 body: reader.rest(),
                 request: None,
-                reached: Reached::New,
+                reached,
             })),
             Err(error) => {
                 tracing::debug!(peer = %self.connection.peer, %error, "header refused");
@@ -397,6 +405,10 @@ impl Client {
         if !exempt && !self.is_admitted() {
             return self.refuse_unadmitted(&head);
         }
+        if self.may_be_stale(&head) {
+            self.fresh.ask(self.inbox.len());
+            return Served::Stays(head, Step::Barrier);
+        }
         match class {
             OpClass::Read => self.read(state, head),
             OpClass::Watch => self.watch(state, head),
@@ -418,6 +430,8 @@ impl Client {
             && head.body.len() <= behind::WAITING_BYTES_MAX
             && self.write_bytes <= reply_bytes_max
             && self.behind.len() + self.connection.reads_waiting() < behind::WAITING_MAX
+            // Its write may have its place in the log before what others were told since.
+            && !self.may_be_stale(&head)
             && self.is_admitted();
         if !may_wait {
             return Served::Stays(head, Step::Blocked);

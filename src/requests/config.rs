@@ -7,6 +7,9 @@ pub struct Config {
     pub outstanding_max: u32,
     /// Longest reply to a read, bytes.
     pub reply_bytes_max: usize,
+    /// Whether every read is to show all that was acknowledged before it, anywhere: it waits for a
+    /// read index then, as sync does. For a server that has others; one alone needs none.
+    pub linearizable_reads: bool,
 }
 
 impl Default for Config {
@@ -14,6 +17,7 @@ impl Default for Config {
         Config {
             outstanding_max: 1000,
             reply_bytes_max: 256 << 20,
+            linearizable_reads: false,
         }
     }
 }

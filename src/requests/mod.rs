@@ -21,6 +21,7 @@ mod client;
 mod config;
 mod counts;
 mod deliver;
+mod fresh;
 mod greet;
 mod head;
 mod heard;
@@ -98,6 +99,8 @@ pub struct Requests {
     outstanding_max: usize,
     /// Longest reply to a read, bytes; a client that asks for more is closed.
     reply_bytes_max: usize,
+    /// Every read waits for a read index.
+    linearizable_reads: bool,
     catch_up_time: Duration,
 }
 
@@ -123,6 +126,7 @@ impl Requests {
             frame_bytes_max,
             outstanding_max: usize::try_from(config.outstanding_max).unwrap_or(usize::MAX),
             reply_bytes_max: config.reply_bytes_max,
+            linearizable_reads: config.linearizable_reads,
             catch_up_time,
         }
     }

@@ -112,6 +112,7 @@ impl Replica {
                 sink.applied(&state, txn);
             }
             state.meta.cursors.append(&mut work.cursors);
+            state.meta.cluster = state.meta.cluster.or(work.cluster);
             if state.meta.timeline != *timeline {
                 state.meta.timeline.clone_from(timeline);
             }
@@ -167,6 +168,10 @@ fn judge_slice(
             break;
         }
         judged += 1;
+        if let Action::Found { cluster } = proposal.action {
+            work.cluster.get_or_insert(cluster);
+            continue;
+        }
         if !take_turn(state, work, proposal) {
             continue;
         }

@@ -37,7 +37,9 @@ pub use local_config::LocalConfig;
 pub use read::{Asker, ReadStop, count_descendants};
 pub use record::batch::{BatchBuilder, FormatError, Unstamped};
 pub use record::identity::{Identities, Identity};
-pub use record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid};
+pub use record::ids::{
+    AclId, ClusterId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid,
+};
 pub(crate) use record::path::split_last;
 pub use record::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 pub use record::znode::{Extended, Kind, Owner, Znode};

@@ -90,9 +90,9 @@ impl Timeline {
                     None => return after,
                 }
             }
-            Some(Anchor { reading: last, .. }) => {
-                reading.wall_ms.saturating_sub(last.wall_ms).max(0)
-            }
+            // Another process: only the wall clocks tell, and they differ. What one of them is ahead
+            // counts once, and not again whenever it leads: it is compared with all that has passed.
+            Some(_) => reading.wall_ms.saturating_sub(self.age_ms).max(0),
         };
         after.age_ms = self.age_ms.saturating_add(passed_ms);
         after.anchor = Some(Anchor { term, reading });

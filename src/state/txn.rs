@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jute::{Acl, ErrorCode, Stat};
 
-use super::record::ids::{AclId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid};
+use super::record::ids::{
+    AclId, ClusterId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid,
+};
 use super::record::znode::Znode;
 use super::timeline::Timeline;
 
@@ -193,6 +195,8 @@ pub struct Meta {
     pub applied: Option<LogPosition>,
     /// The Raft membership in force, opaque to all but the ensemble; with its own position.
     pub membership: Option<bytes::Bytes>,
+    /// The ensemble's name, once it has one: for ever.
+    pub cluster: Option<ClusterId>,
     /// The last txn.
     pub last_zxid: Zxid,
     /// Time, as of the last batch.

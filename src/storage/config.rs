@@ -21,6 +21,9 @@ pub struct Config {
     pub fsync_warning_ms: u64,
     /// Acknowledge only what is synced. `false` loses acknowledged writes in a power failure.
     pub force_sync: bool,
+    /// Others have the log, too: a follower applies what they have made durable, so after a power loss
+    /// its tree may be ahead of its own log, and the leader sends the rest again.
+    pub has_others: bool,
     /// Make the directories when they are missing.
     pub create_dirs: bool,
     /// Begin empty where there is no tree. `false`: only once a file `initialize` in the log's
@@ -41,6 +44,7 @@ impl Default for Config {
             snap_size_limit_bytes: Some(4_194_304 << 10),
             fsync_warning_ms: 1000,
             force_sync: true,
+            has_others: false,
             create_dirs: true,
             create_db: true,
             trust_empty: false,

@@ -60,6 +60,9 @@ enum Suite {
     EnsembleJudge {
         /// Its file.
         file: PathBuf,
+        /// Damage it in each way so many times, too.
+        #[arg(long, default_value_t = 0)]
+        damages: u64,
     },
     /// Runs a program on a server of an ensemble, with SERVER=HOST:PORT.
     OnEnsemble(OnEnsemble),
@@ -146,9 +149,10 @@ struct EnsembleChaos {
     /// Writes that must be acknowledged in a cycle.
     #[arg(long, default_value_t = 300)]
     writes_min: usize,
-    /// Seconds after which all must serve again once all is healed.
-    #[arg(long, default_value_t = 20.0)]
-    back_within: f64,
+    /// Seconds after which all must serve again once all is healed; else 5 for our servers and 20 for
+    /// the genuine ones.
+    #[arg(long)]
+    back_within: Option<f64>,
     /// Between the servers: namespaces or proxies; else both, where namespaces can be had.
     #[arg(long, value_parser = network)]
     network: Option<Wiring>,
@@ -159,8 +163,13 @@ struct EnsembleChaos {
 
 impl EnsembleChaos {
     fn plan(&self) -> Result<ensemble::chaos::Plan> {
+        let kind = settings::server_kind()?;
+        let back_within = self.back_within.unwrap_or(match kind {
+            Kind::Oxkeeper => 5.0,
+            Kind::ZooKeeper | Kind::External(_) => 20.0,
+        });
         Ok(ensemble::chaos::Plan {
-            kind: settings::server_kind()?,
+            kind,
             cycles: self.cycles,
             only: self.only.clone(),
             wirings: self
@@ -168,7 +177,7 @@ impl EnsembleChaos {
                 .map_or_else(ensemble::chaos::wirings, |network| vec![network]),
             workers: self.workers,
             writes_min: self.writes_min,
-            back_within: Duration::from_secs_f64(self.back_within),
+            back_within: Duration::from_secs_f64(back_within),
             seed: settings::seed(1)?,
             history: self.history.clone(),
         })
@@ -318,7 +327,7 @@ fn run(suite: &Suite) -> Result<bool> {
             history: arguments.history.clone(),
         }),
         Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
-        Suite::EnsembleJudge { file } => ensemble::chaos::judge_kept(file),
+        Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {
             kind: settings::server_kind()?,

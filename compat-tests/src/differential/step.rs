@@ -1,7 +1,7 @@
 //! What a sequence is made of, and how a request becomes bytes.
 //!
 //! A sequence is plain data: it is generated, run, shrunk, written to a file and read back
-//! (`script.rs`). What
+//! (`script`). What
 //! differs between two servers (session ids, passwords, zxids) is not in it; a step names it.
 //!
 //! Text in requests is written so: `~` at the start stands for the sequence's own subtree,

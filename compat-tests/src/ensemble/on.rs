@@ -4,8 +4,9 @@
 //! what needs a server of its own is skipped by it. With `--rolling` the servers are restarted in turn
 //! meanwhile, so the program should be given all of them.
 
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -26,6 +27,9 @@ pub enum Whom {
     Leader,
     /// All, with commas between them.
     All,
+    /// One address, behind which each connection finds the next server that takes it: for programs
+    /// that know one address only.
+    Any,
 }
 
 /// What is run.
@@ -70,6 +74,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
         Whom::Leader => addresses[leader].clone(),
         Whom::Follower => addresses[(leader + 1) % addresses.len()].clone(),
         Whom::All => addresses.join(","),
+        Whom::Any => balance(ensemble.addresses())?.to_string(),
     };
     say(format_args!(
         "{} of three: {}, leader {}: SERVER={server} {}",
@@ -98,6 +103,39 @@ pub fn run(plan: &Plan) -> Result<bool> {
         say(ensemble.logs());
     }
     Ok(passed)
+}
+
+/// Listens for connections and leads each to the next server that takes it.
+fn balance(servers: Vec<SocketAddr>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen")?;
+    let address = listener.local_addr().context("listen")?;
+    thread::spawn(move || {
+        for (turn, near) in listener.incoming().flatten().enumerate() {
+            let order = servers.iter().cycle().skip(turn).take(servers.len());
+            let far = order
+                .copied()
+                .find_map(|server| TcpStream::connect(server).ok());
+            // A connection that nobody takes is closed, as by a server that is down.
+            if let Some(far) = far {
+                drop(forward(&near, &far));
+            }
+        }
+    });
+    Ok(address)
+}
+
+fn forward(near: &TcpStream, far: &TcpStream) -> std::io::Result<()> {
+    near.set_nodelay(true)?;
+    far.set_nodelay(true)?;
+    for (from, to) in [(near, far), (far, near)] {
+        let (mut from, mut to) = (from.try_clone()?, to.try_clone()?);
+        thread::spawn(move || {
+            drop(std::io::copy(&mut from, &mut to)); // however it ends, it has ended
+            drop(from.shutdown(Shutdown::Both));
+            drop(to.shutdown(Shutdown::Both));
+        });
+    }
+    Ok(())
 }
 
 fn wait(child: &mut Child, plan: &Plan, ensemble: &mut Ensemble) -> Result<bool> {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::ensemble::Placement;
+
 use super::super::builder::{Builder, to_u32, to_usize};
 use super::super::key::{Key, int, size, strict_flag, text};
 
@@ -85,6 +87,20 @@ pub(super) static KEYS: &[Key] = &[
     )
     .ours(),
     text(
+        "oxkeeper.placement",
+        "auto",
+        |d, v| {
+            d.settings.placement = match v {
+                "auto" => None,
+                "several" => Some(Placement::Several),
+                _ => return Err(format!("expected auto or several, found \"{v}\"")),
+            };
+            Ok(())
+        },
+        "threads that write the log and apply it: auto, one for both in a server that votes alone and one each in an ensemble; several, one each in any case",
+    )
+    .ours(),
+    text(
         "oxkeeper.peerSecretFile",
         "",
         |d, v| {
@@ -100,9 +116,8 @@ pub(super) static KEYS: &[Key] = &[
     strict_flag(
         "linearizableReads",
         "false",
-        |_, _| (),
-        "every read goes through a read-index barrier",
+        |d, is_on| d.settings.requests.linearizable_reads = is_on,
+        "true: every read on this server shows all that was acknowledged before it anywhere, and takes a round to the leader, which reads share; a server alone does so anyway",
     )
-    .ours()
-    .later("reads of a single server are linearizable already; the ensemble will need it"),
+    .ours(),
 ];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -16,22 +17,22 @@ use crate::ensemble::members::standing::Standing;
 use crate::ensemble::origin::outgoing::Answer;
 use crate::ensemble::origin::proposals::Proposals;
 use crate::ensemble::peer::{
-    Ask, ForwardStream, Forwarded, Hello, Identity, Lane, LinkState, Lost, Probed, Refusal, Serve,
-    Told,
+    Ask, ForwardStream, Forwarded, Hello, Lane, LinkState, Lost, Probed, Refusal, Serve, Told,
 };
 use crate::ensemble::raft::core::{Core, View};
 use crate::ensemble::raft::messages::{
     AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
     VoteResponse,
 };
-use crate::state::Rules;
-use crate::state::{Batch, LogPosition, ServerId, Unstamped};
+use crate::state::{Action, Batch, LogPosition, Replica, Rules, ServerId, Unstamped};
 use crate::storage::Log;
 
 /// What this server answers its peers by.
 pub(in crate::ensemble) struct Answers {
     pub(in crate::ensemble) server: ServerId,
-    pub(in crate::ensemble) identity: Identity,
+    /// A hash of the members, as this server's lines list them.
+    pub(in crate::ensemble) members: u64,
+    pub(in crate::ensemble) replica: Arc<Replica>,
     pub(in crate::ensemble) declared_new: bool,
     pub(in crate::ensemble) core: Core,
     pub(in crate::ensemble) log: Arc<dyn Log>,
@@ -65,8 +66,8 @@ impl Answers {
     fn probe(&self) -> Probed {
         let last_log = self.log.ends().last;
         Probed {
-            cluster: self.identity.cluster,
-            members: self.identity.members,
+            cluster: self.replica.read().meta().cluster,
+            members: self.members,
             empty: is_new(last_log),
             declared_new: self.declared_new,
             votes: self.standing.votes(),
@@ -85,7 +86,10 @@ impl Answers {
             .leader()
             .is_some_and(|(other, at)| at > term || (at == term && other != leader));
         Told::LeaderGone {
-            gone: !has_other && leader != self.server && is_gone(&self.links.borrow(), leader),
+            gone: self.standing.votes()
+                && !has_other
+                && leader != self.server
+                && is_gone(&self.links.borrow(), leader),
             term: own,
             last_log: self.core.last_log(),
         }
@@ -123,6 +127,9 @@ impl Serve for Answers {
         request: AppendRequest,
     ) -> BoxFuture<'_, Result<AppendResponse, Refusal>> {
         async move {
+            if !self.standing.follows(request.vote.leader_id.term) {
+                return Err(Refusal::NotReady);
+            }
             let response = self.core.append(request).await?;
             if matches!(
                 response,
@@ -141,7 +148,21 @@ impl Serve for Answers {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxStream<'static, Result<AppendResult, Refusal>> {
         let heard = Arc::clone(&self.heard);
-        let responses = self.core.append_stream(requests);
+        let standing = Arc::clone(&self.standing);
+        let is_refused = Arc::new(AtomicBool::new(false));
+        let refused = Arc::clone(&is_refused);
+        let follows = move |request: &AppendRequest| {
+            let follows = standing.follows(request.vote.leader_id.term);
+            refused.store(!follows, SeqCst);
+            std::future::ready(follows)
+        };
+        let responses = self
+            .core
+            .append_stream(requests.take_while(follows).boxed());
+        // The leader must be told, or it waits for the answer for as long as it waits for a disk.
+        let refusal = async move { is_refused.load(SeqCst).then_some(Err(Refusal::NotReady)) };
+        let refusal = futures::stream::once(refusal).filter_map(std::future::ready);
+        let responses = responses.chain(refusal);
         responses
             .inspect(move |response| {
                 if matches!(response, Ok(Ok(_))) {
@@ -211,12 +232,14 @@ struct Forwarding {
 
 impl Forwarding {
     /// Whether it is a batch, and one of the server that sent it: what is in the log every server
-    /// must be able to read.
+    /// must be able to read. The ensemble's name is its leader's to give.
     fn is_sound(&self, bytes: &Bytes) -> bool {
         match Batch::decode(bytes.clone()) {
             Ok(batch) => batch.proposals.iter().all(|proposal| {
                 let origin = proposal.origin;
-                (origin.server, origin.incarnation) == (self.from.server, self.from.incarnation)
+                let is_own = (origin.server, origin.incarnation)
+                    == (self.from.server, self.from.incarnation);
+                is_own && !matches!(proposal.action, Action::Found { .. })
             }),
             Err(error) => {
                 let server = self.from.server.0;
@@ -237,30 +260,36 @@ impl Forwarding {
 
 impl ForwardStream for Forwarding {
     fn take(&mut self, term: u64, batch: Bytes) -> BoxFuture<'_, BoxFuture<'static, Forwarded>> {
-        async move {
-            if !self.is_sound(&batch) {
-                return std::future::ready(Forwarded::Malformed).boxed();
-            }
-            let stamped = Unstamped::again(&batch).stamp(self.proposals.reading(), self.rules);
-            let (tell, told) = oneshot::channel();
-            let answered = move |answer| {
-                // Nobody waits if the connection has ended.
-                let _unheard = tell.send(answer);
-            };
-            let refused = self.not_leader();
-            if self.core.propose(stamped, term, answered).await.is_err() {
-                return std::future::ready(refused).boxed();
-            }
-            async move {
-                match told.await {
-                    Ok(Answer::At(index)) => Forwarded::Accepted {
-                        at: LogPosition { term, index },
-                    },
-                    Ok(Answer::Refused) | Err(_) => refused,
-                }
-            }
-            .boxed()
+        self.propose(term, batch).boxed()
+    }
+}
+
+impl Forwarding {
+    /// Proposes a batch if it is sound; what comes of it.
+    async fn propose(&self, term: u64, batch: Bytes) -> BoxFuture<'static, Forwarded> {
+        if !self.is_sound(&batch) {
+            return std::future::ready(Forwarded::Malformed).boxed();
         }
-        .boxed()
+        let stamped = Unstamped::again(&batch).stamp(self.proposals.reading(), self.rules);
+        let (tell, told) = oneshot::channel();
+        let answered = move |answer| {
+            // Nobody waits if the connection has ended.
+            let _unheard = tell.send(answer);
+        };
+        let refused = self.not_leader();
+        if self.core.propose(stamped, term, answered).await.is_err() {
+            return std::future::ready(refused).boxed();
+        }
+        outcome(told, term, refused).boxed()
+    }
+}
+
+/// What came of a batch, once that is known.
+async fn outcome(told: oneshot::Receiver<Answer>, term: u64, refused: Forwarded) -> Forwarded {
+    match told.await {
+        Ok(Answer::At(index)) => Forwarded::Accepted {
+            at: LogPosition { term, index },
+        },
+        Ok(Answer::Refused) | Err(_) => refused,
     }
 }

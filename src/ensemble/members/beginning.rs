@@ -29,6 +29,9 @@ use crate::state::{LogPosition, ServerId};
 /// Between two rounds of asking.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How often a server with a new disk says that nobody can lead.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
+
 /// What takes part.
 pub(in crate::ensemble) struct Beginning {
     pub(in crate::ensemble) server: ServerId,
@@ -82,6 +85,7 @@ impl Beginning {
             return self.found().await;
         }
         if !self.standing.votes() {
+            self.learn_terms().await;
             self.catch_up(views).await?;
             self.grant().await?;
             tracing::info!("caught up with the ensemble: this server votes from now on");
@@ -134,11 +138,7 @@ impl Beginning {
             if probed.len() + 1 == self.voters.len() || is_majority {
                 return Ok(true);
             }
-            let missing: Vec<u64> = self
-                .others()
-                .filter(|server| !probed.contains_key(server))
-                .map(|server| server.0)
-                .collect();
+            let missing = self.missing(&probed);
             if said.as_ref() != Some(&missing) {
                 tracing::info!(
                     ?missing,
@@ -166,10 +166,56 @@ impl Beginning {
         asked.into_iter().flatten().collect()
     }
 
+    /// Asks until it is known from which term on a leader may be followed.
+    async fn learn_terms(&self) {
+        let mut said = false;
+        loop {
+            let probed = self.ask_all().await;
+            if probed.len() > self.voters.len() / 2 {
+                let terms = probed.values().map(|probed| probed.term);
+                self.standing.admit(terms.max().unwrap_or(0));
+                return;
+            }
+            if !said {
+                let missing: Vec<u64> = self.missing(&probed);
+                tracing::warn!(
+                    ?missing,
+                    "a new disk: waiting for a majority of the others, to know what this server \
+                     may have promised on the one before"
+                );
+                said = true;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn missing(&self, probed: &BTreeMap<ServerId, Probed>) -> Vec<u64> {
+        let missing = self.others().filter(|server| !probed.contains_key(server));
+        missing.map(|server| server.0).collect()
+    }
+
+    /// Says so if there is no leader because too many disks are new: they wait for one another.
+    async fn complain(&self) {
+        let probed = self.ask_all().await;
+        let joining = probed.values().filter(|probed| !probed.votes).count() + 1;
+        if self.voters.len() - joining <= self.voters.len() / 2 {
+            tracing::error!(
+                joining,
+                voters = self.voters.len(),
+                "so many disks are new that no leader can be elected without their votes, and they \
+                 get none before they have caught up with one: bring the disks of a majority back"
+            );
+        }
+    }
+
     /// Returns when all that some leader knew to be committed after the call has been applied here.
     async fn catch_up(&self, mut views: watch::Receiver<View>) -> Result<(), StartError> {
         loop {
-            let view = views.wait_for(|view| view.leader.is_some()).await;
+            let view = views.wait_for(|view| view.leader.is_some());
+            let Ok(view) = tokio::time::timeout(COMPLAIN_EVERY, view).await else {
+                self.complain().await;
+                continue;
+            };
             let leader = view.ok().and_then(|view| view.leader);
             let Some((leader, _)) = leader else {
                 let doing = "join the ensemble";

@@ -3,7 +3,8 @@
 //!
 //! A server to which the leader's connection broke and whose reconnect is refused asks the others. If a
 //! majority says the same, the one of them with the longest log, and of several the lowest id, stands
-//! for election at once. It is no more than an election: whatever is wrong about it costs time only.
+//! for election at once. Who may not vote counts for nothing here: its log may be long and lack what
+//! was committed with its word. Otherwise it is no more than an election.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::ensemble::members::standing::Standing;
 use crate::ensemble::peer::{Ask, Down, LinkState, Peers, Phase, Told};
 use crate::ensemble::raft::core::{Core, View};
 use crate::state::{LogPosition, ServerId};
@@ -22,6 +24,7 @@ pub(in crate::ensemble) struct Failover {
     pub(in crate::ensemble) voters: usize,
     pub(in crate::ensemble) core: Core,
     pub(in crate::ensemble) peers: Arc<Peers>,
+    pub(in crate::ensemble) standing: Arc<Standing>,
     pub(in crate::ensemble) views: watch::Receiver<View>,
 }
 
@@ -51,6 +54,7 @@ impl Failover {
             if let Some((leader, term)) = leader
                 && leader != self.server
                 && asked != Some(term)
+                && self.standing.votes()
                 && is_gone(&links.borrow_and_update(), leader)
             {
                 asked = self.replace(leader, term).await.then_some(term);

@@ -6,6 +6,9 @@
 pub(super) mod answers;
 pub(super) mod beginning;
 pub(super) mod failover;
+pub(super) mod founding;
+pub(super) mod lag;
 pub(super) mod role;
 pub(super) mod serving;
 pub(super) mod standing;
+pub(super) mod succession;

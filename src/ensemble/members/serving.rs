@@ -1,5 +1,6 @@
 //! Whether this server serves: openraft does not step a leader down that is cut off, so it is
-//! computed here, from the time of the last quorum and of the last append (consensus.md 4.4).
+//! computed here, from the time of the last quorum and of the last append (consensus.md 4.4), and from
+//! how far apply lags.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::ensemble::members::lag::Lag;
 use crate::ensemble::members::role::Role;
+use crate::ensemble::members::succession::Succession;
 use crate::ensemble::progress::Progress;
 use crate::ensemble::raft::core::{Core, View};
 
@@ -33,12 +37,24 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) core: Core,
     pub(in crate::ensemble) views: watch::Receiver<View>,
     pub(in crate::ensemble) heard: Arc<Heard>,
+    /// When the leader last said that it had heard this server.
+    pub(in crate::ensemble) reported: Arc<Heard>,
     pub(in crate::ensemble) progress: Arc<Progress>,
     /// The longest silence of a leader that is no failure.
     pub(in crate::ensemble) silence_max: Duration,
     /// How long clients wait for a leader.
     pub(in crate::ensemble) patience: Duration,
+    /// How apply keeps up. A server alone serves as it can.
+    pub(in crate::ensemble) lag: Lag,
+    pub(in crate::ensemble) succession: Succession,
+    pub(in crate::ensemble) tasks: TaskTracker,
     pub(in crate::ensemble) is_alone: bool,
+}
+
+/// What it tells: whether clients are served, and whether they should be here.
+pub(in crate::ensemble) struct Service {
+    pub(in crate::ensemble) serving: watch::Receiver<bool>,
+    pub(in crate::ensemble) admitting: watch::Receiver<bool>,
 }
 
 /// How often it is asked in a time of silence.
@@ -50,6 +66,9 @@ impl Pulse {
         let Some((_, term)) = leader else {
             return false;
         };
+        if self.lag.is_late() {
+            return false;
+        }
         // Before it has applied an entry of this term, it does not know all that was acknowledged.
         let applied = self.progress.applied();
         if applied.is_none_or(|at| at.term < term) {
@@ -65,10 +84,64 @@ impl Pulse {
         }
     }
 
+    /// Tells from now on, until `stopping`.
+    pub(in crate::ensemble) fn spawn(
+        self,
+        tasks: &TaskTracker,
+        stopping: CancellationToken,
+    ) -> Service {
+        let (serving_sender, serving) = watch::channel(false);
+        let (admitting_sender, admitting) = watch::channel(false);
+        tasks.spawn(self.run(serving_sender, admitting_sender, stopping));
+        Service { serving, admitting }
+    }
+
+    /// Whether the leader hears this server, or has had no time to yet: else it believes that the
+    /// clients here have fallen silent.
+    fn is_heard(&self, followed: Instant) -> bool {
+        let View { role, .. } = *self.views.borrow();
+        matches!(role, Role::Leader { .. })
+            || followed.elapsed() <= self.patience
+            || self.reported.is_within(self.patience)
+    }
+
+    /// Sees how far apply has come. A leader on which it falls behind hands over, before it stops serving
+    /// for that reason; the term in which it has tried to.
+    fn look_at_apply(&mut self, handed: Option<u64>) -> Option<u64> {
+        if self.is_alone {
+            return handed;
+        }
+        // First what is applied: what is committed meanwhile must not pass for what is late.
+        let applied = self.progress.applied().map(|at| at.index);
+        let was_late = self.lag.is_late();
+        self.lag.look(applied, self.core.figures().committed);
+        match (was_late, self.lag.is_late()) {
+            (false, true) => tracing::warn!(?applied, "apply is too far behind to serve"),
+            (true, false) => tracing::info!(?applied, "apply has caught up"),
+            (true, true) | (false, false) => {}
+        }
+        match self.views.borrow().role {
+            Role::Leader { term } if self.lag.is_getting_late() && handed != Some(term) => {
+                tracing::warn!(
+                    ?applied,
+                    "apply falls behind: leadership is to be handed over"
+                );
+                self.tasks.spawn(self.succession.clone().hand_over());
+                Some(term)
+            }
+            Role::Leader { .. }
+            | Role::Follower { .. }
+            | Role::Observer { .. }
+            | Role::Candidate
+            | Role::Stopped => handed,
+        }
+    }
+
     /// Tells both whenever they change, until `stopping`. `serving`: whether clients are served now.
-    /// `admitting`: whether clients should be here at all: those that are wait for a new leader for
-    /// `patience`, and only then are they sent away to look for a server that has one.
-    pub(in crate::ensemble) async fn run(
+    /// `admitting`: whether clients should be here at all: those that are wait for a new leader, or for
+    /// one that hears this server, for `patience`, and only then are they sent away to look for a
+    /// server that has one, while their sessions still live.
+    async fn run(
         mut self,
         serving: watch::Sender<bool>,
         admitting: watch::Sender<bool>,
@@ -78,15 +151,25 @@ impl Pulse {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut applied = self.progress.changes();
         let mut served = None;
+        let (mut leader, mut followed) = (None, Instant::now());
+        let mut handed = None;
         loop {
+            handed = self.look_at_apply(handed);
+            let now = self.views.borrow_and_update().leader;
+            if now != leader {
+                (leader, followed) = (now, Instant::now());
+            }
             let serves = self.serves();
             if serves {
                 served = Some(Instant::now());
             }
-            let admits = served.is_some_and(|at| at.elapsed() <= self.patience);
+            let admits = served.is_some_and(|at| at.elapsed() <= self.patience)
+                && (self.is_alone || self.is_heard(followed));
             // First: whoever waits until it serves sends clients here.
             if replace(&admitting, admits) && !self.is_alone && !admits {
-                tracing::warn!("no leader for too long: clients are sent away");
+                tracing::warn!(
+                    "no leader that hears this server for too long: clients are sent away"
+                );
             }
             let has_changed = replace(&serving, serves);
             if has_changed && !self.is_alone {

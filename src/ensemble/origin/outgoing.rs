@@ -196,7 +196,13 @@ pub(in crate::ensemble) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(in crate::ensemble) fn new(origin: Origin, config: &Config, rules: Rules) -> Self {
+    /// `applied`: what the tree holds; nothing of this origin, which is new.
+    pub(in crate::ensemble) fn new(
+        origin: Origin,
+        config: &Config,
+        rules: Rules,
+        applied: Option<LogPosition>,
+    ) -> Self {
         Self {
             origin,
             limits: Limits {
@@ -220,7 +226,7 @@ impl Outgoing {
             round: 0,
             round_target: None,
             target: None,
-            applied: LogPosition { term: 0, index: 0 },
+            applied: applied.unwrap_or(LogPosition { term: 0, index: 0 }),
             full: false,
             closed: false,
             batches: 0,
@@ -500,6 +506,7 @@ fn body_bytes(action: ActionRef<'_>) -> usize {
         ActionRef::OpenSession { .. }
         | ActionRef::Attach { .. }
         | ActionRef::CloseSession
-        | ActionRef::ExpireSession { .. } => 0,
+        | ActionRef::ExpireSession { .. }
+        | ActionRef::Found { .. } => 0,
     }
 }

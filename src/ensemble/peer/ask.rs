@@ -16,8 +16,7 @@ use super::super::raft::messages::{
 };
 use super::super::raft::records::{FormatError, end};
 use super::Refusal;
-use super::hello::ClusterId;
-use crate::state::{LogPosition, ServerId, SessionId};
+use crate::state::{ClusterId, LogPosition, ServerId, SessionId};
 
 /// Of one session in a report.
 const TOUCH_BYTES: usize = 12;

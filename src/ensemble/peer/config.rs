@@ -65,7 +65,7 @@ impl PeerConfig {
             addresses: BTreeMap::new(),
             listen: Vec::new(),
             secret: None,
-            connect_ms: 1_000,
+            connect_ms: 500,
             call_ms: 1_000,
             idle_ms: 1_500,
             append_ms: 10_000,

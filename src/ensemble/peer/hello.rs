@@ -13,28 +13,12 @@ use std::ops::RangeInclusive;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::super::raft::records::FormatError;
-use crate::state::ServerId;
+use crate::state::{ClusterId, ServerId};
 
 /// The protocol between servers.
 ///
 /// 1: the first.
 pub(super) const VERSIONS: RangeInclusive<u16> = 1..=1;
-
-/// Names an ensemble: drawn by its first leader, in every hello from then on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::ensemble) struct ClusterId(pub(in crate::ensemble) [u8; 16]);
-
-impl fmt::Display for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-impl fmt::Debug for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// What this server says of itself; may change while it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

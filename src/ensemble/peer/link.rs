@@ -6,6 +6,7 @@
 //!        │                                                 │ at once, unless it was lost at once
 //!        ▼ not reached        ┌──────────────┐             ▼
 //!      Down ◀─────────────────┴── 50 ms .. 1 s, or somebody wants a vote
+//!                                 50 ms after half a second in which nobody answered
 //! ```
 
 use std::sync::Arc;
@@ -144,7 +145,13 @@ async fn keep_trying(shared: &Shared, link: &Link, to: ServerId) {
             }
             Err(error) => {
                 failed(shared, to, &error);
-                pause = pause.max(PAUSE_MIN);
+                // What was silent has been waited for: a link that is mended is soon found.
+                let is_silent = matches!(error, DialError::TimedOut { .. });
+                pause = if is_silent {
+                    PAUSE_MIN
+                } else {
+                    pause.max(PAUSE_MIN)
+                };
                 tokio::select! {
                     () = sleep(pause) => {}
                     () = link.hurry.notified() => {}

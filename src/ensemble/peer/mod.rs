@@ -186,7 +186,6 @@ impl Peers {
     }
 
     /// What this server says of itself from now on. Connections from servers of another ensemble end.
-    #[allow(dead_code, reason = "ensembles have no ids yet")]
     pub(in crate::ensemble) fn introduce(&self, identity: Identity) {
         *self.shared.identity.write() = identity;
         self.shared.registry.close_where(|hello| {

@@ -14,6 +14,7 @@ use crate::ensemble::error::Failure;
 use crate::ensemble::origin::proposals::Proposals;
 use crate::ensemble::progress::Progress;
 use crate::state::{Batch, LogPosition, Origin, Replica, Sink};
+use crate::storage::Log;
 
 /// Entries that are handed to the thread at once.
 pub(in crate::ensemble) const ENTRIES_MAX: usize = 16;
@@ -21,6 +22,8 @@ pub(in crate::ensemble) const ENTRIES_MAX: usize = 16;
 /// Applies entries.
 pub(in crate::ensemble) struct Applier {
     pub(in crate::ensemble) origin: Origin,
+    /// For the number of the next start.
+    pub(in crate::ensemble) log: Arc<dyn Log>,
     pub(in crate::ensemble) replica: Arc<Replica>,
     pub(in crate::ensemble) sink: Arc<dyn Sink>,
     pub(in crate::ensemble) proposals: Arc<Proposals>,
@@ -105,6 +108,11 @@ impl Applier {
                 server,
                 incarnation,
             } = self.origin;
+            // The next start begins behind it, however far its tree has come by then.
+            let next = self
+                .log
+                .next_incarnation(cursor.incarnation.saturating_add(1));
+            next.map_err(|error| fail(Failure::Storage(error)))?;
             return Err(fail(Failure::Superseded {
                 server,
                 incarnation,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::types::{Raft, position};
 use crate::ensemble::config::Config;
+use crate::ensemble::placement::Placement;
 use crate::ensemble::progress::Progress;
 use crate::state::LogPosition;
 use crate::storage::Log;
@@ -95,6 +96,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 pub(in crate::ensemble) async fn run(
     raft: Raft,
     pressure: Arc<Pressure>,
+    retention: Retention,
     progress: Arc<Progress>,
     stopping: CancellationToken,
 ) {
@@ -127,11 +129,53 @@ pub(in crate::ensemble) async fn run(
                 Some(at) => {
                     let index = at.map(|id| id.index);
                     tracing::info!(index, "checkpoint taken");
+                    if let Some(index) = index {
+                        retention.enforce(&raft, index).await;
+                    }
                 }
                 None => return,
             }
         }
     }
+}
+
+/// How much log stays behind a checkpoint for servers that are away: openraft counts entries only, and
+/// an entry may be as large as the largest request.
+pub(in crate::ensemble) struct Retention {
+    pub(in crate::ensemble) log: Arc<dyn Log>,
+    pub(in crate::ensemble) bytes_max: u64,
+    pub(in crate::ensemble) placement: Placement,
+}
+
+impl Retention {
+    /// Purges what is too much of the log up to `checkpoint`.
+    async fn enforce(&self, raft: &Raft, checkpoint: u64) {
+        let (log, bytes_max) = (Arc::clone(&self.log), self.bytes_max);
+        let find = move || excess(&*log, checkpoint, bytes_max);
+        if let Some(Some(upto)) = self.placement.aside(find).await
+            && let Err(error) = raft.trigger().purge_log(upto).await
+        {
+            tracing::debug!(%error, "the log is not purged");
+        }
+    }
+}
+
+/// Up to which entry the log must go for the rest to be no more than `bytes_max`.
+fn excess(log: &dyn Log, checkpoint: u64, bytes_max: u64) -> Option<u64> {
+    let first = log.ends().purged.map_or(0, |at| at.index);
+    if log.bytes_behind(Some(first)) <= bytes_max {
+        return None;
+    }
+    let (mut low, mut high) = (first, checkpoint);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if log.bytes_behind(Some(middle)) <= bytes_max {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    (high > first).then_some(high)
 }
 
 /// Resolves when an attempt has ended with nothing behind `held`.

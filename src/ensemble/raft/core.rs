@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{self, Pressure};
+use super::checkpoint::{self, Pressure, Retention};
 use super::log_store::LogStore;
 use super::machine::Machine;
 use super::messages::{
@@ -43,6 +43,12 @@ pub(in crate::ensemble) struct Core {
     raft: Raft,
     progress: Arc<Progress>,
 }
+
+/// A leader whose disk has so much to do proposes nothing more: others may have made durable what it
+/// has not, and memory would grow by all that they commit.
+const UNSYNCED_BYTES_MAX: usize = 64 << 20;
+/// How long a proposal waits for that.
+const UNSYNCED_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// The core is dead: nothing is proposed any more.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +129,12 @@ impl Core {
         term: u64,
         told: impl FnOnce(Answer) + Send + 'static,
     ) -> Result<(), Dead> {
+        let room = self.progress.backlog().room(UNSYNCED_BYTES_MAX);
+        if tokio::time::timeout(UNSYNCED_TIME_MAX, room).await.is_err() {
+            // Whoever asks again may find another leader.
+            told(Answer::Refused);
+            return Ok(());
+        }
         let respond = Respond::new(move |outcome: openraft::raft::ClientWriteResult<Types>| {
             told(outcome.map_or(Answer::Refused, |written| Answer::At(written.log_id.index)));
         });
@@ -362,9 +374,10 @@ impl Core {
     pub(in crate::ensemble) async fn take_checkpoints(
         self,
         pressure: Arc<Pressure>,
+        retention: Retention,
         stopping: CancellationToken,
     ) {
-        checkpoint::run(self.raft, pressure, self.progress, stopping).await;
+        checkpoint::run(self.raft, pressure, retention, self.progress, stopping).await;
     }
 
     /// Ends the core and waits until it has.

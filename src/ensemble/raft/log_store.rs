@@ -258,7 +258,9 @@ impl RaftLogStorage<Types> for LogStore {
         let last = entries.last().map(|entry| entry.position.index);
         let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
         let progress = Arc::clone(&self.progress);
+        progress.backlog().taken(bytes);
         let durable = Box::new(move |result: Result<(), StorageError>| {
+            progress.backlog().durable(bytes);
             callback.io_completed(result.map_err(|e| progress.fail(Failure::Storage(e))));
         });
         if self.placement.may_wait() && bytes <= WRITTEN_HERE_BYTES_MAX {
@@ -274,6 +276,12 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let last = last.as_ref().map(position);
+        let kept = last.map(|last| last.index);
+        if let Some(applied) = self.progress.applied().filter(|at| Some(at.index) > kept) {
+            // What was applied was committed, and no leader may take that back: who would go on has
+            // another tree than the others.
+            return Err(self.progress.fail(Failure::Diverged { applied, kept }));
+        }
         self.blocking("truncate log", move |log| log.truncate_after(last))
             .await
     }

@@ -205,7 +205,9 @@ impl RaftNetworkV2<Types> for PeerClient {
         _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(Unreachable::new(&NoSnapshots { to: self.to }).into())
+        let error = NoSnapshots { to: self.to };
+        tracing::error!(%error, "a server cannot catch up");
+        Err(Unreachable::new(&error).into())
     }
 
     async fn transfer_leader(

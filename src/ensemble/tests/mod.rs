@@ -1,5 +1,6 @@
 //! The room as a whole, on the stores in memory.
 
+mod forged;
 mod life;
 mod lost;
 mod order;
@@ -14,15 +15,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::BytesMut;
 use jute::{Create, OpCode, SetData};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::{Config, Deaf, Ensemble, Parts, StartError, Submission, origin};
 use crate::clock::Clock;
 use crate::io::TcpNetwork;
 use crate::state::{
-    self, ActionRef, Identities, Identity, Outcome, Peek, Replica, ServerId, SessionId, Sink,
-    State, Store, Txn, Zxid,
+    self, ActionRef, ClusterId, Identities, Identity, Outcome, Peek, Replica, ServerId, SessionId,
+    Sink, State, Store, Txn, Zxid,
 };
 use crate::storage::memory::{MemoryLog, MemorySnapshots, MemoryTree};
 use crate::storage::{Log, Snapshots};
@@ -53,9 +54,12 @@ struct Told {
     refused: bool,
 }
 
-/// Remembers what it is told, except for how the session is come by.
+/// Remembers what it is told, except for how the session is come by. Holds apply up between two
+/// entries if it is told to.
 #[derive(Debug)]
 struct Recorder {
+    is_shut: Mutex<bool>,
+    opened: Condvar,
     told: Mutex<Vec<Told>>,
     count: watch::Sender<usize>,
 }
@@ -63,9 +67,17 @@ struct Recorder {
 impl Recorder {
     fn new() -> Arc<Self> {
         Arc::new(Self {
+            is_shut: Mutex::default(),
+            opened: Condvar::new(),
             told: Mutex::default(),
             count: watch::Sender::new(0),
         })
+    }
+
+    /// Nothing is applied behind the entry that is under way, or the next one, until it is opened again.
+    fn shut(&self, is_shut: bool) {
+        *self.is_shut.lock() = is_shut;
+        self.opened.notify_all();
     }
 
     async fn until(&self, count: usize) {
@@ -98,6 +110,10 @@ impl Sink for Recorder {
     fn slice_done(&self) {
         let count = self.told.lock().len();
         self.count.send_replace(count);
+        let mut is_shut = self.is_shut.lock();
+        while *is_shut {
+            self.opened.wait(&mut is_shut);
+        }
     }
 }
 
@@ -146,6 +162,8 @@ impl Disk {
     async fn try_start(&self, config: Config) -> Result<Running, StartError> {
         let running = self.join(config).await?;
         running.open_session().await;
+        // Else it might be written later, into a log that a test looks at.
+        running.cluster().await;
         Ok(running)
     }
 
@@ -204,6 +222,17 @@ impl Running {
         let is_known = owner().is_some();
         self.submit(if is_known { attach } else { open });
         while owner() != Some(self.ensemble.origin()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The ensemble's name, when it is known here.
+    async fn cluster(&self) -> ClusterId {
+        loop {
+            let known = self.replica.read().meta().cluster;
+            if let Some(cluster) = known {
+                return cluster;
+            }
             tokio::task::yield_now().await;
         }
     }

@@ -82,7 +82,10 @@ async fn batches_keep_their_bounds() {
         );
         count += batch.proposals.len();
     }
-    assert_eq!(count, 122, "and the opening of the session");
+    assert_eq!(
+        count, 123,
+        "and the opening of the session, and the ensemble's name"
+    );
     server.ensemble.stop().await;
 }
 

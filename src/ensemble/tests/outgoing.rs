@@ -39,7 +39,7 @@ impl Story {
             queue_bytes_max: 400,
             ..alone()
         };
-        Self(Outgoing::new(origin, &config, Rules::default()))
+        Self(Outgoing::new(origin, &config, Rules::default(), None))
     }
 
     fn submit(&mut self, count: u64, bytes: usize) -> String {

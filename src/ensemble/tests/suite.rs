@@ -33,13 +33,14 @@ fn adapters(
     };
     let replica = Arc::new(Replica::open(tree, Rules::default()).unwrap());
     let progress = Arc::new(Progress::new(None));
-    let outgoing = Outgoing::new(origin, &alone(), Rules::default());
+    let outgoing = Outgoing::new(origin, &alone(), Rules::default(), None);
     let proposals = Arc::new(Proposals::new(outgoing, Arc::new(SystemClock)));
     let pressure = Arc::new(Pressure::new(&alone(), &*log, None));
     let placement = Placement::Alone;
-    let log_store = LogStore::new(log, Arc::clone(&progress), pressure, placement);
+    let log_store = LogStore::new(Arc::clone(&log), Arc::clone(&progress), pressure, placement);
     let applying = Applying::Here(Applier {
         origin,
+        log: Arc::clone(&log),
         replica: Arc::clone(&replica),
         sink: Arc::new(Silence),
         proposals,

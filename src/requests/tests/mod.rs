@@ -6,6 +6,7 @@
 
 mod bounds;
 mod forgetful;
+mod linearizable;
 mod model;
 mod moves;
 mod order;
@@ -57,10 +58,30 @@ async fn requests_over(tree: Arc<MemoryTree>, store: Arc<Forgetful>) -> Arc<Requ
     requests_of(tree, store, CATCH_UP_TIME).await
 }
 
+/// A server without sockets, with these bounds.
+async fn requests_with(config: Config) -> Arc<Requests> {
+    let tree = Arc::new(MemoryTree::new());
+    let store = Arc::new(Forgetful::new(Arc::clone(&tree), 0));
+    requests_made(tree, store, CATCH_UP_TIME, config).await
+}
+
 async fn requests_of(
     tree: Arc<MemoryTree>,
     store: Arc<Forgetful>,
     catch_up_time: Duration,
+) -> Arc<Requests> {
+    let config = Config {
+        reply_bytes_max: REPLY_BYTES_MAX,
+        ..Config::default()
+    };
+    requests_made(tree, store, catch_up_time, config).await
+}
+
+async fn requests_made(
+    tree: Arc<MemoryTree>,
+    store: Arc<Forgetful>,
+    catch_up_time: Duration,
+    config: Config,
 ) -> Arc<Requests> {
     let store: Arc<dyn Store> = store;
     let replica = Arc::new(Replica::open(store, state::Rules::default()).unwrap());
@@ -87,10 +108,7 @@ async fn requests_of(
         ensemble: Arc::new(started.await.unwrap()),
         greeter: Greeter::new(session::Config::default(), &SystemClock),
         schemes: Schemes::new(auth::Config::default()),
-        config: Config {
-            reply_bytes_max: REPLY_BYTES_MAX,
-            ..Config::default()
-        },
+        config,
         frame_bytes_max: 1 << 20,
         catch_up_time,
     }))

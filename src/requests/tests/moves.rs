@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use jute::{
-    ConnectRequest, ConnectResponse, GetData, OpCode, Reader, Reply, Request, Response, SetData,
+    ConnectRequest, ConnectResponse, ErrorCode, GetData, OpCode, Reader, Reply, Request, Response,
+    SetData, SetWatches,
 };
 use tokio::time::Instant;
 
@@ -13,7 +14,8 @@ use super::super::{Deliver, Requests, Settle, Step, settle};
 use super::{Peer, put_frame, put_request, requests, requests_that_wait};
 use crate::connection::End;
 use crate::state::{
-    Action, Batch, LogPosition, Origin, Proposal, Reading, ServerId, SessionId, Zxid,
+    Action, Batch, LogPosition, Origin, Outcome, Proposal, Reading, ServerId, SessionId, Sink as _,
+    Txn, Zxid,
 };
 
 fn set(data: &'static [u8]) -> Request {
@@ -356,4 +358,75 @@ async fn a_storm_of_clients_that_come_back_goes_into_few_batches() {
     assert!(batches < CLIENTS as u64 / 10, "{batches}");
     let bound = requests.shared.connections.of_session(held.session);
     assert_eq!(bound.unwrap().id, peers[CLIENTS - 1].client.connection().id);
+}
+
+/// zk: FinalRequestProcessor, SessionMovedException.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_of_a_session_that_has_moved_ends_its_connection_without_a_word() {
+    let requests = requests(0).await;
+    let mut peer = Peer::connect(&requests).await;
+    let session = peer.client.connection().session();
+    put_request(&mut peer.client.inbox, 7, &set(b"late"));
+    let state = requests.replica.read();
+    peer.client.advance();
+    let moved = Txn {
+        origin: requests.shared.origin,
+        sequence: requests.ensemble.report().queue.proposals,
+        session,
+        cxid: 7,
+        zxid: state.last_zxid(),
+        time_ms: 0,
+        outcome: Outcome::Refused(ErrorCode::SESSION_MOVED),
+        changes: Vec::new(),
+        events: Vec::new(),
+    };
+    Deliver::over(Arc::clone(&requests.shared)).applied(&state, &moved);
+    drop(state);
+    assert_eq!(end(&peer), End::Now);
+    peer.collect();
+    assert!(peer.frames.is_empty());
+    assert_eq!(requests.outstanding(), 0);
+}
+
+/// Watches are the connection's: a client that comes back sets them again, and learns what it missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_missed_on_its_way_it_learns_as_it_sets_its_watches() {
+    let requests = requests(0).await;
+    let mut writer = Peer::connect(&requests).await;
+    let before = Peer::connect(&requests).await;
+    let held = Held::of(&requests, &before);
+    let seen = requests.replica.read().last_zxid().0;
+    put_request(&mut writer.client.inbox, 1, &set(b"missed"));
+    writer.run_until(1).await;
+    let mut after = held.come_back(&requests, seen);
+    let watch = |relative_zxid| {
+        Request::SetWatches(SetWatches {
+            relative_zxid,
+            data_watches: Some(vec![Some("/".into())]),
+            exist_watches: Some(Vec::new()),
+            child_watches: Some(Vec::new()),
+        })
+    };
+    put_request(&mut after.client.inbox, -8, &watch(seen));
+    after.run_until(2).await;
+    assert_eq!(after.frames.len(), 3, "granted, an event, done");
+    assert!(matches!(
+        Reply::decode(after.frames[1].clone()),
+        Ok(Reply::Event { .. })
+    ));
+    // Nothing is missed twice, and what comes next is told.
+    let seen = requests.replica.read().last_zxid().0;
+    put_request(&mut after.client.inbox, -8, &watch(seen));
+    after.run_until(3).await;
+    put_request(&mut writer.client.inbox, 2, &set(b"told"));
+    writer.run_until(2).await;
+    while after.frames.len() < 5 {
+        if after.step().await && after.frames.len() < 5 {
+            after.woken().await;
+        }
+    }
+    assert!(matches!(
+        Reply::decode(after.frames[4].clone()),
+        Ok(Reply::Event { .. })
+    ));
 }

@@ -93,6 +93,8 @@ impl Judge<'_> {
                 None => Err(Stop::Refused(ErrorCode::SESSION_EXPIRED)),
             },
             Action::ExpireSession { term, owner } => Ok(self.expire_session(*term, *owner)?),
+            // Apply has seen to it: it is no txn.
+            Action::Found { .. } => Ok(None),
             Action::Reap { term, .. } if *term != self.term => Ok(None),
             Action::Reap {
                 path, unused_ms, ..

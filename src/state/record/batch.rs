@@ -12,6 +12,7 @@
 //!      CLOSE     nothing                                 strings and bodies: varint length, bytes
 //!      EXPIRE    term varint, owner: server, incarnation, connection varints
 //!      REAP      term varint, path, unused_ms (zigzag varint)
+//!      FOUND     16 bytes
 //! ```
 //!
 //! `count` is the number of actions. The sequence gap is the distance from the sequence behind
@@ -24,7 +25,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use jute::OpCode;
 
 use super::identity::{Identities, Identity};
-use super::ids::{Origin, ServerId, SessionId, SessionOwner};
+use super::ids::{ClusterId, Origin, ServerId, SessionId, SessionOwner};
 use super::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 use super::varint;
 use crate::state::rules::Rules;
@@ -39,6 +40,7 @@ mod tag {
     pub(in crate::state) const EXPIRE: u8 = 19;
     pub(in crate::state) const REAP: u8 = 20;
     pub(in crate::state) const ATTACH: u8 = 21;
+    pub(in crate::state) const FOUND: u8 = 22;
 }
 
 /// Version, reading, rules, count.
@@ -289,6 +291,7 @@ fn tag_of(action: ActionRef<'_>) -> u8 {
         ActionRef::Attach { .. } => tag::ATTACH,
         ActionRef::ExpireSession { .. } => tag::EXPIRE,
         ActionRef::Reap { .. } => tag::REAP,
+        ActionRef::Found { .. } => tag::FOUND,
     }
 }
 
@@ -332,6 +335,7 @@ fn put_action(out: &mut BytesMut, action: ActionRef<'_>) {
             put_slice(out, path.as_bytes());
             put_zigzag(out, unused_ms);
         }
+        ActionRef::Found { cluster } => out.put_slice(&cluster.0),
     }
 }
 
@@ -483,6 +487,9 @@ impl Reader {
                 path: self.text("path")?,
                 unused_ms: self.zigzag("unused")?,
             },
+            tag::FOUND => Action::Found {
+                cluster: ClusterId(self.array("cluster")?),
+            },
             _ => return Err(FormatError::Impossible { field: "tag" }),
         })
     }
@@ -514,6 +521,9 @@ mod tests {
                 password,
             }),
             Just(Action::CloseSession),
+            any::<[u8; 16]>().prop_map(|cluster| Action::Found {
+                cluster: ClusterId(cluster),
+            }),
             (any::<u64>(), origin(), any::<u64>()).prop_map(|(term, origin, connection)| {
                 let owner = SessionOwner { origin, connection };
                 Action::ExpireSession { term, owner }

@@ -54,6 +54,22 @@ impl fmt::Display for ServerId {
     }
 }
 
+/// Names an ensemble: drawn by its first leader, in the tree and in every hello from then on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub [u8; 16]);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Who sent a proposal: a server, and which run of its process.
 ///
 /// `incarnation` grows with every start of the process (DESIGN 4.3).

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jute::OpCode;
 
 use super::identity::Identities;
-use super::ids::{Origin, SessionId, SessionOwner};
+use super::ids::{ClusterId, Origin, SessionId, SessionOwner};
 use crate::state::rules::Rules;
 use crate::state::timeline::Reading;
 
@@ -82,6 +82,12 @@ pub enum Action {
         /// A container that never had a child deserves it after so long, milliseconds: the leader's
         /// setting. 0: never.
         unused_ms: i64,
+    },
+    /// Names the ensemble, if it has no name. Is no txn, and has no turn among the proposals of its
+    /// origin: it may come at any time and any number of times.
+    Found {
+        /// The name.
+        cluster: ClusterId,
     },
 }
 
@@ -155,6 +161,11 @@ pub enum ActionRef<'a> {
         /// As there.
         unused_ms: i64,
     },
+    /// As [`Action::Found`].
+    Found {
+        /// As there.
+        cluster: ClusterId,
+    },
 }
 
 impl Action {
@@ -164,7 +175,10 @@ impl Action {
             Self::Client { connection, .. }
             | Self::OpenSession { connection, .. }
             | Self::Attach { connection, .. } => Some(*connection),
-            Self::CloseSession | Self::ExpireSession { .. } | Self::Reap { .. } => None,
+            Self::CloseSession
+            | Self::ExpireSession { .. }
+            | Self::Reap { .. }
+            | Self::Found { .. } => None,
         }
     }
 
@@ -212,6 +226,7 @@ impl Action {
                 path,
                 unused_ms: *unused_ms,
             },
+            Self::Found { cluster } => ActionRef::Found { cluster: *cluster },
         }
     }
 }

@@ -6,8 +6,8 @@ use jute::{Acl, Create, CreateTtl, Delete, ErrorCode, Request, Text};
 
 use super::world::{ORIGIN, World, acls, client, identity, localhost, open, open_acl};
 use crate::state::{
-    Action, ApplyError, Batch, Identities, Meta, OpOutcome, Outcome, Peek, Proposal, Reading,
-    Rules, SessionId, Silence, Txn, Zxid, permits,
+    Action, ApplyError, Batch, ClusterId, Identities, Meta, OpOutcome, Origin, Outcome, Peek,
+    Proposal, Reading, Rules, ServerId, SessionId, Silence, Txn, Zxid, permits,
 };
 
 const SESSION: SessionId = SessionId(1);
@@ -186,4 +186,44 @@ fn what_was_created_by_other_rules_is_counted_right_when_it_goes() {
         assert_eq!(state.meta().ephemerals, 0);
         assert_eq!(state.owners().len(), 0);
     }
+}
+
+#[test]
+fn an_ensemble_keeps_the_first_name_that_it_is_given() {
+    let mut world = world(|_| ());
+    let before = world.replica.read().meta().clone();
+    let names = [1, 2, 3].map(|fill| ClusterId([fill; 16]));
+    // It has no turn: number 0 never has.
+    let founder = Origin {
+        server: ServerId(9),
+        incarnation: 1,
+    };
+    let found = |world: &mut World, cluster| Proposal {
+        sequence: 0,
+        ..world.proposal_of(
+            founder,
+            SessionId::NONE,
+            &localhost(),
+            Action::Found { cluster },
+        )
+    };
+    let two = vec![found(&mut world, names[0]), found(&mut world, names[1])];
+    assert_eq!(world.apply(two), [], "it is no txn");
+    let third = vec![found(&mut world, names[2])];
+    assert_eq!(world.apply(third), []);
+    let mut world = world.restarted();
+    let after = world.replica.read().meta().clone();
+    let expected = Meta {
+        cluster: Some(names[0]),
+        applied: after.applied,
+        timeline: after.timeline.clone(),
+        ..before.clone()
+    };
+    assert_eq!(after, expected);
+    let next = one(&mut world, create("/next", open_acl()));
+    assert_eq!(
+        next.zxid,
+        Zxid(before.last_zxid.0 + 1),
+        "no zxid is missing"
+    );
 }

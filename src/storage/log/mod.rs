@@ -19,6 +19,7 @@
 mod disk;
 mod door;
 mod edit;
+mod failed;
 mod frame;
 mod high_water;
 mod index;
@@ -35,7 +36,6 @@ pub use self::door::{Durable, Log, LogEnds, LogEntry};
 
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -48,6 +48,7 @@ use rustix::fs::FlockOperation;
 
 use self::disk::{Place, RealDisk};
 use self::edit::Edit;
+use self::failed::Failed;
 use self::frame::Frames;
 use self::index::Index;
 use self::recovery::Recovered;
@@ -92,47 +93,6 @@ struct State {
     incarnation: u64,
     /// Grows when entries go, so that a read in two parts notices.
     removals: u64,
-}
-
-/// The first failure, to be told again and again.
-#[derive(Debug)]
-struct Failed {
-    doing: &'static str,
-    path: PathBuf,
-    code: Option<i32>,
-    words: String,
-}
-
-impl Failed {
-    fn of(error: &StorageError, dir: &Path) -> Self {
-        if let StorageError::Io {
-            doing,
-            path,
-            source,
-        } = error
-        {
-            return Self {
-                doing,
-                path: path.clone(),
-                code: source.raw_os_error(),
-                words: source.to_string(),
-            };
-        }
-        Self {
-            doing: "write the log in",
-            path: dir.to_owned(),
-            code: None,
-            words: error.to_string(),
-        }
-    }
-
-    fn error(&self) -> StorageError {
-        let source = match self.code {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::other(self.words.clone()),
-        };
-        io_error(self.doing, &self.path, source)
-    }
 }
 
 impl fmt::Debug for SegmentLog {

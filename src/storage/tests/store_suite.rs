@@ -6,7 +6,8 @@ use jute::{Acl, Id};
 
 use super::*;
 use crate::state::{
-    AclId, Cursor, Missing, Origin, Owner, Peek, ServerId, SessionOwner, SessionRecord, Warmed,
+    AclId, ClusterId, Cursor, Missing, Origin, Owner, Peek, ServerId, SessionOwner, SessionRecord,
+    Warmed,
 };
 
 on_both! {
@@ -314,6 +315,7 @@ fn visits_what_may_be_reaped(disk: &dyn Disk) {
 fn full_meta() -> Meta {
     let mut meta = meta(2);
     meta.membership = Some(Bytes::from_static(b"members"));
+    meta.cluster = Some(ClusterId([0xc1; 16]));
     meta.timeline.stamp_ms = 1_700_000_000_000;
     meta.acl_next = 3;
     meta.znodes = 5;
@@ -325,10 +327,9 @@ fn full_meta() -> Meta {
     meta
 }
 
-fn restores_what_was_persisted(disk: &dyn Disk) {
-    let doors = disk.open();
-    doors.log.append(entries(1, 0..3), Box::new(|_| {}));
-    let record = SessionRecord {
+/// A session's record with a value in each field that is not its usual one.
+fn odd_session() -> SessionRecord {
+    SessionRecord {
         timeout_ms: -7,
         password: [9; 16],
         migrated: true,
@@ -339,7 +340,13 @@ fn restores_what_was_persisted(disk: &dyn Disk) {
             },
             connection: 4,
         },
-    };
+    }
+}
+
+fn restores_what_was_persisted(disk: &dyn Disk) {
+    let doors = disk.open();
+    doors.log.append(entries(1, 0..3), Box::new(|_| {}));
+    let record = odd_session();
     let id = Id {
         scheme: Some("digest".into()),
         id: None,

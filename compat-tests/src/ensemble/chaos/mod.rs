@@ -7,6 +7,7 @@
 
 mod fault;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,11 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 const FAULT_TIME: Duration = Duration::from_secs(6);
 /// Load before the fault, and after the healing.
 const LOAD_TIME: Duration = Duration::from_secs(2);
-/// How long the trees may take to become equal, and old ephemerals to go.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the ephemerals of sessions that were left alone may be there: until the timeout, and as long
+/// again for who must notice.
+const GONE_TIME_MAX: Duration = Duration::from_secs(8);
+/// How long clients may take to fall silent, and the trees to become equal.
 const QUIET_TIME_MAX: Duration = Duration::from_secs(40);
 const SETUP_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -142,6 +147,7 @@ impl Cycle {
                 (client, Loader::new(role, id, seed))
             })
             .collect();
+        let count = clients.len();
         let (shared, finished) = (Shared::default(), AtomicBool::new(false));
         let mut random = Random::new(seed, u64::MAX);
         let ran = thread::scope(|scope| {
@@ -152,12 +158,14 @@ impl Cycle {
                     while !finished.load(Ordering::SeqCst) {
                         client.connect();
                         client.turn();
+                        shared.keeps(client.id, client.session());
                     }
                 });
             }
             let ran = Timeline::drive(ensemble, fault, &mut random, &shared, begin);
             shared.ending.store(true, Ordering::SeqCst);
-            let walks = ran.and_then(|timeline| Ok((timeline, quiet_walks(ensemble, &shared)?)));
+            let walks =
+                ran.and_then(|timeline| Ok((timeline, quiet_walks(ensemble, &shared, count)?)));
             finished.store(true, Ordering::SeqCst);
             walks
         });
@@ -387,36 +395,55 @@ fn make_roots(setup: &mut Client) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the sessions that were left alone are gone, then walks.
-fn quiet_walks(ensemble: &mut Ensemble, shared: &Shared) -> Result<Vec<walk::Walk>> {
-    // Until the clients have heard what they can hear.
-    let mut last = shared.acknowledged.load(Ordering::SeqCst);
-    loop {
-        sleep(Duration::from_millis(300));
-        let now = shared.acknowledged.load(Ordering::SeqCst);
-        if now == last {
-            break;
-        }
-        last = now;
+/// Waits until all clients have fallen silent and the sessions that were left alone are gone, then walks.
+fn quiet_walks(
+    ensemble: &mut Ensemble,
+    shared: &Shared,
+    clients: usize,
+) -> Result<Vec<walk::Walk>> {
+    let begin = Instant::now();
+    while shared.kept().len() < clients && begin.elapsed() < QUIET_TIME_MAX {
+        sleep(PAUSE);
     }
-    // An abandoned session has its timeout, and as much again for who notices.
-    sleep(SESSION_TIMEOUT + Duration::from_secs(2));
-    let all = walk::take_all(&ensemble.addresses(), QUIET_TIME_MAX);
-    all.with_context(|| format!("walk over the trees\n{}", ensemble.logs()))
+    let begin = Instant::now();
+    loop {
+        let walks = walk::take_all(&ensemble.addresses(), QUIET_TIME_MAX)
+            .with_context(|| format!("walk over the trees\n{}", ensemble.logs()))?;
+        let kept: BTreeSet<i64> = shared.kept().into_values().flatten().collect();
+        let owners = walks.iter().flat_map(|walk| walk.nodes.values());
+        let mut owners = owners.map(|found| found.stat.owner).filter(|it| *it != 0);
+        // What is there behind its time is for the judge.
+        if owners.all(|owner| kept.contains(&owner)) || begin.elapsed() > GONE_TIME_MAX {
+            return Ok(walks);
+        }
+        sleep(PAUSE);
+    }
 }
 
-/// Judges a history that a run has kept; true if nothing is wrong.
+/// Judges a history that a run has kept, then damages it in each way so many times; true if nothing is
+/// wrong and each damage is seen.
 ///
 /// # Errors
 /// The file is no such history.
-pub fn judge_kept(file: &Path) -> Result<bool> {
+pub fn judge_kept(file: &Path, damages: u64) -> Result<bool> {
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let (history, walks): (History, Vec<walk::Walk>) =
         serde_json::from_str(&text).context("read a history")?;
     let problems = judge(&history, &walks, Sync::Linearizable);
     problems.iter().for_each(say);
     say(format_args!("{} problems", problems.len()));
-    Ok(problems.is_empty())
+    let mut missed = 0;
+    for damage in Damage::ALL.into_iter().filter(|_| damages > 0) {
+        let found = |seed| damage.found(&history, &walks, &mut Random::new(seed, 0));
+        let found: Vec<bool> = (0..damages)
+            .filter_map(found)
+            .map(|it| !it.is_empty())
+            .collect();
+        let seen = found.iter().filter(|seen| **seen).count();
+        say(format_args!("{damage:?}: {seen} of {} seen", found.len()));
+        missed += found.len() - seen;
+    }
+    Ok(problems.is_empty() && missed == 0)
 }
 
 fn save(dir: &Path, name: &str, history: &(&History, &Vec<walk::Walk>)) -> Result<PathBuf> {

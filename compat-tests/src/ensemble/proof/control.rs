@@ -193,8 +193,18 @@ fn created_and_there(history: &History, walks: &[Walk]) -> Vec<String> {
                 .is_some_and(|it| it.stat.czxid == czxid)
         })
     };
+    // Not what a call of which nobody was told may have deleted: that would explain it.
+    let open = history.calls().filter(|call| call.is_open());
+    let deleted: Vec<&String> = open
+        .flat_map(|call| call.op.parts())
+        .filter_map(|part| match part {
+            Op::Delete { path, .. } => Some(path),
+            _ => None,
+        })
+        .collect();
     created
         .filter(|(path, czxid)| there(path, *czxid) && path.contains("n-"))
+        .filter(|(path, _)| !deleted.contains(path))
         .map(|(path, _)| path.clone())
         .collect()
 }

@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::history::{Call, End, History, Item, Kind, Op, Outcome, Session};
 use super::walk::Walk;
 
+/// Longer than any fault lasts, in nanoseconds.
+const LONG_NS: u64 = 20_000_000_000;
+
 /// A call: its client, and its place in that client's record.
 pub type Place = (usize, usize);
 
@@ -30,6 +33,8 @@ pub struct Open {
     /// And below this: its session's next write that is known to have been done, or what is known to
     /// have come behind its session's end.
     pub below: i64,
+    /// What everybody had been shown long after it was sent: no server keeps a write back for so long.
+    pub late: i64,
     /// It is spoken for.
     pub used: bool,
 }
@@ -181,6 +186,7 @@ impl Facts {
                             place: (client, index),
                             above: shown.by(call.at),
                             below,
+                            late: shown.by(call.at + LONG_NS),
                             used: false,
                         });
                     }

@@ -467,6 +467,8 @@ impl History {
             problems.extend(record.complaints.iter().cloned());
             let mut highest = 0;
             for tape in &record.tapes {
+                // A client remembers the zxids of replies, not of events, when it goes elsewhere.
+                let mut here = highest;
                 for item in &tape.items {
                     let (zxid, what) = match item {
                         Item::Reply(index) => {
@@ -479,13 +481,16 @@ impl History {
                         Item::Event(event) if event.zxid <= 0 => continue,
                         Item::Event(event) => (event.zxid, format!("{event:?}")),
                     };
-                    if zxid < highest {
+                    if zxid < here {
                         problems.push(format!(
-                            "client {client}, server {}: zxid {zxid:#x} after {highest:#x}: {what}",
+                            "client {client}, server {}: zxid {zxid:#x} after {here:#x}: {what}",
                             tape.server + 1
                         ));
                     }
-                    highest = highest.max(zxid);
+                    here = here.max(zxid);
+                    if matches!(item, Item::Reply(_)) {
+                        highest = highest.max(zxid);
+                    }
                 }
             }
             let mut last = 0;

@@ -1,7 +1,8 @@
 //! What the clients ask for: choices by the seed, from few places, so that they meet.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
@@ -81,7 +82,23 @@ pub struct Shared {
     /// Writes acknowledged so far.
     pub acknowledged: AtomicUsize,
     /// When the last write was acknowledged, in nanoseconds of the run.
-    pub last_ack: std::sync::atomic::AtomicU64,
+    pub last_ack: AtomicU64,
+    /// By client, once it has fallen silent: the session that it keeps.
+    kept: Mutex<BTreeMap<usize, Option<i64>>>,
+}
+
+impl Shared {
+    /// A client that has fallen silent keeps this session.
+    pub fn keeps(&self, client: usize, session: Option<i64>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(client, session);
+    }
+
+    /// The sessions of all clients that have fallen silent.
+    pub fn kept(&self) -> BTreeMap<usize, Option<i64>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone()
+    }
 }
 
 /// One client's choices.

@@ -372,6 +372,47 @@ fn open_calls_explain_what_nobody_was_told_of() {
 }
 
 #[test]
+fn open_calls_are_told_apart_by_what_comes_of_them() {
+    // The second one expects a version: it came first.
+    let mut world = World::new(3);
+    world.ask(0, create(KEY, "a1", 0));
+    world.lose(2, set(KEY, "a2", 0), true);
+    world.lose(1, set(KEY, "a3", -1), true);
+    world.ask(0, set(KEY, "a4", -1));
+    world.is_right();
+    // The single one is taken for what the multi did, until the multi must have been done.
+    let mut world = World::new(3);
+    world.ask(0, create(KEY, "a1", 0));
+    world.lose(1, set(&register(0), "r1", -1), false);
+    let parts = vec![delete(KEY), set(&register(0), "r2", -1)];
+    world.lose(2, Op::Multi(parts), true);
+    world.ask(0, set(&register(0), "r3", -1));
+    world.ask(0, get(KEY, false));
+    world.is_right();
+    // But not both of them.
+    let mut world = World::new(3);
+    world.ask(0, create(KEY, "a1", 0));
+    let parts = vec![delete(KEY), set(&register(0), "r2", -1)];
+    world.lose(2, Op::Multi(parts), true);
+    world
+        .tree
+        .nodes
+        .get_mut(&register(0))
+        .expect("there")
+        .version += 1;
+    world.ask(0, set(&register(0), "r3", -1));
+    world.finds("but it is");
+    // A name that was only seen in a list, by one that ends with its session.
+    let mut world = World::new(3);
+    world.lose(1, create(QUEUE, "q1", 3), true);
+    world.ask(0, create(QUEUE, "q2", 2));
+    world.ask(0, children("/e/q", false));
+    world.ask(1, Op::Close);
+    world.ask(0, children("/e/q", false));
+    world.is_right();
+}
+
+#[test]
 fn watchers_know_what_the_caller_does_not() {
     let mut world = World::new(3);
     world.ask(2, Op::AddWatch { path: "/e".into() });

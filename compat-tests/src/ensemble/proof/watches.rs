@@ -82,7 +82,7 @@ impl<'a> Table<'a> {
 
     /// A reply shows `zxid`: everything up to there must have been told, and nothing else.
     fn advance(&mut self, zxid: i64) {
-        let mut came = std::mem::take(&mut self.came);
+        let came = std::mem::take(&mut self.came);
         if zxid <= self.zxid {
             if !came.is_empty() {
                 self.problems
@@ -90,25 +90,8 @@ impl<'a> Table<'a> {
             }
             return;
         }
-        let mut expected = Vec::new();
-        let from = if self.watches.is_empty() {
-            zxid // nothing is watched yet
-        } else {
-            self.zxid + 1
-        };
-        for (at, changes) in self.replayed.changes.range(from..=zxid) {
-            expected.extend(fire(&mut self.watches, *at, changes));
-        }
+        let (missing, spare) = self.compare(zxid, came);
         self.zxid = zxid;
-        came.sort();
-        expected.sort();
-        if came == expected {
-            return;
-        }
-        let (missing, spare) = (less(&expected, &came), less(&came, &expected));
-        // What nobody knows of cannot be expected.
-        let unknown = |event: &Event| self.blurred(event);
-        let spare: Vec<Event> = spare.into_iter().filter(|event| !unknown(event)).collect();
         if !missing.is_empty() {
             self.problems
                 .push(format!("not told before {zxid:#x} was shown: {missing:?}"));
@@ -120,9 +103,66 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// What should have come by this zxid and did not, and what came and should not have.
+    fn compare(&mut self, zxid: i64, came: Vec<Event>) -> (Vec<Event>, Vec<Event>) {
+        let mut by_zxid: BTreeMap<i64, Vec<Event>> = BTreeMap::new();
+        for event in came {
+            by_zxid.entry(event.zxid).or_default().push(event);
+        }
+        let from = if self.watches.is_empty() {
+            zxid // nothing is watched yet
+        } else {
+            self.zxid + 1
+        };
+        let txns: BTreeSet<i64> = self
+            .replayed
+            .changes
+            .range(from..=zxid)
+            .map(|(at, _)| *at)
+            .chain(by_zxid.keys().copied())
+            .collect();
+        let (mut missing, mut spare) = (Vec::new(), Vec::new());
+        for at in txns {
+            let changes = self.replayed.changes.get(&at);
+            let changes = changes.filter(|_| (from..=zxid).contains(&at));
+            let expected =
+                changes.map_or(Vec::new(), |changes| fire(&mut self.watches, at, changes));
+            let came = by_zxid.remove(&at).unwrap_or_default();
+            missing.extend(less(&expected, &came));
+            for event in less(&came, &expected) {
+                // What nobody knows of cannot be expected, but it must have been asked for.
+                let wanted = self.consume(&event);
+                if !(wanted && self.blurred(&event)) {
+                    spare.push(event);
+                }
+            }
+        }
+        (missing, spare)
+    }
+
+    /// Takes the watch of an event away; whether there was one.
+    fn consume(&mut self, event: &Event) -> bool {
+        let path = &event.path;
+        let child = self.watches.child.contains(path);
+        let data = self.watches.data.contains(path);
+        let (data, child) = match event.kind {
+            Kind::Children => (false, child),
+            Kind::Deleted => (data, child),
+            Kind::Created | Kind::Changed => (data, false),
+        };
+        if data {
+            self.watches.data.remove(path);
+        }
+        if child {
+            self.watches.child.remove(path);
+        }
+        data || child
+    }
+
     /// Whether something unseen may have caused this event.
     fn blurred(&self, event: &Event) -> bool {
-        self.replayed.blurs.iter().any(|(path, from, to)| {
+        let mut unseen = self.replayed.blurs.iter().chain(&self.replayed.vague);
+        unseen.any(|(path, from, to)| {
             let near =
                 path == &event.path || (event.kind == Kind::Children && parent(path) == event.path);
             near && *from < event.zxid && event.zxid <= *to
@@ -200,7 +240,8 @@ impl<'a> Table<'a> {
 
     /// Whether it is not known what a path was like when the server was asked.
     fn unsure(&self, path: &str, since: i64, zxid: i64) -> bool {
-        let blurred = self.replayed.blurs.iter().any(|(blurred, from, to)| {
+        let mut unseen = self.replayed.blurs.iter().chain(&self.replayed.vague);
+        let blurred = unseen.any(|(blurred, from, to)| {
             (blurred == path || parent(blurred) == path) && *from < zxid && since < *to
         });
         let vague = state_at(self.replayed, path, zxid)
@@ -214,22 +255,10 @@ impl<'a> Table<'a> {
         let Some(last) = came.iter().map(|event| event.zxid).max() else {
             return;
         };
-        let mut expected = Vec::new();
-        for (at, changes) in self
-            .replayed
-            .changes
-            .range(self.zxid + 1..=last.max(self.zxid + 1))
-        {
-            expected.extend(fire(&mut self.watches, *at, changes));
-        }
-        let spare = less(&came, &expected);
-        // setWatches may have told, and its reply be lost.
-        let spare = spare
-            .into_iter()
-            .filter(|it| it.zxid > 0 && !self.blurred(it));
-        let spare: Vec<Event> = spare.collect();
-        let before = expected.iter().filter(|event| event.zxid < last);
-        let missing: Vec<&Event> = before.filter(|event| !came.contains(event)).collect();
+        let (mut missing, mut spare) = self.compare(last.max(self.zxid), came);
+        // Of the last txn not everything may have come; setWatches may have told, and its reply be lost.
+        missing.retain(|event| event.zxid < last);
+        spare.retain(|event| event.zxid > 0);
         if !spare.is_empty() || !missing.is_empty() {
             self.problems.push(format!(
                 "at the end of the connection: spare {spare:?}, missing {missing:?}"

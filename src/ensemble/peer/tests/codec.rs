@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use super::super::super::raft::records::FormatError;
 use super::super::ask::{Answer, Asked, Response, put_answer};
 use super::super::forward::{put_forwarded, take_forwarded};
-use super::super::hello::ClusterId;
 use super::*;
-use crate::state::SessionId;
+use crate::state::{ClusterId, SessionId};
 
 /// A request, written and read.
 fn put(request: Request) -> Bytes {

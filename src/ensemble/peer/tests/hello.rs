@@ -4,8 +4,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::super::handshake::{self, HandshakeError};
-use super::super::hello::{ClusterId, Mismatch};
+use super::super::hello::Mismatch;
 use super::*;
+use crate::state::ClusterId;
 
 fn cluster(fill: u8) -> Option<ClusterId> {
     Some(ClusterId([fill; 16]))

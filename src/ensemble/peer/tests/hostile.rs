@@ -217,12 +217,8 @@ async fn those_who_do_not_say_who_they_are_keep_nobody_out() {
         ended.push(began.elapsed());
     }
     assert!(ended[130] < Duration::from_millis(2), "{:?}", ended[130]);
-    assert!(ended[199] > Duration::from_millis(900), "{:?}", ended[199]);
-    assert!(
-        ended[199] < Duration::from_millis(1_010),
-        "{:?}",
-        ended[199]
-    );
+    assert!(ended[199] > Duration::from_millis(400), "{:?}", ended[199]);
+    assert!(ended[199] < Duration::from_millis(510), "{:?}", ended[199]);
 }
 
 fn forwarded(batch: &[u8]) -> Vec<u8> {

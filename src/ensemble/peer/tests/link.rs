@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::super::hello::ClusterId;
 use super::*;
+use crate::state::ClusterId;
 
 async fn pair(network: &MemoryNetwork) -> (Peers, Peers, Arc<Member>) {
     let (one, _) = open(network, 1, config(1, 2)).await;
@@ -47,13 +47,13 @@ async fn a_link_that_is_silent_is_given_up_and_taken_up_again() {
     assert!(noticed > Duration::from_millis(900), "{noticed:?}");
     assert!(noticed <= Duration::from_millis(1_501), "{noticed:?}");
     let state = until(&one, id(2), is_down(Down::Unreachable)).await;
-    assert!(said(&state).contains("no answer within 1s"), "{state:?}");
+    assert!(said(&state).contains("no answer within 500ms"), "{state:?}");
     tokio::time::sleep(Duration::from_secs(20)).await;
     let mended = Instant::now();
     network.mend(1, 2);
     until(&one, id(2), is_up).await;
     until(&two, id(1), is_up).await;
-    assert!(mended.elapsed() <= Duration::from_secs(1));
+    assert!(mended.elapsed() <= Duration::from_millis(100));
 }
 
 /// Idle connections stay: pings go both ways.
@@ -157,7 +157,7 @@ async fn a_connection_that_breaks_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_are_resolved_again_and_all_addresses_are_tried() {
+async fn all_addresses_are_tried() {
     let network = MemoryNetwork::default();
     let unknown = PeerAddress {
         host: "nowhere".to_owned(),
@@ -173,7 +173,10 @@ async fn names_are_resolved_again_and_all_addresses_are_tried() {
     assert!(said(&state).contains("nowhere:1"), "{state:?}");
     let (_two, _) = open(&network, 2, config(2, 2)).await;
     until(&one, id(2), is_up).await;
+}
 
+#[tokio::test]
+async fn a_name_that_comes_later() {
     let loopback = Loopback::default();
     let (one, _) = loopback.open(1, config(1, 2)).await;
     until(&one, id(2), is_down(Down::Unreachable)).await;
@@ -181,7 +184,7 @@ async fn names_are_resolved_again_and_all_addresses_are_tried() {
     until(&one, id(2), is_up).await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_own_name_that_does_not_resolve_is_every_address() {
     let loopback = Loopback::default();
     let mut nameless = config(1, 2);

@@ -4,7 +4,7 @@
 //! ```text
 //! znode    version, flags, czxid, mzxid - czxid, pzxid - czxid, ctime, mtime - ctime, version,
 //!          creations, aversion, [owner, 8 bytes], acl, children, data to the end
-//! meta     version, flags, [applied: term, index], [membership], last zxid, time, next ACL,
+//! meta     version, flags, [applied: term, index], [membership], [cluster, 16 bytes], last zxid, time, next ACL,
 //!          znodes, data bytes, ephemerals, cursors: count, (server, incarnation, sequence)*
 //! time     stamp, age, anchored, [term, wall, steady], settings: count, (zxid, ahead)*
 //! session  version, migrated, timeout, password (16 bytes), owner: server, incarnation, connection
@@ -20,8 +20,8 @@ use bytes::{Bytes, BytesMut};
 use jute::Acl;
 
 use crate::state::{
-    AclId, Anchor, Cursor, LogPosition, Meta, Origin, Owner, Reading, ServerId, SessionOwner,
-    SessionRecord, Setting, Timeline, Znode, Zxid,
+    AclId, Anchor, ClusterId, Cursor, LogPosition, Meta, Origin, Owner, Reading, ServerId,
+    SessionOwner, SessionRecord, Setting, Timeline, Znode, Zxid,
 };
 use crate::storage::varint::{ByteReader, Malformed, put_bytes, put_i64, put_u64};
 
@@ -40,6 +40,7 @@ const HAS_DATA: u8 = 1;
 const HAS_OWNER: u8 = 1 << 1;
 const HAS_APPLIED: u8 = 1;
 const HAS_MEMBERSHIP: u8 = 1 << 1;
+const HAS_CLUSTER: u8 = 1 << 2;
 
 /// Appends a znode's value to `out`.
 pub(in crate::storage) fn put_znode(node: &Znode, out: &mut Vec<u8>) {
@@ -117,12 +118,20 @@ pub(in crate::storage) fn put_meta(meta: &Meta, out: &mut Vec<u8>) {
         0
     };
     out.push(Version::V2 as u8);
-    out.push(applied | membership);
+    let cluster = if meta.cluster.is_some() {
+        HAS_CLUSTER
+    } else {
+        0
+    };
+    out.push(applied | membership | cluster);
     if let Some(applied) = meta.applied {
         put_position(out, applied);
     }
     if let Some(membership) = &meta.membership {
         put_bytes(out, membership);
+    }
+    if let Some(cluster) = meta.cluster {
+        out.extend_from_slice(&cluster.0);
     }
     put_i64(out, meta.last_zxid.0);
     put_timeline(out, &meta.timeline);
@@ -150,6 +159,10 @@ pub(in crate::storage) fn read_meta(value: &[u8]) -> Result<Meta, Malformed> {
         0 => None,
         _ => Some(cursor.bytes("membership")?),
     };
+    let cluster = match flags & HAS_CLUSTER {
+        0 => None,
+        _ => Some(ClusterId(cursor.array("cluster")?)),
+    };
     let last_zxid = Zxid(cursor.i64("last zxid")?);
     let timeline = read_timeline(&mut cursor)?;
     let acl_next = cursor.u64("next ACL")?;
@@ -173,6 +186,7 @@ pub(in crate::storage) fn read_meta(value: &[u8]) -> Result<Meta, Malformed> {
     Ok(Meta {
         applied,
         membership,
+        cluster,
         last_zxid,
         timeline,
         acl_next,

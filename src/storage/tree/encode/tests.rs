@@ -115,6 +115,7 @@ fn cut_values_are_refused() {
     let meta = Meta {
         applied: Some(LogPosition { term: 1, index: 2 }),
         membership: Some(Bytes::from_static(b"members")),
+        cluster: Some(ClusterId([0xc1; 16])),
         timeline: timeline(),
         ..Meta::default()
     };

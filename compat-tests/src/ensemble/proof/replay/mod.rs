@@ -4,6 +4,7 @@
 //! Where a call is *open* (nobody was told whether it was done), the tree is what the next fact says,
 //! if open calls explain how it came there; each of them explains one thing at most, once.
 
+mod names;
 mod open;
 mod tree;
 mod wants;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::open::Pool;
 pub(super) use self::tree::Tree;
-pub use self::tree::{Change, Node, UNKNOWN};
+pub use self::tree::{Change, Node, SOMEBODY, UNKNOWN};
 use self::wants::{Want, want};
 use super::facts::{Facts, Place, Txn, call};
 use super::history::{Call, End, History, Kind, Op, Outcome, Stat, parent};
@@ -35,6 +36,8 @@ pub struct Replayed {
     pub lives: BTreeMap<String, Vec<Moment>>,
     /// Between these zxids (the first excluded) something unseen happened to a path.
     pub blurs: Vec<(String, i64, i64)>,
+    /// Between these an open call may have done something to a path.
+    pub vague: Vec<(String, i64, i64)>,
 }
 
 /// What is known of a session.
@@ -51,6 +54,8 @@ struct Replay<'a> {
     tree: Tree,
     pool: Pool<'a>,
     sessions: BTreeMap<i64, Life>,
+    /// Zxids at which a session ended, or may have, and which.
+    ends: BTreeMap<i64, i64>,
     out: Replayed,
 }
 
@@ -59,8 +64,9 @@ pub fn replay(history: &History, facts: &Facts, walks: &[Walk]) -> Replayed {
     let mut replay = Replay {
         history,
         tree: Tree::default(),
-        pool: Pool::new(history, facts),
+        pool: Pool::new(history, facts, walks),
         sessions: lives(history),
+        ends: BTreeMap::new(),
         out: Replayed::default(),
     };
     let mut told: Vec<(i64, &Call)> = history
@@ -82,9 +88,22 @@ pub fn replay(history: &History, facts: &Facts, walks: &[Walk]) -> Replayed {
     if let Some(walk) = walks.first() {
         replay.finish(walk);
     }
+    replay.out.vague = vague(history, facts);
     replay.expiries();
     replay.sequence_numbers(facts);
     replay.out
+}
+
+/// The paths of open calls, and between which zxids these can have been done.
+fn vague(history: &History, facts: &Facts) -> Vec<(String, i64, i64)> {
+    let mut vague = Vec::new();
+    for open in &facts.open {
+        for part in call(history, open.place).op.parts() {
+            let path = path_of(part, &Outcome::Done).to_owned();
+            vague.push((path, open.above, open.below.min(open.late)));
+        }
+    }
+    vague
 }
 
 fn lives(history: &History) -> BTreeMap<i64, Life> {
@@ -113,39 +132,83 @@ impl Replay<'_> {
 
     fn txn(&mut self, zxid: i64, txn: &Txn) {
         match txn.by {
-            Some(place) => self.made(zxid, place),
+            Some(place) => self.made(zxid, place, &txn.seen),
             None => self.seen_only(zxid, &txn.seen),
         }
         // What watchers saw and what was asked for is the same.
         let known = self.out.changes.get(&zxid).cloned().unwrap_or_default();
         for change in &txn.seen {
-            if !known.contains(change) {
-                self.problem(zxid, format_args!("nobody asked for {change:?}"));
-                self.note(zxid, vec![change.clone()]);
+            if known.contains(change) || self.goes_with_its_session(change, zxid) {
+                continue;
             }
+            self.problem(zxid, format_args!("nobody asked for {change:?}"));
+            self.note(zxid, vec![change.clone()]);
         }
     }
 
+    /// A znode of nobody knows whom has gone at the end of a session: it was one of its ephemerals.
+    fn goes_with_its_session(&mut self, (kind, path): &Change, zxid: i64) -> bool {
+        let (Some(session), Kind::Deleted) = (self.ends.get(&zxid).copied(), kind) else {
+            return false;
+        };
+        let owner = self.tree.nodes.get(path).map(|node| node.owner);
+        let goes = match owner {
+            // Nobody saw it being made.
+            None => {
+                self.pool.can_make(path, zxid)
+                    && self
+                        .pool
+                        .create(&mut self.tree, path, UNKNOWN, session, zxid)
+            }
+            owner => owner == Some(SOMEBODY),
+        };
+        if goes {
+            let changes = self.tree.remove(path, zxid);
+            self.note(zxid, changes);
+        }
+        goes
+    }
+
     /// A txn whose call is known.
-    fn made(&mut self, zxid: i64, place: Place) {
+    fn made(&mut self, zxid: i64, place: Place, seen: &BTreeSet<Change>) {
         let call = call(self.history, place);
         let reply = call.reply.as_ref();
         if let Some(reply) = reply {
             self.prepare(zxid, call, &call.op, &reply.outcome);
         }
-        match self.tree.apply(call.session, &call.op, zxid) {
+        if call.op == Op::Close {
+            self.ends.insert(zxid, call.session);
+        }
+        let mut done = self.apply(zxid, place, seen);
+        if let Err(code) = done {
+            let possible = self.pool.bring_about(&mut self.tree, &call.op, zxid);
+            done = if possible {
+                self.apply(zxid, place, seen)
+            } else {
+                Err(code)
+            };
+        }
+        match done {
             Ok(changes) => self.note(zxid, changes),
-            Err(code) if self.pool.bring_about(&mut self.tree, &call.op, zxid) => {
-                match self.tree.apply(call.session, &call.op, zxid) {
-                    Ok(changes) => self.note(zxid, changes),
-                    Err(_) => self.refuted(zxid, call, code),
-                }
-            }
             Err(code) => self.refuted(zxid, call, code),
         }
         if let Some(reply) = reply {
             self.compare(zxid, call, &call.op, &reply.outcome);
         }
+    }
+
+    /// Does what a known call did; of one that nobody was told of, under the names that were seen.
+    fn apply(
+        &mut self,
+        zxid: i64,
+        place: Place,
+        seen: &BTreeSet<Change>,
+    ) -> Result<Vec<Change>, i32> {
+        let call = call(self.history, place);
+        if call.reply.is_none() {
+            return self.pool.known(&mut self.tree, place, seen, zxid);
+        }
+        self.tree.apply(call.session, &call.op, zxid)
     }
 
     fn refuted(&mut self, zxid: i64, call: &Call, code: i32) {
@@ -161,16 +224,24 @@ impl Replay<'_> {
             (Op::Multi(parts), Outcome::Multi(results)) => {
                 // A path that an earlier part touched says nothing of the time before.
                 let mut touched = BTreeSet::new();
+                let mut numbers: BTreeMap<&str, i32> = BTreeMap::new();
                 for (part, result) in parts.iter().zip(results) {
                     let path = path_of(part, result);
+                    if let (Op::Create { flags, .. }, Outcome::Created(..)) = (part, result) {
+                        let before = numbers.entry(parent(path)).or_default();
+                        if flags & 2 == 2 {
+                            self.number(zxid, path, *before, whole);
+                        }
+                        *before += 1;
+                    }
                     if touched.insert(path) {
                         self.prepare(zxid, whole, part, result);
                     }
                 }
             }
             (Op::Create { flags, .. }, Outcome::Created(path, _)) => {
-                if flags & 2 == 2 {
-                    self.number(zxid, path, whole);
+                if flags & 2 == 2 && whole.op == *op {
+                    self.number(zxid, path, 0, whole);
                 }
                 self.want_absent(zxid, path);
             }
@@ -189,8 +260,9 @@ impl Replay<'_> {
         }
     }
 
-    /// The number that a sequential znode got: all before it are accounted for.
-    fn number(&mut self, zxid: i64, path: &str, whole: &Call) {
+    /// The number that a sequential znode got, `before` creates of the same multi behind the next one:
+    /// all before it are accounted for.
+    fn number(&mut self, zxid: i64, path: &str, before: i32, whole: &Call) {
         let number: Option<i32> = path
             .get(path.len().saturating_sub(10)..)
             .and_then(|digits| digits.parse().ok());
@@ -199,21 +271,13 @@ impl Replay<'_> {
         else {
             return;
         };
-        let of_this_multi = whole.op.parts().len() as i32 - 1;
-        if number < next {
+        let missing = number - before - next;
+        if missing < 0 || (missing > 0 && !self.pool.creates(&above, zxid, missing)) {
             let what = format!("{path}: the next number is {next}: {whole:?}");
             self.problem(zxid, what);
-        } else if number > next + of_this_multi {
-            let missing = number - next;
-            if !self.pool.creates(&above, zxid, missing) {
-                let what = format!("{path}: the next number is {next}: {whole:?}");
-                self.problem(zxid, what);
-            }
-        } else {
-            return;
         }
         if let Some(node) = self.tree.nodes.get_mut(&above) {
-            node.created = number;
+            node.created = number - before;
         }
     }
 
@@ -250,7 +314,7 @@ impl Replay<'_> {
             unknown(found.czxid, stat.czxid)
                 && unknown(found.mzxid, stat.mzxid)
                 && found.version == stat.version
-                && found.owner == stat.owner
+                && [stat.owner, SOMEBODY].contains(&found.owner)
         });
         if !fits {
             self.problem(zxid, format_args!("expected {found:?}: {whole:?}"));
@@ -259,14 +323,24 @@ impl Replay<'_> {
 
     /// A txn that only watchers saw: the end of a session, or an open call.
     fn seen_only(&mut self, zxid: i64, seen: &BTreeSet<Change>) {
-        let owner = |path: &str| self.tree.nodes.get(path).map_or(0, |node| node.owner);
-        let first = seen.iter().next().map_or(0, |(_, path)| owner(path));
+        let owner = |path: &str| match self.tree.nodes.get(path) {
+            Some(node) => node.owner,
+            None if self.pool.can_make(path, zxid) => SOMEBODY,
+            None => 0,
+        };
+        let owners: BTreeSet<i64> = seen.iter().map(|(_, path)| owner(path)).collect();
+        let mut known = owners.iter().copied().filter(|owner| *owner != SOMEBODY);
+        let first = known.next().unwrap_or(SOMEBODY);
         let ends = first != 0
-            && seen
-                .iter()
-                .all(|(kind, path)| *kind == Kind::Deleted && owner(path) == first)
-            && self.may_end(first, zxid);
-        let whole = self.tree.owned(first).len() == seen.len();
+            && known.next().is_none()
+            && seen.iter().all(|(kind, _)| *kind == Kind::Deleted)
+            && (first == SOMEBODY || self.may_end(first, zxid));
+        let owned = self.tree.owned(first);
+        let told = |path: &String| seen.contains(&(Kind::Deleted, path.clone()));
+        let whole = first != SOMEBODY && owned.iter().all(told);
+        if ends {
+            self.ends.insert(zxid, first);
+        }
         if ends && whole {
             let changes = self.tree.end_session(first, zxid);
             self.note(zxid, changes);
@@ -279,10 +353,10 @@ impl Replay<'_> {
         }
     }
 
-    /// Whether a session can have ended at this zxid.
+    /// Whether a session can have ended by this zxid.
     fn may_end(&self, session: i64, zxid: i64) -> bool {
         let life = self.sessions.get(&session);
-        life.is_some_and(|life| life.over && (zxid == UNKNOWN || life.alive < zxid))
+        life.is_some_and(|life| life.over && life.alive < zxid)
     }
 
     /// A read, or a write that was refused.

@@ -12,6 +12,9 @@ const NOT_EMPTY: i32 = -111;
 /// A zxid that is not known: it fits all.
 pub const UNKNOWN: i64 = 0;
 
+/// An owner that is not known, nobody perhaps: it fits all.
+pub const SOMEBODY: i64 = -1;
+
 /// One znode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are those of a Stat")]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::super::history::{Call, Stat, parent};
-use super::{Replay, UNKNOWN};
+use super::{Replay, SOMEBODY, UNKNOWN};
 
 /// What must be true of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,9 @@ impl Replay<'_> {
         if self.tree.nodes.contains_key(path) {
             return;
         }
-        let found = self.pool.create(&mut self.tree, path, UNKNOWN, 0, zxid);
+        let found = self
+            .pool
+            .create(&mut self.tree, path, UNKNOWN, SOMEBODY, zxid);
         self.blur(path, zxid);
         self.learned(path, zxid);
         if !found {
@@ -72,7 +74,8 @@ impl Replay<'_> {
         let Some(node) = self.tree.nodes.get(path).cloned() else {
             return;
         };
-        let ends = node.owner != 0 && self.may_end(node.owner, UNKNOWN);
+        // Of one whose owner is not known, nothing more can be asked.
+        let ends = node.owner == SOMEBODY || self.may_end(node.owner, zxid);
         if ends && !self.pool.deletes(path, zxid) {
             for path in self.tree.owned(node.owner) {
                 self.tree.remove(&path, UNKNOWN);
@@ -126,7 +129,7 @@ impl Replay<'_> {
             }
             _ => false,
         };
-        if !raised || (node.owner != want.owner && want.czxid != UNKNOWN) {
+        if !raised || (![SOMEBODY, want.owner].contains(&node.owner) && want.owner != SOMEBODY) {
             self.problem(zxid, format_args!("{path}: {want:?}, but it is {node:?}"));
         }
         if let Some(node) = self.tree.nodes.get_mut(path) {
@@ -136,7 +139,9 @@ impl Replay<'_> {
             node.version = want.version;
             node.czxid = want.czxid.max(node.czxid);
             node.mzxid = want.mzxid;
-            node.owner = want.owner;
+            if want.owner != SOMEBODY {
+                node.owner = want.owner;
+            }
         }
         self.learned(path, zxid);
     }
