@@ -137,11 +137,8 @@ fn a_wiped_server_votes_only_when_it_has_caught_up() {
             let log = &world.server(wiped).disk.log;
             !log.is_joining().unwrap()
         };
-        assert!(
-            world.run_until(10 * SECOND, is_back),
-            "{}",
-            world.ledger.trace()
-        );
+        let is_back = world.run_until(10 * SECOND, is_back);
+        assert!(is_back, "{:#?}\n{}", world.states(), world.ledger.trace());
         // Now its vote counts.
         world.crash(leader);
         let leads = |world: &mut World| world.leader().is_some();

@@ -283,7 +283,7 @@ impl World {
             if self.ledger.is_wrong() || self.needs_checkpoint() {
                 return;
             }
-            let states: Vec<String> = self.servers.iter().map(Self::state).collect();
+            let states = self.states();
             let waiting: Vec<Option<u64>> = self
                 .clients
                 .iter()
@@ -318,6 +318,11 @@ impl World {
         lacks
     }
 
+    /// What the servers are, for whoever reads a failure.
+    pub(super) fn states(&self) -> Vec<String> {
+        self.servers.iter().map(Self::state).collect()
+    }
+
     fn state(server: &Server) -> String {
         let place = server.run.as_ref().map(|run| run.witness.place());
         let report = server.ensemble().map(|ensemble| ensemble.report());
@@ -346,8 +351,9 @@ impl World {
                     .wrong(format!("{path} was acknowledged and is lost"));
             }
         }
-        let whole: String = trees[0]
-            .iter()
+        // The meta holds the ensemble's name, which no seed foretells.
+        let nodes = trees[0].iter().filter(|(path, _)| *path != "meta");
+        let whole: String = nodes
             .map(|(path, node)| format!("{path} {node}\n"))
             .collect();
         let digest = hash(&whole);
