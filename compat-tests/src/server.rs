@@ -439,7 +439,7 @@ impl Server {
             "86400000".to_owned(),
         )];
         // One voter with the threads of several: `tools/suites` runs some suites so.
-        if let (Kind::Oxkeeper, Ok(placement)) = (self.kind(), std::env::var("PLACEMENT")) {
+        if let (Kind::Oxkeeper, Some(placement)) = (self.kind(), settings::placement()) {
             words.push(("oxkeeper.placement".to_owned(), placement));
         }
         words.retain(|(key, _)| !self.options.properties.iter().any(|(k, _)| k == key));

@@ -46,6 +46,11 @@ pub fn update_goldens() -> bool {
     env::var("UPDATE").is_ok_and(|value| value == "1")
 }
 
+/// Where our server runs its tasks, if that is to be another place than by default: `PLACEMENT`.
+pub fn placement() -> Option<String> {
+    env::var("PLACEMENT").ok()
+}
+
 /// The seed of the random suites: `SEED`, or `otherwise`.
 ///
 /// # Errors
