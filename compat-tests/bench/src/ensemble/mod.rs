@@ -1,8 +1,8 @@
 //! Three of our servers beside three genuine ones, in one run.
 //!
 //! Both ensembles run side by side on this machine, with the sample zoo.cfg's times and with fsync, one
-//! idle while the other works, and take turns. [`gaps`]: how long nobody's write is acknowledged when a
-//! server is lost; [`costs`]: CPU, throughput, latency, memory.
+//! idle while the other works, and take turns. `gaps`: how long nobody's write is acknowledged when a
+//! server is lost; `costs`: CPU, throughput, latency, memory.
 
 mod costs;
 mod gaps;
