@@ -85,6 +85,21 @@ impl Three {
         drop(self.servers.remove(&id));
     }
 
+    /// Waits until all that this server has proposed has taken effect.
+    async fn until_applied_by(&self, id: u64) {
+        let ensemble = &self.servers[&id].ensemble;
+        let is_done = || {
+            let queue = ensemble.report().queue;
+            queue.flight_batches == 0 && queue.waiting_bytes == 0
+        };
+        within(async {
+            while !is_done() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+
     pub(super) async fn leader(&self) -> u64 {
         within(async {
             loop {
@@ -340,4 +355,31 @@ async fn a_leader_whose_apply_hangs_hands_over_before_it_stops_serving() {
     late.recorder.shut(false);
     until_serves(late, true).await;
     three.until_all_hold("/c").await;
+}
+
+/// Nothing has to be written elsewhere before a server that was restarted sends what it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_is_restarted_under_the_same_leader_proposes_at_once() {
+    let mut three = Three::new();
+    three.start_all().await;
+    let leader = three.leader().await;
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+    three.servers[&leader].submit(ActionRef::OpenSession {
+        connection: 0,
+        timeout_ms: 10_000,
+        password: &[0; 16],
+    });
+    three.servers[&leader].create("/before");
+    three.until_all_hold("/before").await;
+    three.crash(follower).await;
+    three.start(follower).await;
+    within(three.servers[&follower].ensemble.served())
+        .await
+        .unwrap();
+    three.servers[&follower].submit(ActionRef::OpenSession {
+        connection: 0,
+        timeout_ms: 10_000,
+        password: &[1; 16],
+    });
+    three.until_applied_by(follower).await;
 }
