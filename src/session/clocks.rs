@@ -301,6 +301,17 @@ impl SessionClocks {
         self.touches.collect(!leads);
         if leads {
             self.restart_all();
+            return;
+        }
+        // Nobody has listed those that are not read from while this server led: the next leader must
+        // hear of them all the same.
+        for clock in self
+            .sessions
+            .read()
+            .values()
+            .filter(|clock| clock.is_deaf())
+        {
+            self.touches.note(clock);
         }
     }
 

@@ -294,3 +294,19 @@ fn another_state_has_other_sessions() {
     assert_eq!(clocks.of(id(3)).expect("new").timeout_ms(), 6000);
     assert_eq!(clocks.count(), 2);
 }
+
+#[test]
+fn a_session_that_is_not_read_from_is_reported_when_its_server_no_longer_leads() {
+    let clocks = follower(1);
+    clocks.lead(true);
+    let clock = clocks.of(id(1)).expect("started");
+    clocks.begin_deaf(&clock);
+    assert_eq!(clocks.take_touched(), []);
+    clocks.lead(false);
+    for _ in 0..2 {
+        assert_eq!(clocks.take_touched(), [(id(1), 4000)]);
+    }
+    clocks.end_deaf(&clock);
+    assert_eq!(clocks.take_touched(), [(id(1), 4000)]);
+    assert_eq!(clocks.take_touched(), []);
+}
