@@ -17,8 +17,8 @@ pub enum ReadStop {
     Missing(Vec<Missing>),
     /// The body would be longer than it may be.
     TooLarge,
-    /// Permitted, but only a scan can tell: take a view, and [`count_descendants`] without the
-    /// lock.
+    /// Permitted, but only a scan can tell: take a view, and
+    /// [`crate::state::count_descendants`] without the lock.
     NeedsScan,
 }
 
