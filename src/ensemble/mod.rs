@@ -4,22 +4,21 @@
 //!   Ensemble::submit ─▶ Outgoing: encodes into the open batch, gives it its sequence
 //!                         │ woken when something waits and the window has room
 //!                         ▼
-//!                      batcher (one task) ─▶ openraft's core ─▶ LogStore ─▶ storage::Log, synced
-//!                         ▲                       │ committed
+//!                      sender (one task) ─┬─▶ openraft's core ─▶ LogStore ─▶ storage::Log, synced
+//!                         ▲               └─▶ another server's, if that one leads (`peer/`)
+//!                         │                       │ committed
 //!                         │ cursor passed         ▼
-//!                      Proposals::applied ◀─────── Machine ─▶ state::Replica::apply ─▶ Sink
+//!                      Proposals::applied ◀── Applier ─▶ state::Replica::apply ─▶ Sink
 //! ```
 //!
 //! Whoever submits learns the outcome from the `Sink`, when this server applies the proposal, and
-//! by no other way. A batch stays in the queue until the replicated cursor of this origin has
+//! by no other way. A batch stays in flight until the replicated cursor of this origin has
 //! passed it; whatever happened to it before then, it is sent again and takes effect once (I5).
 //!
-//! All between the queue and the `Sink` runs on one thread if this server is the only voter
-//! (`placement.rs`), so a lone write wakes that one.
+//! Where these tasks run is one table (`placement.rs`).
 //!
-//! Only this room knows openraft. Its defaults are not safe for us: `config.rs` sets what must be
-//! set. A standalone server is an ensemble of one voter and takes the same path (I7). Servers
-//! beyond the first one need the network of `raft/network.rs`, which refuses as yet.
+//! Only `raft/` knows openraft. Its defaults are not safe for us: `raft/settings.rs` sets what must be
+//! set. A standalone server is an ensemble of one voter and takes the same path (I7).
 //!
 //! This room does not know: client connections, watches, what a proposal means.
 
