@@ -283,19 +283,21 @@ fn client(op: OpCode, body: &[u8]) -> ActionRef<'_> {
 
 /// The body of a create of an open, persistent znode.
 fn create(path: &str) -> BytesMut {
+    create_with(path, 0)
+}
+
+/// The same with flags.
+fn create_with(path: &str, flags: i32) -> BytesMut {
     let mut body = BytesMut::new();
     let acl = jute::Acl {
         perms: jute::perms::ALL,
-        id: jute::Id {
-            scheme: Some("world".into()),
-            id: Some("anyone".into()),
-        },
+        id: jute::Id::ANYONE,
     };
     let create = Create {
         path: Some(path.into()),
         data: Some(bytes::Bytes::from_static(b"data")),
         acl: Some(vec![acl]),
-        flags: 0,
+        flags,
     };
     create.encode(&mut body);
     body

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bytes::{Bytes, BytesMut};
-use jute::{Create, Delete, ErrorCode, OpCode, SetData};
+use bytes::BytesMut;
+use jute::{Delete, ErrorCode, OpCode, SetData};
 
-use super::super::{client, submission};
+use super::super::{client, create_with, submission};
 use super::dice::Dice;
 use super::ledger::{Ledger, Told};
 use super::server::Server;
@@ -179,7 +179,7 @@ impl Client {
             (1..=3, Some(path)) => (OpCode::SET_DATA, set(path, self.count), Request::Set),
             (kind, _) => {
                 let path = format!("/{}-{}", self.id, self.count);
-                let body = create(&path, kind == 9);
+                let body = create_with(&path, i32::from(kind == 9));
                 (OpCode::CREATE, body, Request::Create(path))
             }
         };
@@ -256,25 +256,6 @@ impl Client {
             ));
         }
     }
-}
-
-fn create(path: &str, is_ephemeral: bool) -> BytesMut {
-    let mut body = BytesMut::new();
-    let acl = jute::Acl {
-        perms: jute::perms::ALL,
-        id: jute::Id {
-            scheme: Some("world".into()),
-            id: Some("anyone".into()),
-        },
-    };
-    let create = Create {
-        path: Some(path.into()),
-        data: Some(Bytes::from_static(b"data")),
-        acl: Some(vec![acl]),
-        flags: i32::from(is_ephemeral),
-    };
-    create.encode(&mut body);
-    body
 }
 
 fn set(path: &str, value: u64) -> BytesMut {
