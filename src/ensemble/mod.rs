@@ -338,13 +338,11 @@ impl Ensemble {
     }
 
     fn followers(&self) -> Vec<FollowerReport> {
-        let links = self.peers.states();
-        let is_up = |server| links.iter().any(|one| one.server == server && one.is_up());
         let matched = self.core.matched().into_iter();
         matched
             .map(|(server, matched)| FollowerReport {
                 server,
-                is_up: is_up(server),
+                is_up: self.peers.is_up(server),
                 matched,
             })
             .collect()

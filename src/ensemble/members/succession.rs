@@ -31,11 +31,9 @@ impl Succession {
         if !leads(&self.views.borrow()) {
             return;
         }
-        let links = self.peers.states();
-        let is_up = |server: ServerId| links.iter().any(|one| one.server == server && one.is_up());
         let matched = self.core.matched().into_iter();
         let heir = matched
-            .filter(|(server, _)| is_up(*server))
+            .filter(|(server, _)| self.peers.is_up(*server))
             .max_by_key(|(server, at)| (*at, Reverse(*server)));
         let Some((heir, _)) = heir else {
             return;

@@ -80,23 +80,14 @@ use registry::Registry;
 /// How long a stop waits for the tasks of this room: they only have to notice.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// A peer, for metrics and logs.
+/// A peer, as tests see it.
+#[cfg(test)]
 #[derive(Clone, Debug)]
-pub(in crate::ensemble) struct PeerState {
-    /// Which server.
-    pub server: ServerId,
+struct PeerState {
     /// The control connection to it.
-    pub link: LinkState,
+    link: LinkState,
     /// The connections from it.
-    #[allow(dead_code, reason = "no metric shows it yet; tests do")]
-    pub inbound: Vec<Lane>,
-}
-
-impl PeerState {
-    /// Whether this server is connected to it.
-    pub(in crate::ensemble) fn is_up(&self) -> bool {
-        matches!(self.link.phase, Phase::Up(_))
-    }
+    inbound: Vec<Lane>,
 }
 
 /// The door of the room. Dropping it ends all connections.
@@ -292,11 +283,18 @@ impl Peers {
         self.shared.states.subscribe()
     }
 
-    /// All peers, for metrics and logs.
-    pub(in crate::ensemble) fn states(&self) -> Vec<PeerState> {
+    /// Whether this server is connected to that one.
+    pub(in crate::ensemble) fn is_up(&self, server: ServerId) -> bool {
+        let states = self.shared.states.borrow();
+        let link = states.get(&server);
+        link.is_some_and(|link| matches!(link.phase, Phase::Up(_)))
+    }
+
+    /// All peers.
+    #[cfg(test)]
+    fn states(&self) -> Vec<PeerState> {
         let states = self.shared.states.borrow();
         let state = |(server, link): (&ServerId, &LinkState)| PeerState {
-            server: *server,
             link: link.clone(),
             inbound: self.shared.registry.lanes(*server),
         };

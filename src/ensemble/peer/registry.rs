@@ -108,6 +108,7 @@ impl Registry {
     }
 
     /// The lanes on which a server is connected.
+    #[cfg(test)]
     pub(super) fn lanes(&self, server: ServerId) -> Vec<Lane> {
         let inside = self.inside.lock();
         let entries = inside.servers.get(&server);

@@ -405,7 +405,7 @@ async fn questions_have_a_deadline_and_do_not_stand_in_each_others_way() {
     };
     let count = |error: &CallError| told.iter().filter(|one| one.as_ref() == Err(error)).count();
     assert_eq!((count(&timed_out), count(&busy)), (256, 44));
-    assert!(one.states()[0].is_up());
+    assert!(one.is_up(id(2)));
     // Nobody is asked in vain who is not there.
     let told = one.call(ServerId(9), Ask::Probe).await;
     assert_eq!(told, Err(CallError::Unknown(ServerId(9))));
