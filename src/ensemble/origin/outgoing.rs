@@ -14,6 +14,12 @@
 //! is still there: refused, or skipped because it came behind something refused. Sending twice is
 //! harmless: the cursor lets each proposal take effect once (I5, DESIGN 4.3).
 //!
+//! When all clients have been sent away, what they left here is *recalled*. What has never been sent is
+//! forgotten, and its numbers are given again. In the place of all that is in flight goes one batch of
+//! proposals that do nothing, with the same numbers: where the one is in the log first, the other is
+//! a duplicate. It must be one batch: of two, the first could come before what it replaces and the second
+//! behind, and a session's second write would take effect without its first.
+//!
 //! `origin/scripts` tells each failover as a story.
 
 use std::collections::VecDeque;
@@ -21,7 +27,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::state::Rules;
-use crate::state::{ActionRef, BatchBuilder, LogPosition, Origin, Reading, ServerId, Unstamped};
+use crate::state::{
+    ActionRef, BatchBuilder, Identities, LogPosition, Origin, Reading, ServerId, SessionId,
+    Unstamped,
+};
 
 use crate::ensemble::Submission;
 use crate::ensemble::config::Config;
@@ -67,6 +76,8 @@ pub(in crate::ensemble) enum Event {
         /// The last sequence of this origin that has taken effect, if any has.
         cursor: Option<u64>,
     },
+    /// Nobody waits any more for what has been submitted.
+    Recalled,
     /// No more submissions.
     Closed,
 }
@@ -93,6 +104,8 @@ pub(in crate::ensemble) enum Command {
     Wake,
     /// There is room again for submissions.
     Room,
+    /// What is on its way to another server is to get no further.
+    Disconnect,
     /// Closed, and everything submitted has been applied.
     End,
 }
@@ -297,6 +310,7 @@ impl Outgoing {
             Event::Answered { round, answer } => self.answered(round, answer),
             Event::Broken { server } => self.broken(server),
             Event::Applied { position, cursor } => self.applied(position, cursor),
+            Event::Recalled => self.recalled(),
             Event::Closed => {
                 self.closed = true;
                 let mut commands = vec![Command::Room];
@@ -411,6 +425,42 @@ impl Outgoing {
             commands.push(Command::End);
         }
         commands
+    }
+
+    fn recalled(&mut self) -> Vec<Command> {
+        self.ready.clear();
+        self.open = BatchBuilder::default();
+        self.waiting_bytes = 0;
+        self.full = false;
+        self.last = self.flight.back().map_or(self.cursor, |cut| cut.last);
+        if !self.flight.is_empty() {
+            let bytes = self.nothing().freeze();
+            self.flight_bytes = bytes.len();
+            self.flight.clear();
+            let last = self.last;
+            self.flight.push_back(Cut { bytes, last });
+        }
+        // A new round, whoever leads.
+        self.round_target = None;
+        (self.unsent, self.unanswered) = (0, 0);
+        let mut commands = vec![Command::Disconnect, Command::Room, Command::Wake];
+        if self.closed && self.is_empty() {
+            commands.push(Command::End);
+        }
+        commands
+    }
+
+    /// Proposals that do nothing, with the numbers of all that may be on its way: no longer than those,
+    /// since none is shorter.
+    fn nothing(&self) -> Unstamped {
+        let mut batch = BatchBuilder::default();
+        let nobody = Identities::from([]);
+        for sequence in self.cursor + 1..=self.last {
+            // There is no such session.
+            let action = ActionRef::CloseSession;
+            batch.push(self.origin, sequence, SessionId::NONE, 0, &nobody, action);
+        }
+        batch.finish()
     }
 
     #[expect(clippy::unused_self, reason = "reads as what the machine does")]

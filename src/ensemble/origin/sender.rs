@@ -29,6 +29,10 @@ pub(in crate::ensemble) async fn run(
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
+            () = proposals.disconnect() => {
+                forward.disconnect();
+                continue;
+            }
             () = proposals.work() => {}
         }
         // The connections that are ready to run get to submit first, and share the batch: a third
@@ -47,7 +51,7 @@ pub(in crate::ensemble) async fn run(
                 }
                 Command::Forward(to, parcel) => forward.send(to, parcel).await,
                 // Obeyed by the proposals themselves.
-                Command::Wake | Command::Room | Command::End => {}
+                Command::Wake | Command::Room | Command::Disconnect | Command::End => {}
             }
         }
     }
