@@ -23,6 +23,7 @@
 //! `origin/scripts` tells each failover as a story.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -35,6 +36,13 @@ use crate::state::{
 use crate::ensemble::Submission;
 use crate::ensemble::config::Config;
 use crate::ensemble::error::SubmitError;
+
+/// Between a refusal by a leader that still leads and the next attempt; each further one waits twice as
+/// long as the one before.
+const PAUSE: Duration = Duration::from_millis(10);
+/// So often it is doubled: a leader that refuses for long hears of this server three times in a second,
+/// and one that can take something again waits no longer for it.
+const DOUBLED_MAX: u32 = 5;
 
 /// What happens to the proposals of this origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,8 +106,9 @@ pub(in crate::ensemble) enum Command {
     Append(Parcel),
     /// Send this to its leader.
     Forward(ServerId, Parcel),
-    /// Wait a little, then [`Event::Resume`]: the leader refused what it was sent.
-    Pause,
+    /// Wait so long, or until [`Outgoing::must_pause`] says no, then [`Event::Resume`]: the leader
+    /// refused what it was sent.
+    Pause(Duration),
     /// There may be something for [`Event::Turn`].
     Wake,
     /// There is room again for submissions.
@@ -197,6 +206,8 @@ pub(in crate::ensemble) struct Outgoing {
     /// The last index at which something sent in this round was accepted.
     accepted: u64,
     round: u64,
+    /// Rounds since this leader last took something, or was found.
+    attempts: u32,
     round_target: Option<Target>,
     /// Who leads now.
     target: Option<Target>,
@@ -237,6 +248,7 @@ impl Outgoing {
             unanswered: 0,
             accepted: 0,
             round: 0,
+            attempts: 0,
             round_target: None,
             target: None,
             applied: applied.unwrap_or(LogPosition { term: 0, index: 0 }),
@@ -296,7 +308,8 @@ impl Outgoing {
         match event {
             Event::Turn(now) => self.turn(now),
             Event::Resume => {
-                if self.is_stalled() {
+                if self.must_pause() {
+                    self.attempts = self.attempts.saturating_add(1);
                     self.begin_round();
                 }
                 Vec::new()
@@ -329,9 +342,11 @@ impl Outgoing {
         };
         if self.round_target != Some(target) {
             self.round_target = Some(target);
+            self.attempts = 0;
             self.begin_round();
         } else if self.is_stalled() {
-            return vec![Command::Pause];
+            let doubled = 1 << self.attempts.min(DOUBLED_MAX);
+            return vec![Command::Pause(PAUSE * doubled)];
         }
         let mut is_stamped = false;
         if self.unsent == 0 {
@@ -415,6 +430,7 @@ impl Outgoing {
         while self.flight.front().is_some_and(|cut| cut.last <= cursor) {
             if let Some(cut) = self.flight.pop_front() {
                 self.flight_bytes -= cut.bytes.len();
+                self.attempts = 0;
                 passed = true;
             }
         }
@@ -526,6 +542,11 @@ impl Outgoing {
             && self.unsent == 0
             && !self.flight.is_empty()
             && self.applied.index >= self.accepted
+    }
+
+    /// Whether the leader that refused what it was sent still leads, and nothing of it has been applied.
+    pub(in crate::ensemble) fn must_pause(&self) -> bool {
+        self.is_stalled() && self.target.is_some() && self.target == self.round_target
     }
 
     fn begin_round(&mut self) {

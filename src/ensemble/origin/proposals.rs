@@ -89,6 +89,19 @@ impl Proposals {
         self.work.notified().await;
     }
 
+    /// Waits so long, or until there is something else to be done than to send again what was refused.
+    pub(in crate::ensemble) async fn pause(&self, time: Duration) {
+        let over = tokio::time::sleep(time);
+        tokio::pin!(over);
+        while self.inner.lock().outgoing.must_pause() {
+            tokio::select! {
+                () = &mut over => break,
+                () = self.work() => {}
+            }
+        }
+        self.step(Event::Resume);
+    }
+
     /// What is to be sent now; `None` if nothing is until woken.
     pub(in crate::ensemble) fn turn(&self) -> Option<Command> {
         let now = self.reading();
@@ -139,7 +152,9 @@ impl Proposals {
                 Command::Room => self.room.notify_waiters(),
                 Command::Disconnect => self.disconnect.notify_one(),
                 Command::End => self.drained.notify_waiters(),
-                Command::Append(_) | Command::Forward(..) | Command::Pause => send = Some(command),
+                Command::Append(_) | Command::Forward(..) | Command::Pause(_) => {
+                    send = Some(command);
+                }
             }
         }
         send

@@ -87,7 +87,7 @@ fn text(commands: &[Command]) -> String {
             Command::Forward(server, parcel) => {
                 writeln!(out, "forward to {server}: {}", parcel_text(parcel)).unwrap();
             }
-            Command::Pause => out.push_str("pause\n"),
+            Command::Pause(time) => writeln!(out, "pause {}", time.as_millis()).unwrap(),
             Command::Wake => out.push_str("wake\n"),
             Command::Room => out.push_str("room\n"),
             Command::Disconnect => out.push_str("disconnect\n"),
