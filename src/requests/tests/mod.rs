@@ -4,6 +4,7 @@
     reason = "what these tests do not send is a mistake in them"
 )]
 
+mod bogus;
 mod bounds;
 mod forgetful;
 mod linearizable;
