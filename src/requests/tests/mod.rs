@@ -11,6 +11,7 @@ mod linearizable;
 mod model;
 mod moves;
 mod order;
+mod sent_away;
 mod waiting;
 mod warm;
 
