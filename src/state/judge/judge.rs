@@ -8,8 +8,8 @@ use std::sync::Arc;
 use hashbrown::hash_map::Entry;
 use jute::{Acl, Create, ErrorCode, Request};
 
+use super::new_znode::{Form, NewZnode};
 use super::overlay::{Held, Layer, Overlay};
-use super::tree::{Form, NewZnode};
 use crate::state::acl::{closed_list, open_list, permits};
 use crate::state::record::identity::Identity;
 use crate::state::record::ids::{AclId, SessionId, SessionOwner, Zxid};

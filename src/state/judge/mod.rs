@@ -7,6 +7,7 @@ pub(super) mod genesis;
 )]
 pub(super) mod judge;
 pub(super) mod multi;
+pub(super) mod new_znode;
 pub(super) mod overlay;
 pub(super) mod quota;
 pub(super) mod sessions;
