@@ -18,6 +18,7 @@ use super::pending::{Asked, Awaits, Pending};
 use super::replies::{self, TooLong};
 use crate::connection::{Connection, ConnectionId, End, Registry};
 use crate::metrics;
+use crate::planted::{self, Defect};
 use crate::session::{Granted, SessionClocks, put_connect_response};
 use crate::state::{
     Change, Event, Origin, Outcome, SessionId, SessionOwner, Sink, State, Txn, permits,
@@ -296,13 +297,19 @@ impl Sink for Deliver {
         metrics::committed();
         self.shared.lag.reach(txn.zxid);
         self.note_sessions(txn);
-        self.tell_watchers(txn);
+        let is_swapped = planted::has(Defect::WatchOrderSwapped);
+        if !is_swapped {
+            self.tell_watchers(txn);
+        }
         if let Some(pending) = self.take_pending(txn) {
             let now = self.shared.slice_time();
             self.answer(txn, &pending, now);
             self.answer_waiting(state, &pending.connection, &pending.reads, now);
             pending.connection.reads_answered(pending.reads.len());
             self.shared.tell(&pending.connection);
+        }
+        if is_swapped {
+            self.tell_watchers(txn);
         }
         if txn.outcome == Outcome::SessionClosed {
             self.close_connection(txn.session);
