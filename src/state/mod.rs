@@ -40,6 +40,7 @@ pub use record::identity::{Identities, Identity};
 pub use record::ids::{
     AclId, ClusterId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid,
 };
+pub use record::member::{ClientAddress, Member, PeerAddress, PeerType};
 pub(crate) use record::path::split_last;
 pub use record::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 pub use record::znode::{Extended, Kind, Owner, Znode};
