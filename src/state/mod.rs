@@ -17,6 +17,7 @@
 mod acl;
 mod apply;
 mod judge;
+mod lineup;
 mod local_config;
 mod read;
 pub(crate) mod record;
@@ -32,7 +33,9 @@ mod tests;
 
 pub use acl::permits;
 pub use apply::{ApplyError, SLICE_PROPOSALS_MAX};
+pub use judge::reconfig::Settled;
 pub use judge::tree::is_due;
+pub use lineup::{Lineup, Lineups, Members, PendingLineup, lines, read_lines};
 pub use local_config::LocalConfig;
 pub use read::{Asker, ReadStop, count_descendants};
 pub use record::batch::{BatchBuilder, FormatError, Unstamped};
