@@ -10,6 +10,7 @@ use super::pending::{Asked, Awaits};
 use super::step::Step;
 use crate::ensemble::SubmitError;
 use crate::metrics;
+use crate::planted::{self, Defect};
 use crate::session::{Granted, Greeting, put_connect_response};
 use crate::state::{ActionRef, SessionRecord, State, Zxid};
 
@@ -42,6 +43,9 @@ impl Client {
         let (granted, asked) = match requests.greeter.greet(state, &request) {
             Greeting::Behind(zxid) => return self.behind(head, zxid),
             Greeting::Unable => return Served::End,
+            Greeting::Attach(granted) if self.is_judged_here(state, &granted) => {
+                return self.expired(read_only_asked);
+            }
             Greeting::Invalid => return self.expired(read_only_asked),
             Greeting::Open(granted) => (granted, Asked::New),
             Greeting::Attach(granted) if !is_known(state, &granted) => {
@@ -83,6 +87,12 @@ impl Client {
         }
         tracing::debug!(peer = %self.connection.peer, %zxid, "the client has seen more");
         Served::End
+    }
+
+    /// A defect that may be planted: what this server has not applied does not exist.
+    #[expect(clippy::unused_self, reason = "reads as what the client is told")]
+    fn is_judged_here(&self, state: &State, granted: &Granted) -> bool {
+        planted::has(Defect::AttachJudgedLocally) && state.session(granted.session).is_none()
     }
 
     /// Whether it is certain that the session lives, as nobody knows more than this server: then its

@@ -24,6 +24,9 @@ use crate::state::Pins;
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     writes: VecDeque<Pending>,
+    /// Its request has been applied, and what it has begun has not ended: a reconfig. The ensemble has
+    /// one at a time.
+    begun: Option<Pending>,
     reads: usize,
 }
 
@@ -123,18 +126,34 @@ impl InFlight {
     /// Takes all: nobody waits any more.
     pub(super) fn take_all(&mut self) -> VecDeque<Pending> {
         self.reads = 0;
-        std::mem::take(&mut self.writes)
+        let mut all = std::mem::take(&mut self.writes);
+        all.extend(self.begun.take());
+        all
+    }
+
+    /// Goes on waiting with a proposal that has been taken, until what it has begun ends. Returns one
+    /// that waited so before: its end was missed.
+    pub(super) fn go_on(&mut self, begun: Pending) -> Option<Pending> {
+        self.reads += begun.reads.len();
+        self.begun.replace(begun)
+    }
+
+    /// What this proposal has begun has ended.
+    pub(super) fn take_begun(&mut self, sequence: u64) -> Option<Pending> {
+        let begun = self.begun.take_if(|begun| begun.sequence == sequence)?;
+        self.reads -= begun.reads.len();
+        Some(begun)
     }
 
     /// Requests in it: proposals and what waits behind them.
     pub(super) fn len(&self) -> usize {
-        self.writes.len() + self.reads
+        self.writes.len() + usize::from(self.begun.is_some()) + self.reads
     }
 
     /// The same, by connection.
     pub(super) fn by_connection(&self) -> HashMap<ConnectionId, u64> {
         let mut counts = HashMap::new();
-        for pending in &self.writes {
+        for pending in self.writes.iter().chain(&self.begun) {
             *counts.entry(pending.connection.id).or_default() += 1 + pending.reads.len() as u64;
         }
         counts

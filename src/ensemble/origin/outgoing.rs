@@ -578,6 +578,8 @@ fn body_bytes(action: ActionRef<'_>) -> usize {
         | ActionRef::Attach { .. }
         | ActionRef::CloseSession
         | ActionRef::ExpireSession { .. }
-        | ActionRef::Found { .. } => 0,
+        | ActionRef::Found { .. }
+        | ActionRef::LineUp { .. }
+        | ActionRef::Settle { .. } => 0,
     }
 }

@@ -338,6 +338,33 @@ fn figures_are_told() {
     assert!(is_larger, "{stats:?}");
 }
 
+<<<<<<< HEAD
+/// Others have committed what this disk had not taken yet: its tree may be ahead of its log, if there
+/// are any (DESIGN 3.4).
+#[test]
+fn a_tree_ahead_of_its_log_is_damage_only_where_nobody_else_has_the_rest() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..4));
+    drop(doors);
+    let early = disk.copy();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 4..10));
+    apply(&*doors.tree, 8, vec![came("/", &parent(0))]);
+    drop(doors);
+    fs::remove_dir_all(disk.path("log")).unwrap();
+    copy_all(&early.path("log"), &disk.path("log"));
+    let refused = disk.try_open().unwrap_err();
+    assert!(matches!(refused, StorageError::Lost { .. }), "{refused}");
+    let config = Config {
+        has_others: true,
+        ..config(disk.dir.path())
+    };
+    let stores = crate::storage::open(&config).unwrap();
+    assert_eq!(stores.log.ends().last, Some(at(1, 3)));
+    let applied = stores.tree().restore().unwrap().meta.applied;
+    assert_eq!(applied, Some(at(1, 8)));
+=======
 /// One bit makes the type of a log that is used again out of a record's: RocksDB never came back from
 /// opening it.
 #[test]
@@ -374,4 +401,5 @@ fn a_manifest_that_rocksdb_does_not_come_back_from_is_refused() {
         assert_eq!(*path, copy.path(&name));
         assert!(why.contains(&format!("byte {}:", at + 6)), "{why}");
     }
+>>>>>>> mend
 }

@@ -12,6 +12,7 @@ use rocksdb::{
 use tracing::warn;
 
 use super::{manifest, options};
+use crate::state::StoreError;
 use crate::storage::StorageError;
 use crate::storage::varint::Malformed;
 
@@ -258,5 +259,13 @@ fn open_error(path: &Path, source: rocksdb::Error) -> StorageError {
         doing: "open database",
         path,
         source,
+    }
+}
+
+/// This room's error as the state sees it.
+pub(in crate::storage) fn store_error(doing: &'static str, source: StorageError) -> StoreError {
+    StoreError {
+        doing,
+        source: Box::new(source),
     }
 }

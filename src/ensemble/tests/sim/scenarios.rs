@@ -2,18 +2,27 @@
 
 use std::time::Duration;
 
+<<<<<<< HEAD
+use super::disk::Defect;
+=======
 use super::super::submission;
+>>>>>>> mend
 use super::server::{ALL, Speed};
 use super::world::World;
 use crate::ensemble::Submission;
 use crate::state::{ActionRef, SessionId, SessionOwner};
 use crate::storage::Log as _;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Three servers with some history; who leads.
-fn begun(seed: u64) -> (World, u64) {
-    let mut world = World::new(seed, None);
+pub(super) fn begun(seed: u64) -> (World, u64) {
+    begun_with(seed, None)
+}
+
+/// The same on disks with a defect.
+pub(super) fn begun_with(seed: u64, defect: Option<Defect>) -> (World, u64) {
+    let mut world = World::new(seed, defect);
     for id in ALL {
         world.start(id);
     }
@@ -27,17 +36,17 @@ fn begun(seed: u64) -> (World, u64) {
     (world, leader)
 }
 
-fn others(leader: u64) -> (u64, u64) {
+pub(super) fn others(leader: u64) -> (u64, u64) {
     let others: Vec<u64> = ALL.into_iter().filter(|id| *id != leader).collect();
     (others[0], others[1])
 }
 
-fn number(id: u64) -> u8 {
+pub(super) fn number(id: u64) -> u8 {
     u8::try_from(id).unwrap()
 }
 
 /// All that was acknowledged is everywhere in the end.
-fn ends_well(mut world: World) {
+pub(super) fn ends_well(mut world: World) {
     if !world.ledger.is_wrong() {
         world.end();
     }
@@ -46,7 +55,7 @@ fn ends_well(mut world: World) {
 }
 
 /// More is acknowledged within `time`.
-fn gets_on(world: &mut World, time: Duration) -> bool {
+pub(super) fn gets_on(world: &mut World, time: Duration) -> bool {
     let before = world.ledger.acknowledged();
     world.run_until(time, |world| world.ledger.acknowledged() > before)
 }
