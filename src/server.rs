@@ -1,5 +1,7 @@
 //! The composition root: starts the rooms from the disk upwards, and stops them in reverse.
 
+mod doors;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::session::{Greeter, SessionClocks};
 use crate::state::{LocalConfig, Replica, ServerId, StoreError};
 use crate::storage::{self, StorageError, Stores};
 use crate::{config as settings, ensemble, leader, metrics, session};
+use doors::Followed;
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,7 @@ pub struct Server {
     stop_clients: CancellationToken,
     stop_chores: CancellationToken,
     listener: Option<JoinHandle<()>>,
+    members: Option<Followed>,
     metrics_addr: Option<SocketAddr>,
     scraped: Option<JoinHandle<()>>,
     chores: TaskTracker,
@@ -303,6 +307,7 @@ impl Server {
             voters: settings.ensemble.quorum_size(),
             started: Instant::now(),
         };
+        let members = Followed::of(&settings);
         let inspector = Arc::new(Inspector::new(settings.admin, sources));
         let front = Front::new(
             Arc::clone(&requests),
@@ -317,6 +322,7 @@ impl Server {
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
+            members,
             metrics_addr: scraped.as_ref().map(HttpListener::local_addr),
             scraped: None,
             chores: TaskTracker::new(),
@@ -338,10 +344,18 @@ impl Server {
             let serving = scraped.run(answer, self.stop_clients.clone());
             self.scraped = Some(tokio::spawn(serving));
         }
-        if let Some(listener) = listener {
-            let serving = listener.run(Arc::clone(&self.front), self.stop_clients.clone());
-            self.listener = Some(tokio::spawn(serving));
-        }
+        let (front, stop) = (Arc::clone(&self.front), self.stop_clients.clone());
+        self.listener = match (listener, self.members.take()) {
+            (Some(listener), Some(members)) => {
+                let serving = members.serve(listener, self.ensemble.lineups(), front, stop);
+                Some(tokio::spawn(serving))
+            }
+            (Some(listener), None) => {
+                let never = CancellationToken::new();
+                Some(tokio::spawn(listener.run(front, stop, never)))
+            }
+            (None, _) => None,
+        };
         self
     }
 

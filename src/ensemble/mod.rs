@@ -48,7 +48,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::io::Network;
 use crate::state::{
-    ActionRef, Identities, LogPosition, Origin, Replica, ServerId, SessionId, Sink,
+    ActionRef, Identities, Lineups, LogPosition, Origin, Replica, ServerId, SessionId, Sink,
 };
 use crate::storage::{Log, Snapshots};
 
@@ -274,6 +274,12 @@ impl Ensemble {
             }
             Ok(_) | Err(_) => Err(ProposeError::NoLeader),
         }
+    }
+
+    /// Who the members are by the log, and who is wanted, to be watched; nobody as long as that is what
+    /// the servers' files say.
+    pub fn lineups(&self) -> watch::Receiver<Lineups> {
+        self.progress.lineups()
     }
 
     /// Whether clients are to be served: this server leads and a quorum says so, or it follows a

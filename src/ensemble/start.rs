@@ -91,6 +91,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     let applied = replica.read().applied();
     let (progress, rules) = (Progress::new(applied), *replica.read().rules());
     let progress = Arc::new(progress);
+    progress.line_up(&replica.read().meta().lineups);
     let outgoing = Outgoing::new(origin, &config, rules, applied);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
