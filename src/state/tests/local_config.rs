@@ -160,8 +160,9 @@ fn what_is_written_wins_on_every_server_and_for_good() {
 #[test]
 fn what_requests_made_of_the_members_is_outdated_without_requests() {
     let members = read_lines("server.7=a:1:2:participant;0.0.0.0:3\n").unwrap();
-    let action = Action::LineUp { term: 1, members };
     let mut world = showing(LINES);
+    let term = world.position.term;
+    let action = Action::LineUp { term, members };
     let identities = localhost();
     let proposals = vec![world.proposal(SessionId::NONE, &identities, action)];
     assert_eq!(world.apply(proposals).len(), 1);
