@@ -482,8 +482,10 @@ impl Client {
             return;
         }
         let mut pending = self.requests.shared.pending.lock();
-        if !pending.wait_behind(self.sequence, &mut self.behind) {
-            // A defect of the order that the guard gives: better no reply than a wrong one.
+        let connection = self.connection.id;
+        if !pending.wait_behind(connection, self.sequence, &mut self.behind) {
+            // All clients have been sent away; or it is a defect of the order that the guard gives, and
+            // better no reply than a wrong one.
             self.behind.clear();
             self.connection.outbox.end(End::Now);
         }

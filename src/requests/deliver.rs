@@ -18,6 +18,7 @@ use super::pending::{Asked, Awaits, Pending};
 use super::replies::{self, TooLong};
 use crate::connection::{Connection, ConnectionId, End, Registry};
 use crate::metrics;
+use crate::planted::{self, Defect};
 use crate::session::{Granted, SessionClocks, put_connect_response};
 use crate::state::{
     Change, Event, Origin, Outcome, SessionId, SessionOwner, Sink, State, Txn, permits,
@@ -314,7 +315,10 @@ impl Sink for Deliver {
         metrics::committed();
         self.shared.lag.reach(txn.zxid);
         self.note_sessions(txn);
-        self.tell_watchers(txn);
+        let is_swapped = planted::has(Defect::WatchOrderSwapped);
+        if !is_swapped {
+            self.tell_watchers(txn);
+        }
         let pending = self.take_pending(txn);
         match (&txn.outcome, pending) {
             (Outcome::Pending, Some(pending)) => self.go_on(pending),
@@ -330,6 +334,9 @@ impl Sink for Deliver {
                 }
             }
             (_, None) => {}
+        }
+        if is_swapped {
+            self.tell_watchers(txn);
         }
         if txn.outcome == Outcome::SessionClosed {
             self.close_connection(txn.session);

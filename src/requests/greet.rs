@@ -10,6 +10,7 @@ use super::pending::{Asked, Awaits};
 use super::step::Step;
 use crate::ensemble::SubmitError;
 use crate::metrics;
+use crate::planted::{self, Defect};
 use crate::session::{Granted, Greeting, put_connect_response};
 use crate::state::{ActionRef, SessionRecord, State, Zxid};
 
@@ -42,6 +43,10 @@ impl Client {
         let (granted, asked) = match requests.greeter.greet(state, &request) {
             Greeting::Behind(zxid) => return self.behind(head, zxid),
             Greeting::Unable => return Served::End,
+            Greeting::Attach(granted) if self.is_judged_here(state, &granted) => {
+                put_connect_response(&mut self.run, None, read_only_asked);
+                return Served::End;
+            }
             Greeting::Invalid => {
                 put_connect_response(&mut self.run, None, read_only_asked);
                 requests.shared.count_besides(&self.connection);
@@ -81,6 +86,12 @@ impl Client {
         }
         tracing::debug!(peer = %self.connection.peer, %zxid, "the client has seen more");
         Served::End
+    }
+
+    /// A defect that may be planted: what this server has not applied does not exist.
+    #[expect(clippy::unused_self, reason = "reads as what the client is told")]
+    fn is_judged_here(&self, state: &State, granted: &Granted) -> bool {
+        planted::has(Defect::AttachJudgedLocally) && state.session(granted.session).is_none()
     }
 
     /// Whether it is certain that the session lives, as nobody knows more than this server: then its

@@ -87,13 +87,20 @@ impl InFlight {
         self.writes.push_back(pending);
     }
 
-    /// Leaves `reads` to the delivery of this proposal, behind those it has. False, and `reads` as
-    /// it was, if the proposal has been taken.
-    pub(super) fn wait_behind(&mut self, sequence: u64, reads: &mut Vec<Waiting>) -> bool {
+    /// Leaves `reads` to the delivery of this proposal of the same connection, behind those it has.
+    /// False, and `reads` as it was, if the proposal has been taken or recalled.
+    pub(super) fn wait_behind(
+        &mut self,
+        connection: ConnectionId,
+        sequence: u64,
+        reads: &mut Vec<Waiting>,
+    ) -> bool {
         let found = self
             .writes
             .binary_search_by_key(&sequence, |pending| pending.sequence);
-        let Some(pending) = found.ok().and_then(|at| self.writes.get_mut(at)) else {
+        let found = found.ok().and_then(|at| self.writes.get_mut(at));
+        // A number that was recalled may be another one's by now.
+        let Some(pending) = found.filter(|pending| pending.connection.id == connection) else {
             return false;
         };
         self.reads += reads.len();
@@ -114,6 +121,14 @@ impl InFlight {
         let pending = self.writes.pop_front()?;
         self.reads -= pending.reads.len();
         Some(pending)
+    }
+
+    /// Takes all: nobody waits any more.
+    pub(super) fn take_all(&mut self) -> VecDeque<Pending> {
+        self.reads = 0;
+        let mut all = std::mem::take(&mut self.writes);
+        all.extend(self.begun.take());
+        all
     }
 
     /// Goes on waiting with a proposal that has been taken, until what it has begun ends. Returns one
