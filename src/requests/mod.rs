@@ -167,6 +167,11 @@ impl Requests {
         Ok(sequence)
     }
 
+    /// Whether there is nobody to catch up with.
+    fn is_only_server(&self) -> bool {
+        self.catch_up_time.is_zero()
+    }
+
     /// True if more requests wait for their proposals than the operator allows.
     fn is_overloaded(&self) -> bool {
         self.outstanding() > self.outstanding_max

@@ -338,7 +338,6 @@ fn figures_are_told() {
     assert!(is_larger, "{stats:?}");
 }
 
-<<<<<<< HEAD
 /// Others have committed what this disk had not taken yet: its tree may be ahead of its log, if there
 /// are any (DESIGN 3.4).
 #[test]
@@ -364,7 +363,8 @@ fn a_tree_ahead_of_its_log_is_damage_only_where_nobody_else_has_the_rest() {
     assert_eq!(stores.log.ends().last, Some(at(1, 3)));
     let applied = stores.tree().restore().unwrap().meta.applied;
     assert_eq!(applied, Some(at(1, 8)));
-=======
+}
+
 /// One bit makes the type of a log that is used again out of a record's: RocksDB never came back from
 /// opening it.
 #[test]
@@ -401,5 +401,4 @@ fn a_manifest_that_rocksdb_does_not_come_back_from_is_refused() {
         assert_eq!(*path, copy.path(&name));
         assert!(why.contains(&format!("byte {}:", at + 6)), "{why}");
     }
->>>>>>> mend
 }

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-<<<<<<< HEAD
-use super::disk::Defect;
-=======
 use super::super::submission;
->>>>>>> mend
+use super::disk::Defect;
 use super::server::{ALL, Speed};
 use super::world::World;
 use crate::ensemble::Submission;
