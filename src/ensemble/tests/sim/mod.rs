@@ -18,6 +18,7 @@ mod client;
 mod dice;
 mod disk;
 mod faults;
+mod growing;
 mod ledger;
 mod planted;
 mod scenarios;

@@ -6,7 +6,7 @@ use super::server::{ALL, Speed};
 use super::world::World;
 use crate::storage::Log as _;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Three servers with some history; who leads.
 fn begun(seed: u64) -> (World, u64) {
@@ -34,7 +34,7 @@ fn number(id: u64) -> u8 {
 }
 
 /// All that was acknowledged is everywhere in the end.
-fn ends_well(mut world: World) {
+pub(super) fn ends_well(mut world: World) {
     if !world.ledger.is_wrong() {
         world.end();
     }
@@ -43,7 +43,7 @@ fn ends_well(mut world: World) {
 }
 
 /// More is acknowledged within `time`.
-fn gets_on(world: &mut World, time: Duration) -> bool {
+pub(super) fn gets_on(world: &mut World, time: Duration) -> bool {
     let before = world.ledger.acknowledged();
     world.run_until(time, |world| world.ledger.acknowledged() > before)
 }
