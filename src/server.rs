@@ -22,7 +22,7 @@ use crate::io::{HttpError, HttpListener, TcpNetwork};
 use crate::net::{Front, ListenError, Listener};
 use crate::requests::{self, Deliver, Requests};
 use crate::session::{Greeter, SessionClocks};
-use crate::state::{LocalConfig, Replica, ServerId, StoreError};
+use crate::state::{LocalConfig, Replica, StoreError};
 use crate::storage::{self, StorageError, Stores};
 use crate::{config as settings, ensemble, leader, metrics, session};
 use doors::Followed;
@@ -39,12 +39,6 @@ pub enum ServerError {
     /// The log or the consensus on top of it.
     #[error("start the ensemble")]
     Ensemble(#[from] StartError),
-    /// A line of an observer.
-    #[error("server {observer} is an observer: only servers that vote are supported yet")]
-    Observer {
-        /// Which server.
-        observer: ServerId,
-    },
     /// The client port.
     #[error("open the client port")]
     Listen(#[from] ListenError),
@@ -62,6 +56,9 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How long a client waits that has seen more than this server, if there are others that may have more.
 const CATCH_UP_TIME: Duration = Duration::from_secs(1);
+
+/// A server that is to vote has at least so long to catch up before it is complained, milliseconds.
+const CATCH_UP_MS_MIN: u64 = 10_000;
 
 /// How long it waits for connections to end, each of which has five seconds for its last words.
 const CLIENTS_TIME_MAX: Duration = Duration::from_secs(6);
@@ -157,17 +154,6 @@ async fn open_stores(
     Ok((stores, replica))
 }
 
-/// Refused before anything is opened.
-fn check_members(settings: &Settings) -> Result<(), ServerError> {
-    let mut members = settings.ensemble.members.iter();
-    match members.find(|member| member.role == settings::PeerType::Observer) {
-        Some(member) => Err(ServerError::Observer {
-            observer: member.id,
-        }),
-        None => Ok(()),
-    }
-}
-
 /// What `/zookeeper/config` shows; nothing in a standalone server.
 fn local_config(settings: &Settings, clock: &dyn Clock) -> Option<LocalConfig> {
     let members = &settings.ensemble;
@@ -200,14 +186,18 @@ fn peer_listen(members: &settings::EnsembleSettings) -> Vec<ensemble::PeerAddres
 }
 
 /// What the ensemble is told.
-fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError> {
-    check_members(settings)?;
+fn ensemble_config(settings: &Settings) -> ensemble::Config {
     let members = &settings.ensemble;
     let config = ensemble::Config::new(members.me, members.voters());
     let mut config = config.with_batches(settings.batches);
     if let Some(placement) = settings.placement {
         config.placement = placement;
     }
+    config.observers = members.observers();
+    config.version = members.version;
+    config.members_by_files = !settings.state.reconfig_enabled;
+    let init_limit_ms = u64::try_from(members.init_limit().as_millis()).unwrap_or(u64::MAX);
+    config.catch_up_ms = init_limit_ms.max(CATCH_UP_MS_MIN);
     config.heartbeat_ms = u64::from(members.heartbeat_ms);
     config.election_ms_min = u64::from(members.election_ms_min);
     config.election_ms_max = u64::from(members.election_ms_max);
@@ -230,7 +220,20 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
-    Ok(config)
+    config
+}
+
+/// A standalone server is whom its data says, also where `myid` has come later, and keeps that number when
+/// others join it.
+async fn keep_id(
+    config: &mut ensemble::Config,
+    stores: &Stores,
+    replica: &Replica,
+) -> Result<(), ServerError> {
+    if let Some(owner) = ensemble::lone_owner(&stores.log, replica).await? {
+        config.is_owned_by(owner);
+    }
+    Ok(())
 }
 
 /// What serves the clients.
@@ -268,11 +271,14 @@ impl Server {
     /// # Errors
     /// As the rooms: nothing is left running.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
-        let config = ensemble_config(&settings)?;
+        let mut config = ensemble_config(&settings);
         let (listener, client_addr) = open_client_port(&settings)?;
         let scraped = open_metrics_port(&settings)?;
         let (stores, replica) = open_stores(&settings, &*clock).await?;
         let sessions = Arc::new(session_clocks(&settings, &replica));
+        if settings.ensemble.standalone {
+            keep_id(&mut config, &stores, &replica).await?;
+        }
         let origin = ensemble::origin(config.server, &stores.log, &replica, &*clock).await?;
         let connections = Arc::new(Registry::default());
         let deliver = Deliver::new(
@@ -477,7 +483,7 @@ mod tests {
     fn a_purge_leaves_what_the_window_that_was_set_may_need() {
         let mut settings = Settings::default();
         settings.batches.window = 64;
-        let config = ensemble_config(&settings).unwrap();
+        let config = ensemble_config(&settings);
         assert_eq!((config.window_batches, config.entries_kept), (64, 128));
     }
 }

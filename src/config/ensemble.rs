@@ -9,7 +9,7 @@ use crate::state::{Member, PeerType, ServerId};
 /// This server as one of an ensemble, or alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnsembleSettings {
-    /// This server: what `myid` holds; 1 in a standalone server, as ZooKeeper has it.
+    /// This server: what `myid` holds; 1 in a standalone server without one, as ZooKeeper has it.
     pub me: ServerId,
     /// Everybody, in order of their ids, this server among them. Nobody in a standalone server.
     pub members: Vec<Member>,
@@ -68,6 +68,15 @@ impl EnsembleSettings {
             .iter()
             .filter(|one| one.role == PeerType::Voter);
         voters.map(|one| one.id).collect()
+    }
+
+    /// All that follow without a vote, in order.
+    pub fn observers(&self) -> Vec<ServerId> {
+        let observers = self
+            .members
+            .iter()
+            .filter(|one| one.role == PeerType::Observer);
+        observers.map(|one| one.id).collect()
     }
 
     /// How many vote; `None` in a standalone server.

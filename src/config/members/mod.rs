@@ -400,6 +400,8 @@ impl Builder {
             election_ms_min,
             election_ms_max,
             peer_secret_file: read.peer_secret_file.clone(),
+            // It keeps it when others join it.
+            me: read.my_id.unwrap_or(EnsembleSettings::default().me),
             ..EnsembleSettings::default()
         }
     }
