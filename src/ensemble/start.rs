@@ -22,6 +22,7 @@ use super::members::failover::Failover;
 use super::members::founding::Founding;
 use super::members::lag::Lag;
 use super::members::listing::Listing;
+use super::members::reconfig::Reconfiguring;
 use super::members::serving::{Heard, Pulse, Service};
 use super::members::standing::Standing;
 use super::members::succession::Succession;
@@ -197,7 +198,9 @@ impl Unstarted {
         let change = Arc::new(self.change(&member));
         let founding = self.founding(&member, identity, service.serving.clone());
         tasks.spawn(founding.run(stopping.clone()));
-        if !self.config.is_alone() {
+        let reconfiguring = self.reconfiguring(&member, &change, service.serving.clone());
+        tasks.spawn(reconfiguring.run(stopping.clone()));
+        if !self.config.stays_alone() {
             let failover = failover(&self.config, &member, Arc::clone(&standing));
             tasks.spawn(failover.run(stopping.clone()));
             let listing = self.listing(&member, standing, &change);
@@ -271,7 +274,7 @@ impl Unstarted {
                 views: member.views.clone(),
             },
             tasks,
-            is_alone: config.is_alone(),
+            is_alone: config.stays_alone(),
             server: config.server,
             outside: member.census.outside(),
         }
@@ -285,6 +288,24 @@ impl Unstarted {
             views: member.views.clone(),
             catch_up: Duration::from_millis(self.config.catch_up_ms),
             turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn reconfiguring(
+        &self,
+        member: &Member,
+        change: &Arc<Change>,
+        serving: watch::Receiver<bool>,
+    ) -> Reconfiguring {
+        Reconfiguring {
+            listed: self.config.members.clone(),
+            core: member.core.clone(),
+            census: Arc::clone(&member.census),
+            change: Arc::clone(change),
+            proposals: Arc::clone(&self.proposals),
+            progress: Arc::clone(&self.progress),
+            views: member.views.clone(),
+            serving,
         }
     }
 
