@@ -51,6 +51,19 @@ pub fn placement() -> Option<String> {
     env::var("PLACEMENT").ok()
 }
 
+/// How many servers make one that is lent: `MEMBERS`, or 1.
+///
+/// # Errors
+/// `MEMBERS` is no number.
+pub fn members() -> Result<usize> {
+    match env::var("MEMBERS") {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("MEMBERS={text}: a number")),
+        Err(_) => Ok(1),
+    }
+}
+
 /// The seed of the random suites: `SEED`, or `otherwise`.
 ///
 /// # Errors

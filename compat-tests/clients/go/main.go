@@ -27,9 +27,10 @@ type client struct {
 	events <-chan zk.Event
 }
 
-func connect(address string, timeout time.Duration) *client {
+// connect takes one address, or several with commas between them.
+func connect(addresses string, timeout time.Duration) *client {
 	quiet := zk.WithLogger(log.New(io.Discard, "", 0))
-	conn, events, err := zk.Connect([]string{address}, timeout, quiet)
+	conn, events, err := zk.Connect(strings.Split(addresses, ","), timeout, quiet)
 	ok(err)
 	c := &client{conn, events}
 	c.await(zk.StateHasSession)

@@ -337,6 +337,7 @@ fn run(suite: &Suite) -> Result<bool> {
         }),
         Suite::Lend(arguments) => lend::run(&lend::Plan {
             kind: settings::server_kind()?,
+            members: settings::members()?,
             command: arguments.command.clone(),
             time_max: Duration::from_secs(60 * arguments.minutes),
         }),

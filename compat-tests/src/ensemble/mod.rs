@@ -183,6 +183,18 @@ impl Ensemble {
         &self.members[member].server
     }
 
+    /// Changes a line of zoo.cfg of all; takes effect with their next start.
+    pub fn set_config(&mut self, key: &str, value: &str) {
+        for member in &mut self.members {
+            member.server.set_config(key, value);
+        }
+    }
+
+    /// True while the process of a member runs.
+    pub fn is_running(&mut self, member: usize) -> bool {
+        self.members[member].server.is_running()
+    }
+
     /// Starts a member; does not wait.
     ///
     /// # Errors
