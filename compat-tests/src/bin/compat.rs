@@ -105,6 +105,9 @@ struct Differential {
     /// End after so many failures.
     #[arg(long, default_value_t = 5)]
     failures: usize,
+    /// How many servers make each of the two; with more than one, a follower of each is talked to.
+    #[arg(long, default_value_t = 1)]
+    members: usize,
     /// A line of zoo.cfg for both servers, key=value.
     #[arg(long = "config")]
     config: Vec<String>,
@@ -367,7 +370,7 @@ fn differential(arguments: &Differential) -> Result<bool> {
     let subject = settings::server_kind()?;
     let local = !matches!(subject, Kind::External(_));
     ensure!(
-        local || arguments.config.is_empty(),
+        local || (arguments.config.is_empty() && arguments.members == 1),
         "a server that somebody else started cannot be configured"
     );
     // Room for every timeout asked for: no session of a sequence may expire.
@@ -381,11 +384,17 @@ fn differential(arguments: &Differential) -> Result<bool> {
     let plan = Plan {
         subject,
         reference: Kind::ZooKeeper,
+        members: arguments.members,
         sequences: arguments.sequences,
         seed: settings::seed(1)?,
         first: arguments.first,
         restart_every: if local { arguments.restart_every } else { 0 },
-        lapse_every: if local { arguments.lapse_every } else { 0 },
+        // On a follower only what is written lapses: see `differential::Run::written`.
+        lapse_every: if local && arguments.members == 1 {
+            arguments.lapse_every
+        } else {
+            0
+        },
         failures_max: arguments.failures,
         options,
     };
