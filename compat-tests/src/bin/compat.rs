@@ -56,6 +56,12 @@ enum Suite {
     Chaos(Chaos),
     /// Three servers, faults between and in them under load, two judges of all that came of it.
     EnsembleChaos(EnsembleChaos),
+    /// What others reported of ensembles, played again.
+    EnsembleReports {
+        /// Only reports whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Judges a history that ensemble-chaos has kept.
     EnsembleJudge {
         /// Its file.
@@ -330,6 +336,7 @@ fn run(suite: &Suite) -> Result<bool> {
             history: arguments.history.clone(),
         }),
         Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
+        Suite::EnsembleReports { only } => ensemble::reports::run(settings::server_kind()?, only),
         Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {

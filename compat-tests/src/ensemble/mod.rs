@@ -5,6 +5,7 @@
 //! - [`guard`]: nothing outlives the run;
 //! - [`chaos`]: faults under load;
 //! - [`on`]: other programs on one of the servers;
+//! - [`reports`]: what others reported of ensembles, played again;
 //! - [`proof`]: load with a recorded history, and the checkers that judge it.
 
 pub mod chaos;
@@ -12,6 +13,7 @@ pub mod guard;
 pub mod net;
 pub mod on;
 pub mod proof;
+pub mod reports;
 
 use std::net::SocketAddr;
 use std::thread::sleep;
