@@ -64,6 +64,16 @@ pub fn members() -> Result<usize> {
     }
 }
 
+/// Where a distribution of Apache ZooKeeper is unpacked: `ZOOKEEPER_HOME`.
+///
+/// # Errors
+/// It is not set.
+pub fn zookeeper_home() -> Result<PathBuf> {
+    let home = env::var_os("ZOOKEEPER_HOME");
+    home.map(PathBuf::from)
+        .context("ZOOKEEPER_HOME is not set: an unpacked distribution of Apache ZooKeeper")
+}
+
 /// The seed of the random suites: `SEED`, or `otherwise`.
 ///
 /// # Errors

@@ -27,10 +27,9 @@ type client struct {
 	events <-chan zk.Event
 }
 
-// connect takes one address, or several with commas between them.
-func connect(addresses string, timeout time.Duration) *client {
+func connect(address string, timeout time.Duration) *client {
 	quiet := zk.WithLogger(log.New(io.Discard, "", 0))
-	conn, events, err := zk.Connect(strings.Split(addresses, ","), timeout, quiet)
+	conn, events, err := zk.Connect([]string{address}, timeout, quiet)
 	ok(err)
 	c := &client{conn, events}
 	c.await(zk.StateHasSession)

@@ -94,7 +94,8 @@ class Keeper:
     def start(self):
         """Starts what does not run, the second time on the same port and data; returns when all serve."""
         if self.loan is not None:
-            self.hosts = self.loan.start()
+            self.loan.start()
+            self.hosts = self.loan.addresses()
             return
         if not self.external:
             if self.kind == "oxkeeper":

@@ -75,7 +75,8 @@ class LentCluster:
 
     def start(self):
         """Starts those that do not run; returns when all serve."""
-        addresses = self._loan.start().split(",")
+        self._loan.start()
+        addresses = self._loan.addresses().split(",")
         for server, address in zip(self, addresses, strict=True):
             server.address = address
             server.running = True

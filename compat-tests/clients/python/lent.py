@@ -15,8 +15,8 @@ class Server:
     `kill` finds the same port and data. `proxy` returns HOST:PORT of a way to the server that `cut`
     closes and `mend` opens again.
 
-    With MEMBERS=3 it is an ensemble of three: `start` returns the addresses of all, with commas
-    between them, when all serve. A number, from 1, names one of them; it is started without waiting.
+    With MEMBERS=3 it is an ensemble of three: `start` returns when all serve, with the address of the
+    first. A number, from 1, names one of them; it is started without waiting.
     """
 
     def __init__(self, **config):
@@ -44,6 +44,10 @@ class Server:
     def members(self):
         """How many servers make this one."""
         return int(self._ask("members"))
+
+    def addresses(self):
+        """Those of all, with commas between them."""
+        return self._ask("addresses")
 
     def leader(self):
         """The number of the one that leads."""

@@ -62,6 +62,8 @@ enum Suite {
         #[arg(default_value = "")]
         only: String,
     },
+    /// `zkServer.sh status` of the distribution at ZOOKEEPER_HOME, of each of three.
+    EnsembleScripts,
     /// Judges a history that ensemble-chaos has kept.
     EnsembleJudge {
         /// Its file.
@@ -337,6 +339,9 @@ fn run(suite: &Suite) -> Result<bool> {
         }),
         Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
         Suite::EnsembleReports { only } => ensemble::reports::run(settings::server_kind()?, only),
+        Suite::EnsembleScripts => {
+            ensemble::scripts::run(settings::server_kind()?, &settings::zookeeper_home()?)
+        }
         Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::differences::never_sent_to_members;
 use super::step::Step;
 use crate::ensemble::net::Wiring;
 use crate::ensemble::{Ensemble, Mode, START_TIME_MAX, Setup};
@@ -125,14 +126,18 @@ impl Host {
     }
 }
 
-/// The steps as members can be asked them alike: without the requests that name [`CONFIG`].
+/// The steps as members can be asked them alike: without the requests that name [`CONFIG`], and without
+/// those that stop a genuine ensemble.
 pub fn for_members(mut steps: Vec<Step>) -> Vec<Step> {
     for step in &mut steps {
         match step {
             Step::Connect { then: requests, .. }
             | Step::Burst { requests, .. }
             | Step::Reap { requests, .. } => {
-                requests.retain(|request| !format!("{request:?}").contains(CONFIG));
+                requests.retain(|request| {
+                    let names_config = format!("{request:?}").contains(CONFIG);
+                    !names_config && !never_sent_to_members(&request.op)
+                });
             }
             _ => {}
         }
@@ -159,4 +164,48 @@ fn follow(ensemble: &mut Ensemble, member: usize) -> Result<()> {
         ensemble.wait_until_serving(START_TIME_MAX)?;
     }
     anyhow::bail!("server {} leads again and again", member + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::step::{Damage, Op, Request};
+    use super::*;
+
+    fn asked(ops: Vec<Op>) -> Vec<Step> {
+        let request = |op| Request { xid: None, op };
+        vec![Step::Burst {
+            slot: 0,
+            requests: ops.into_iter().map(request).collect(),
+        }]
+    }
+
+    #[test]
+    fn members_are_asked_neither_for_their_configuration_nor_what_stops_a_genuine_ensemble() {
+        let read = |path: &str| Op::Read {
+            code: 4,
+            path: path.into(),
+            watch: false,
+        };
+        let broken = |op: Op| Op::Broken {
+            op: Box::new(op),
+            damage: Damage::Cut(3),
+        };
+        let write = || Op::SetData {
+            path: "~/a".into(),
+            data: None,
+            version: -1,
+        };
+        let kept = || {
+            vec![
+                read("~/a"),
+                write(),
+                broken(read("~/a")),
+                Op::Bare { code: 11 },
+            ]
+        };
+        let left_out = vec![read(CONFIG), broken(write()), Op::Bare { code: 1 }];
+        let both = kept().into_iter().chain(left_out).collect();
+        let left = format!("{:?}", for_members(asked(both)));
+        assert_eq!(left, format!("{:?}", asked(kept())));
+    }
 }

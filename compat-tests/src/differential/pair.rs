@@ -271,7 +271,9 @@ impl Pair {
 
     fn clean(&mut self) -> Result<()> {
         for side in [&mut self.subject, &mut self.reference] {
-            side.close_sessions().context("close the sessions")?;
+            let kind = side.host.kind();
+            side.close_sessions()
+                .with_context(|| format!("close the sessions at {kind}"))?;
             let nodes = side.walk()?;
             side.clean(&nodes)?;
         }

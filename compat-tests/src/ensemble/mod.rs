@@ -6,6 +6,7 @@
 //! - [`chaos`]: faults under load;
 //! - [`on`]: other programs on one of the servers;
 //! - [`reports`]: what others reported of ensembles, played again;
+//! - [`scripts`]: the genuine scripts asked of each;
 //! - [`proof`]: load with a recorded history, and the checkers that judge it.
 
 pub mod chaos;
@@ -14,6 +15,7 @@ pub mod net;
 pub mod on;
 pub mod proof;
 pub mod reports;
+pub mod scripts;
 
 use std::net::SocketAddr;
 use std::thread::sleep;

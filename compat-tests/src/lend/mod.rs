@@ -15,11 +15,13 @@
 //! | `cut`, `mend` | closes the proxy's connections and turns new ones away; lets them in again |
 //! | `members` | how many servers make one |
 //!
-//! With `MEMBERS=3` each loan is an ensemble of three. `start` then answers the addresses of all, with
-//! commas between them, once all serve; `stop` and `kill` end all, `proxy` leads to the first. Besides:
+//! With `MEMBERS=3` each loan is an ensemble of three. `start` answers once all serve, and the address is
+//! that of the first, as behind `proxy`: what one client wrote another one reads. `stop` and `kill` end
+//! all. Besides:
 //!
 //! | Line | What it does |
 //! | --- | --- |
+//! | `addresses` | those of all, with commas between them |
 //! | `leader` | the number of the one that leads, from 1 |
 //! | `start N`, `stop N`, `kill N` | this one; `start` does not wait until it serves |
 //!
@@ -184,6 +186,10 @@ impl Loan {
                 Ok(String::new())
             }
             ("members", None, None) => Ok(self.members.to_string()),
+            ("addresses", None, None) => {
+                let lent = self.lent.as_ref().context("it was not started")?;
+                Ok(lent.addresses().join(","))
+            }
             ("leader", None, None) => Ok(self.own()?.leader()?.to_string()),
             ("start", None, None) => self.start(),
             ("start", Some(number), None) => self.own()?.start_member(parse(number)?),
@@ -205,10 +211,10 @@ impl Loan {
     fn start(&mut self) -> Result<String> {
         if let Some(lent) = &mut self.lent {
             lent.start_again()?;
-            return Ok(lent.addresses().join(","));
+            return Ok(lent.addresses().swap_remove(0));
         }
         let lent = Lent::start(self.kind, self.members, &self.options)?;
-        Ok(self.lent.insert(lent).addresses().join(","))
+        Ok(self.lent.insert(lent).addresses().swap_remove(0))
     }
 
     /// What was lent, when it may be stopped.
@@ -273,7 +279,9 @@ mod tests {
             assert_eq!(refused(&mut loan, line), "no such request", "{line}");
         }
         assert_eq!(refused(&mut loan, "kill"), "it was not started");
-        assert_eq!(refused(&mut loan, "kill 1"), "it was not started");
+        for line in ["kill 1", "start 1", "addresses", "leader"] {
+            assert_eq!(refused(&mut loan, line), "it was not started", "{line}");
+        }
         assert_eq!(loan.answer("members").expect("members"), "1");
         assert_eq!(refused(&mut loan, "cut"), "there is no proxy to cut");
     }

@@ -34,7 +34,7 @@ public final class Loan implements Closeable {
         return System.getenv("SERVERS") != null;
     }
 
-    /** One line, one answer: kind, members, leader, config KEY VALUE, property NAME VALUE, start, stop, kill [N]. */
+    /** One line, one answer: kind, members, addresses, leader, config KEY VALUE, property NAME VALUE, start, stop, kill [N]. */
     public String ask(String line) {
         try {
             out.write((line + "\n").getBytes(StandardCharsets.UTF_8));

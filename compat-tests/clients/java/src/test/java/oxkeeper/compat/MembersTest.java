@@ -150,7 +150,7 @@ class MembersTest extends Fixture {
             end("kill", member, writers);
             fence(zk, member);
             int acknowledged = judge(base, writers.size(), each, answers);
-            assertTrue(acknowledged > each, "only " + acknowledged + " acknowledged");
+            assertTrue(acknowledged > 50, "only " + acknowledged + " acknowledged");
             for (Client writer : writers) {
                 writer.close();
             }

@@ -82,12 +82,12 @@ final class ServerProcess {
 
     /** The connect string of this server; of an ensemble that of its first member. */
     String hosts() {
-        return loan != null ? lent.split(",")[0] : "127.0.0.1:" + port;
+        return loan != null ? lent : "127.0.0.1:" + port;
     }
 
     /** The connect string of all members. */
     String allHosts() {
-        return loan != null ? lent : hosts();
+        return loan != null ? loan.ask("addresses") : hosts();
     }
 
     /** The ensemble that this is; skips the running test where it is a lone server. */

@@ -48,7 +48,8 @@ final class Keeper {
     /** Starts all of it that does not run, the second time with the data it has; returns when all serve. */
     void start() throws Exception {
         if (loan != null) {
-            hosts = loan.ask("start");
+            loan.ask("start");
+            hosts = loan.ask("addresses");
             return;
         }
         if (program != null) {
