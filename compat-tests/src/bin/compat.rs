@@ -62,6 +62,14 @@ enum Suite {
         #[arg(default_value = "")]
         only: String,
     },
+    /// What others reported of ensembles, played again.
+    EnsembleReports {
+        /// Only reports whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
+    /// `zkServer.sh status` of the distribution at ZOOKEEPER_HOME, of each of three.
+    EnsembleScripts,
     /// Judges a history that ensemble-chaos has kept.
     EnsembleJudge {
         /// Its file.
@@ -111,6 +119,9 @@ struct Differential {
     /// End after so many failures.
     #[arg(long, default_value_t = 5)]
     failures: usize,
+    /// How many servers make each of the two; with more than one, a follower of each is talked to.
+    #[arg(long, default_value_t = 1)]
+    members: usize,
     /// A line of zoo.cfg for both servers, key=value.
     #[arg(long = "config")]
     config: Vec<String>,
@@ -338,6 +349,10 @@ fn run(suite: &Suite) -> Result<bool> {
             only: only.clone(),
             seed: settings::seed(1)?,
         }),
+        Suite::EnsembleReports { only } => ensemble::reports::run(settings::server_kind()?, only),
+        Suite::EnsembleScripts => {
+            ensemble::scripts::run(settings::server_kind()?, &settings::zookeeper_home()?)
+        }
         Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {
@@ -348,6 +363,7 @@ fn run(suite: &Suite) -> Result<bool> {
         }),
         Suite::Lend(arguments) => lend::run(&lend::Plan {
             kind: settings::server_kind()?,
+            members: settings::members()?,
             command: arguments.command.clone(),
             time_max: Duration::from_secs(60 * arguments.minutes),
         }),
@@ -377,7 +393,7 @@ fn differential(arguments: &Differential) -> Result<bool> {
     let subject = settings::server_kind()?;
     let local = !matches!(subject, Kind::External(_));
     ensure!(
-        local || arguments.config.is_empty(),
+        local || (arguments.config.is_empty() && arguments.members == 1),
         "a server that somebody else started cannot be configured"
     );
     // Room for every timeout asked for: no session of a sequence may expire.
@@ -391,11 +407,17 @@ fn differential(arguments: &Differential) -> Result<bool> {
     let plan = Plan {
         subject,
         reference: Kind::ZooKeeper,
+        members: arguments.members,
         sequences: arguments.sequences,
         seed: settings::seed(1)?,
         first: arguments.first,
         restart_every: if local { arguments.restart_every } else { 0 },
-        lapse_every: if local { arguments.lapse_every } else { 0 },
+        // On a follower only what is written lapses: see `differential::Run::written`.
+        lapse_every: if local && arguments.members == 1 {
+            arguments.lapse_every
+        } else {
+            0
+        },
         failures_max: arguments.failures,
         options,
     };

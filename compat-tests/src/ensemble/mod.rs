@@ -6,6 +6,8 @@
 //! - [`chaos`]: faults under load;
 //! - [`members`]: servers that come back late, with less than they had, or anew;
 //! - [`on`]: other programs on one of the servers;
+//! - [`reports`]: what others reported of ensembles, played again;
+//! - [`scripts`]: the genuine scripts asked of each;
 //! - [`proof`]: load with a recorded history, and the checkers that judge it.
 
 pub mod chaos;
@@ -14,6 +16,8 @@ pub mod members;
 pub mod net;
 pub mod on;
 pub mod proof;
+pub mod reports;
+pub mod scripts;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -184,6 +188,18 @@ impl Ensemble {
     /// The server itself.
     pub fn server(&self, member: usize) -> &Server {
         &self.members[member].server
+    }
+
+    /// Changes a line of zoo.cfg of all; takes effect with their next start.
+    pub fn set_config(&mut self, key: &str, value: &str) {
+        for member in &mut self.members {
+            member.server.set_config(key, value);
+        }
+    }
+
+    /// True while the process of a member runs.
+    pub fn is_running(&mut self, member: usize) -> bool {
+        self.members[member].server.is_running()
     }
 
     /// Starts a member; does not wait.
