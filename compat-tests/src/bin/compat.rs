@@ -56,6 +56,12 @@ enum Suite {
     Chaos(Chaos),
     /// Three servers, faults between and in them under load, two judges of all that came of it.
     EnsembleChaos(EnsembleChaos),
+    /// Members that come back late, with less than they had, or anew, while clients work.
+    EnsembleMembers {
+        /// Only cases whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Judges a history that ensemble-chaos has kept.
     EnsembleJudge {
         /// Its file.
@@ -327,6 +333,11 @@ fn run(suite: &Suite) -> Result<bool> {
             history: arguments.history.clone(),
         }),
         Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
+        Suite::EnsembleMembers { only } => ensemble::members::run(&ensemble::members::Plan {
+            kind: settings::server_kind()?,
+            only: only.clone(),
+            seed: settings::seed(1)?,
+        }),
         Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {

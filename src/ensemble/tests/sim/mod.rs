@@ -17,10 +17,12 @@
 mod client;
 mod dice;
 mod disk;
+mod expiry;
 mod faults;
 mod growing;
 mod ledger;
 mod planted;
+mod promises;
 mod scenarios;
 mod server;
 mod world;
