@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .PHONY: kazoo c-client node-client go-client kafka kafka-cluster patroni
 .PHONY: bench-floor bench-sweeps bench-plots bench-table
 .PHONY: sim
-.PHONY: run-ensemble test-ensemble chaos-ensemble compat-ensemble bench-ensemble
+.PHONY: run-ensemble test-ensemble chaos-ensemble compat-ensemble bench-ensemble cases-ensemble planted
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -100,6 +100,21 @@ test-ensemble: build  ## What `make test` asks of three servers: 2 of each fault
 chaos-ensemble: build  ## 10 of each fault between three servers; CHAOS="--cycles 50 --network proxies", part of a name
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-chaos --cycles 10 $(CHAOS)
+
+cases-ensemble: build  ## Failures of three servers that have a name; CASES="part of a name"
+	@compat-tests/tools/deps test
+	@$(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-cases $(CASES)
+
+planted: deps  ## Break the server on purpose, in one way after the other: the tests must find each
+	@compat-tests/tools/deps test
+	@echo "oxkeeper: building a server that can be broken"
+	@$(CARGO) build --release --locked --bin oxkeeper --features planted
+	@mkdir -p "$(CACHE)/planted"
+	@cp "$(BIN)" "$(CACHE)/planted/oxkeeper"
+	@$(CARGO) build --release --locked --bin oxkeeper
+	@$(CARGO) test --release --locked --quiet -p oxkeeper --lib -- ensemble::tests::sim::planted::
+	@SERVER=oxkeeper OXKEEPER_BIN="$(CACHE)/planted/oxkeeper" \
+		$(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-planted $(DEFECT)
 
 compat-ensemble: build  ## The suites with real clients on a follower of three servers of SERVER
 	@compat-tests/tools/deps test

@@ -56,6 +56,18 @@ enum Suite {
     Chaos(Chaos),
     /// Three servers, faults between and in them under load, two judges of all that came of it.
     EnsembleChaos(EnsembleChaos),
+    /// Failures of three servers that have a name.
+    EnsembleCases {
+        /// Only cases whose names contain this.
+        #[arg(default_value = "")]
+        only: String,
+    },
+    /// Servers that are broken on purpose are found: OXKEEPER_BIN is built with the feature `planted`.
+    EnsemblePlanted {
+        /// Only defects whose names contain this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Judges a history that ensemble-chaos has kept.
     EnsembleJudge {
         /// Its file.
@@ -327,6 +339,8 @@ fn run(suite: &Suite) -> Result<bool> {
             history: arguments.history.clone(),
         }),
         Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
+        Suite::EnsembleCases { only } => ensemble::cases::run(settings::server_kind()?, only),
+        Suite::EnsemblePlanted { only } => ensemble::planted::run(settings::seed(1)?, only),
         Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {
