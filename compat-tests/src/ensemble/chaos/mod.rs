@@ -31,9 +31,10 @@ use crate::server::Kind;
 use crate::suite::{Suite, say};
 
 /// The longest timeout that clients ask for.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
-/// Faults that last do so longer than a session without a word.
-const FAULT_TIME: Duration = Duration::from_secs(6);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
+/// Faults that last do so longer than a session without a word: by three ticks, two of which it may take to
+/// notice that.
+const FAULT_TIME: Duration = Duration::from_millis(4_500);
 /// Load before the fault, and after the healing.
 const LOAD_TIME: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
