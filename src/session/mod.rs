@@ -2,6 +2,7 @@
 //!
 //! This room does not know: znodes, requests, sockets.
 
+mod clock;
 mod clocks;
 mod config;
 mod greeter;
@@ -9,7 +10,8 @@ mod reports;
 mod throttle;
 mod touches;
 
-pub use clocks::{Hearing, SessionClock, SessionClocks};
+pub use clock::SessionClock;
+pub use clocks::{Hearing, SessionClocks};
 pub use config::Config;
 pub use greeter::{Granted, Greeter, Greeting, Password, put_connect_response};
 pub use reports::report_touches;

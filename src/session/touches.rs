@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::clocks::SessionClock;
+use super::clock::SessionClock;
 
 /// Those that are to be reported.
 #[derive(Debug)]

@@ -186,6 +186,7 @@ fn judge_slice(
             rules: stamp.rules,
             term: stamp.position.term,
             session: proposal.session,
+            sequence: proposal.sequence,
             speaker: SessionOwner {
                 origin: proposal.origin,
                 connection: proposal.action.connection().unwrap_or_default(),

@@ -68,6 +68,12 @@ enum Suite {
         #[arg(default_value = "")]
         only: String,
     },
+    /// Members that come back late, with less than they had, or anew, while clients work.
+    EnsembleMembers {
+        /// Only cases whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Judges a history that ensemble-chaos has kept.
     EnsembleJudge {
         /// Its file.
@@ -341,6 +347,11 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
         Suite::EnsembleCases { only } => ensemble::cases::run(settings::server_kind()?, only),
         Suite::EnsemblePlanted { only } => ensemble::planted::run(settings::seed(1)?, only),
+        Suite::EnsembleMembers { only } => ensemble::members::run(&ensemble::members::Plan {
+            kind: settings::server_kind()?,
+            only: only.clone(),
+            seed: settings::seed(1)?,
+        }),
         Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {

@@ -6,17 +6,20 @@
 //! - [`chaos`]: faults under load;
 //! - [`cases`]: failures that have a name;
 //! - [`planted`]: servers that are broken on purpose, to be found by those;
+//! - [`members`]: servers that come back late, with less than they had, or anew;
 //! - [`on`]: other programs on one of the servers;
 //! - [`proof`]: load with a recorded history, and the checkers that judge it.
 
 pub mod cases;
 pub mod chaos;
 pub mod guard;
+pub mod members;
 pub mod net;
 pub mod on;
 pub mod planted;
 pub mod proof;
 
+use std::fs;
 use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -108,11 +111,11 @@ struct Member {
 fn mount(server: &Server, id: usize) -> Result<Disk> {
     let data = server.data_dir().context("its data directory")?;
     let disk = Disk::mount(&data.with_extension("disk"), &data)?;
-    std::fs::write(data.join("myid"), format!("{id}\n")).context("write myid")?;
+    fs::write(data.join("myid"), format!("{id}\n")).context("write myid")?;
     // Else the loss of power takes it.
-    let written = std::fs::File::open(data.join("myid")).context("open myid")?;
+    let written = fs::File::open(data.join("myid")).context("open myid")?;
     written.sync_all().context("sync myid")?;
-    let dir = std::fs::File::open(&data).context("open a data directory")?;
+    let dir = fs::File::open(&data).context("open a data directory")?;
     dir.sync_all().context("sync a data directory")?;
     Ok(disk)
 }
@@ -283,6 +286,25 @@ impl Ensemble {
         by(&mut it.server)?;
         it.frozen = false;
         pid.map_or(Ok(()), |pid| self.guard.forget(pid))
+    }
+
+    /// Takes all from the disk of a member that does not run, but for its number.
+    ///
+    /// # Errors
+    /// It runs, or the file system said no.
+    pub fn wipe(&mut self, member: usize) -> Result<()> {
+        let it = &mut self.members[member];
+        ensure!(!it.server.is_running(), "its disk is in use");
+        let data = it.server.data_dir().context("a server of ours")?;
+        for entry in fs::read_dir(&data).context("list a data directory")? {
+            let path = entry.context("list a data directory")?.path();
+            if path.is_dir() {
+                fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+            } else if path.file_name().is_some_and(|name| name != "myid") {
+                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// SIGSTOP.

@@ -7,7 +7,9 @@ pub(super) mod genesis;
 )]
 pub(super) mod judge;
 pub(super) mod multi;
+pub(super) mod new_znode;
 pub(super) mod overlay;
 pub(super) mod quota;
+pub(super) mod reconfig;
 pub(super) mod sessions;
 pub(super) mod tree;

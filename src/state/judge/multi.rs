@@ -3,7 +3,7 @@
 use jute::{ErrorCode, Multi, MultiOp};
 
 use super::judge::{Judge, Stop};
-use super::tree::{Form, NewZnode};
+use super::new_znode::{Form, NewZnode};
 use crate::state::txn::{OpOutcome, Outcome};
 
 impl Judge<'_> {

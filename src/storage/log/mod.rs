@@ -353,6 +353,12 @@ impl Shared {
         };
         self.write_next(&mut writer);
         drop(writer);
+        self.rest();
+    }
+
+    /// To be called by whoever has let go of the writer and is not the log's thread: what came
+    /// meanwhile found it held, and nobody else will look.
+    fn rest(&self) {
         if !self.queue.lock().jobs.is_empty() {
             self.wake.notify_one();
         }
@@ -524,6 +530,7 @@ impl Log for SegmentLog {
 
     fn bytes_behind(&self, index: Option<u64>) -> u64 {
         let end = self.shared.writer.lock().end();
+        self.shared.rest();
         let state = self.shared.state.read();
         let behind = index.max(state.ends.purged.map(|at| at.index));
         let from = behind.map_or(0, |index| index.saturating_add(1));

@@ -11,7 +11,8 @@ use rocksdb::{
 
 use tracing::warn;
 
-use super::options;
+use super::{manifest, options};
+use crate::state::StoreError;
 use crate::storage::StorageError;
 use crate::storage::varint::Malformed;
 
@@ -47,6 +48,7 @@ impl Database {
         options: &Options,
         families: Vec<ColumnFamilyDescriptor>,
     ) -> Result<Self, StorageError> {
+        manifest::check(path)?;
         DB::open_cf_descriptors(options, path, families)
             .map(|db| Self::new(db, path))
             .map_err(|source| open_error(path, source))
@@ -61,6 +63,7 @@ impl Database {
         options: &Options,
         families: Vec<ColumnFamilyDescriptor>,
     ) -> Result<Self, StorageError> {
+        manifest::check(path)?;
         DB::open_cf_descriptors_read_only(options, path, families, false)
             .map(|db| Self::new(db, path))
             .map_err(|source| open_error(path, source))
@@ -256,5 +259,13 @@ fn open_error(path: &Path, source: rocksdb::Error) -> StorageError {
         doing: "open database",
         path,
         source,
+    }
+}
+
+/// This room's error as the state sees it.
+pub(in crate::storage) fn store_error(doing: &'static str, source: StorageError) -> StoreError {
+    StoreError {
+        doing,
+        source: Box::new(source),
     }
 }

@@ -8,11 +8,10 @@ use rocksdb::{IteratorMode, Snapshot};
 use self_cell::self_cell;
 
 use super::cache::Known;
-use super::db::Database;
+use super::db::{Database, store_error};
 use super::encode;
 use super::keys::{self, Below, Family};
 use super::options;
-use super::rocks_tree::store_error;
 use super::unwritten::Changes;
 use crate::state::{StoreError, View, Znode};
 use crate::storage::StorageError;

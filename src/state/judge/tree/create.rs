@@ -4,74 +4,17 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jute::{Acl, ErrorCode, Stat, Text, perms};
+use jute::{ErrorCode, Stat, perms};
 
 use super::{Addition, owned_data, refused};
 use crate::state::acl::fix;
 use crate::state::judge::judge::{Judge, Stop, some_path};
+use crate::state::judge::new_znode::{Form, NewZnode};
 use crate::state::record::path;
 use crate::state::record::znode::{Kind, Owner};
 
 /// A stat has room for no more; ZooKeeper's tables end long before that.
 const CHILDREN_MAX: u32 = i32::MAX.cast_unsigned();
-
-/// Which of the four requests it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::state) enum Form {
-    /// create, create2: the flags alone say what is made.
-    Plain,
-    /// createContainer: a container, whatever the flags.
-    Container,
-    /// createTTL, with its milliseconds.
-    Ttl(i64),
-}
-
-/// What a create asks for.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::state) struct NewZnode<'a> {
-    pub(in crate::state) form: Form,
-    pub(in crate::state) path: &'a Option<Text>,
-    pub(in crate::state) data: &'a Option<Bytes>,
-    pub(in crate::state) acl: Option<&'a [Acl]>,
-    pub(in crate::state) flags: i32,
-}
-
-impl<'a> NewZnode<'a> {
-    /// From the record that three of the requests share.
-    pub(in crate::state) fn plain(form: Form, create: &'a jute::Create) -> Self {
-        let jute::Create {
-            path,
-            data,
-            acl,
-            flags,
-        } = create;
-        Self {
-            form,
-            path,
-            data,
-            acl: acl.as_deref(),
-            flags: *flags,
-        }
-    }
-
-    /// From createTTL's record.
-    pub(in crate::state) fn ttl(create: &'a jute::CreateTtl) -> Self {
-        let jute::CreateTtl {
-            path,
-            data,
-            acl,
-            flags,
-            ttl_ms,
-        } = create;
-        Self {
-            form: Form::Ttl(*ttl_ms),
-            path,
-            data,
-            acl: acl.as_deref(),
-            flags: *flags,
-        }
-    }
-}
 
 /// What the flags say. zk: CreateMode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,7 +5,6 @@ mod change;
 mod create;
 
 pub use change::is_due;
-pub(in crate::state) use create::{Form, NewZnode};
 
 use std::sync::Arc;
 

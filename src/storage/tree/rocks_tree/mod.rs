@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::cache::{self, Cache, Known, LENGTH_BYTES, Listing, Pinned};
-use super::db::Database;
+use super::db::{Database, store_error};
 use super::encode;
 use super::keys::{self, Below, Family};
 use super::loads::{Loads, Noting};
@@ -466,14 +466,6 @@ impl Intake for RocksTree {
 
     fn abandon(&self) {
         self.write_behind.abandon();
-    }
-}
-
-/// This room's error as the state sees it.
-pub(in crate::storage) fn store_error(doing: &'static str, source: StorageError) -> StoreError {
-    StoreError {
-        doing,
-        source: Box::new(source),
     }
 }
 

@@ -175,7 +175,7 @@ async fn telegraf_takes_every_line_of_mntr() {
 async fn mntr_says_nothing_that_zookeeper_would_not() {
     // Of servers before 3.6, and in the manual.
     const OF_OLD: &str = "zk_fsync_threshold_exceed_count";
-    let genuine = include_str!("../../compat-tests/scripts/words/mntr.golden");
+    let genuine = include_str!("../../../compat-tests/scripts/words/mntr.golden");
     let names: BTreeSet<&str> = genuine.lines().filter_map(key).collect();
     let running = start("mntr").await;
     let text = running.ask(&[b"mntr"]).await;

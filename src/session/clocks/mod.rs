@@ -26,46 +26,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering}
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
+use super::clock::SessionClock;
 use super::touches::Touches;
 use crate::ensemble::Touched;
 use crate::state::{ServerId, SessionId};
-
-/// The clock of one session.
-#[derive(Debug)]
-pub struct SessionClock {
-    session: SessionId,
-    /// The server that it is attached to.
-    server: AtomicU64,
-    heard_ms: AtomicU64,
-    timeout_ms: AtomicI32,
-    closing: AtomicBool,
-    /// So many of its connections are not read from: the newest, and one that is about to end.
-    deaf: AtomicUsize,
-    /// It is among those that are to be reported.
-    pub(super) listed: AtomicBool,
-}
-
-impl SessionClock {
-    /// The timeout that counts now, milliseconds: what the last handshake granted.
-    pub fn timeout_ms(&self) -> i32 {
-        self.timeout_ms.load(Ordering::Relaxed)
-    }
-
-    /// True once the expiry has been proposed: touches and renewals fail from here.
-    pub fn closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
-    /// Milliseconds on [`SessionClocks::now_ms`]'s scale when the session was last heard of.
-    pub fn heard_ms(&self) -> u64 {
-        self.heard_ms.load(Ordering::Relaxed)
-    }
-
-    /// True while a connection of the session is not read from.
-    pub(super) fn is_deaf(&self) -> bool {
-        self.deaf.load(Ordering::Relaxed) > 0
-    }
-}
 
 /// Whether clients can be heard, as it has been since the last sweep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
