@@ -278,6 +278,20 @@ struct Hostile {
     quick: bool,
 }
 
+impl Hostile {
+    fn plan(&self) -> Result<hostile::Plan> {
+        let part = if self.quick { 10 } else { 1 };
+        Ok(hostile::Plan {
+            kind: settings::server_kind()?,
+            silent: self.silent / part,
+            watches: self.watches / part,
+            sessions: self.sessions / part,
+            seed: settings::seed(1)?,
+            quick: self.quick,
+        })
+    }
+}
+
 #[derive(Debug, Args)]
 struct Soak {
     /// How long.
@@ -322,18 +336,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Memory => memory::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Disk => disk::run(),
-        Suite::Hostile(arguments) => {
-            let part = if arguments.quick { 10 } else { 1 };
-            let plan = hostile::Plan {
-                kind: settings::server_kind()?,
-                silent: arguments.silent / part,
-                watches: arguments.watches / part,
-                sessions: arguments.sessions / part,
-                seed: settings::seed(1)?,
-                quick: arguments.quick,
-            };
-            hostile::run(&plan, &arguments.only)
-        }
+        Suite::Hostile(arguments) => hostile::run(&arguments.plan()?, &arguments.only),
         Suite::Chaos(arguments) => chaos::run(&chaos::Plan {
             kind: settings::server_kind()?,
             cycles: arguments.cycles,

@@ -60,9 +60,9 @@ pub fn moves_as_it_expires(change: &Change<'_>) -> Result<String> {
     ))
 }
 
-fn play(ensemble: &Ensemble, round: usize, from: usize, to: usize) -> Result<(usize, usize)> {
+/// Opens them, one after the other, each with an ephemeral.
+fn open(ensemble: &Ensemble, round: usize, from: usize) -> Result<Vec<Moving>> {
     let mut moving = Vec::new();
-    let begin = Instant::now();
     for index in 0..SESSIONS {
         let mut before = Connection::open(ensemble.address(from), REPLY_TIME_MAX)?;
         let (session, password) = before.new_session(TIMEOUT_MS)?;
@@ -84,6 +84,12 @@ fn play(ensemble: &Ensemble, round: usize, from: usize, to: usize) -> Result<(us
         });
         sleep(APART);
     }
+    Ok(moving)
+}
+
+fn play(ensemble: &Ensemble, round: usize, from: usize, to: usize) -> Result<(usize, usize)> {
+    let begin = Instant::now();
+    let moving = open(ensemble, round, from)?;
     // The first are about to be given up, the last have most of a second left.
     sleep(Duration::from_millis(TIMEOUT_MS as u64 + 250).saturating_sub(begin.elapsed()));
     hang(ensemble, true)?;
