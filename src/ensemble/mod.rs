@@ -58,6 +58,7 @@ pub use members::role::Role;
 pub use origin::outgoing::QueueReport;
 pub use peer::{ListenError, PeerAddress, SecretError};
 pub use placement::Placement;
+pub use raft::traffic::ProposalBytes;
 pub use start::origin;
 
 use members::serving::Service;
@@ -153,6 +154,10 @@ pub struct Report {
     pub leads_for: Option<Duration>,
     /// The other members, if this server leads.
     pub followers: Vec<FollowerReport>,
+    /// What it has proposed in this term since [`Ensemble::reset_figures`], if it leads.
+    pub proposal_bytes: Option<ProposalBytes>,
+    /// Read indexes that it is confirming: `sync`s that come together share one.
+    pub pending_syncs: u64,
 }
 
 /// Another member, as its leader sees it.
@@ -383,7 +388,14 @@ impl Ensemble {
             serves: self.serves(),
             leads_for: self.progress.leads_for(),
             followers: self.followers(),
+            proposal_bytes: self.core.traffic().proposal_bytes(term),
+            pending_syncs: self.core.traffic().syncs(),
         }
+    }
+
+    /// What a report says of sizes counts from here on.
+    pub fn reset_figures(&self) {
+        self.core.traffic().reset();
     }
 
     /// Resolves when a store has failed or the core has died. Nothing works then: end the
