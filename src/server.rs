@@ -73,7 +73,6 @@ pub struct Server {
     metrics_addr: Option<SocketAddr>,
     scraped: Option<JoinHandle<()>>,
     chores: TaskTracker,
-    connections: Arc<Registry>,
     front: Arc<Front>,
     inspector: Arc<Inspector>,
     requests: Arc<Requests>,
@@ -313,7 +312,6 @@ impl Server {
         );
         let server = Self {
             client_addr,
-            connections,
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
@@ -380,7 +378,7 @@ impl Server {
     /// Closes all clients' connections whenever there has been no leader for too long: they look for a
     /// server that has one.
     fn send_away(&self) {
-        let (connections, stop) = (Arc::clone(&self.connections), self.stop_chores.clone());
+        let (requests, stop) = (Arc::clone(&self.requests), self.stop_chores.clone());
         let mut admitting = self.ensemble.admitting();
         self.chores.spawn(async move {
             loop {
@@ -389,7 +387,7 @@ impl Server {
                     changed = admitting.changed() => if changed.is_err() { return },
                 }
                 if !*admitting.borrow_and_update() {
-                    connections.end_all();
+                    requests.send_away();
                 }
             }
         });

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::member::{Member, PeerType};
-use crate::state::ServerId;
+use crate::state::{Member, PeerType, ServerId};
 
 /// This server as one of an ensemble, or alone.
 #[derive(Clone, Debug, PartialEq, Eq)]

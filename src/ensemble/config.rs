@@ -185,6 +185,9 @@ impl Config {
         config.addresses.clone_from(&self.addresses);
         config.listen.clone_from(&self.listen);
         config.frame_bytes_max = FRAME_BYTES_MAX;
+        // What waits for links that are cut has nobody to go to any more when clients are sent away and
+        // go elsewhere: it must not arrive behind what they do there.
+        config.idle_ms = config.idle_ms.min(self.patience_ms / 4 * 3);
         Ok(config)
     }
 }
@@ -207,6 +210,15 @@ mod tests {
             let mut config = Config::new(ServerId(1), vec![ServerId(1)]);
             config.set_window(window);
             assert_eq!((config.window_batches, config.entries_kept), (window, kept));
+        }
+    }
+
+    #[test]
+    fn connections_between_servers_are_dead_before_clients_are_sent_away() {
+        let mut config = Config::new(ServerId(1), vec![ServerId(1), ServerId(2), ServerId(3)]);
+        for (patience_ms, idle_ms) in [(600, 450), (1_200, 900), (2_000, 1_500), (60_000, 1_500)] {
+            config.patience_ms = patience_ms;
+            assert_eq!(config.peer(1).unwrap().idle_ms, idle_ms);
         }
     }
 

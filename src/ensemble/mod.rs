@@ -223,12 +223,24 @@ impl Ensemble {
         self.proposals.room().await;
     }
 
+    /// Takes back all that was submitted here and has not taken effect: whoever waited for it has been
+    /// sent away. The last sequence that may still take effect; what has a higher one never will, and
+    /// what comes next has the one behind it. So this is called under the lock under which submissions
+    /// are remembered.
+    ///
+    /// Of what had been sent to a leader, some may be in a log, where it takes effect or not as if this
+    /// process had died: in order, and nothing behind the first that does not.
+    pub fn recall(&self) -> u64 {
+        self.proposals.recall()
+    }
+
     /// Returns when everything that any client of the ensemble was answered before the call, and
     /// everything that was submitted here before it, has been applied here: what `sync` promises.
     /// Calls at the same time share the work.
     ///
     /// # Errors
-    /// No leader confirmed it: wait for one and ask again, or close the connection.
+    /// No leader confirmed it, or all was recalled meanwhile: wait for one and ask again, or close the
+    /// connection.
     pub async fn barrier(&self) -> Result<(), ProposeError> {
         let submitted = self.proposals.submitted();
         let ask = async || self.read_index().await;

@@ -117,6 +117,7 @@ impl State {
                 Change::Quota { path, added: false } => {
                     self.quotas.remove(path);
                 }
+                Change::Lineups(lineups) => self.meta.lineups.clone_from(lineups),
             }
         }
         self.meta.last_zxid = txn.zxid;

@@ -64,6 +64,12 @@ enum Suite {
     },
     /// `zkServer.sh status` of the distribution at ZOOKEEPER_HOME, of each of three.
     EnsembleScripts,
+    /// Members that come back late, with less than they had, or anew, while clients work.
+    EnsembleMembers {
+        /// Only cases whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Judges a history that ensemble-chaos has kept.
     EnsembleJudge {
         /// Its file.
@@ -342,6 +348,11 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::EnsembleScripts => {
             ensemble::scripts::run(settings::server_kind()?, &settings::zookeeper_home()?)
         }
+        Suite::EnsembleMembers { only } => ensemble::members::run(&ensemble::members::Plan {
+            kind: settings::server_kind()?,
+            only: only.clone(),
+            seed: settings::seed(1)?,
+        }),
         Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {

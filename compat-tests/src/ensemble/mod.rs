@@ -4,6 +4,7 @@
 //! - [`net`]: the network;
 //! - [`guard`]: nothing outlives the run;
 //! - [`chaos`]: faults under load;
+//! - [`members`]: servers that come back late, with less than they had, or anew;
 //! - [`on`]: other programs on one of the servers;
 //! - [`reports`]: what others reported of ensembles, played again;
 //! - [`scripts`]: the genuine scripts asked of each;
@@ -11,12 +12,14 @@
 
 pub mod chaos;
 pub mod guard;
+pub mod members;
 pub mod net;
 pub mod on;
 pub mod proof;
 pub mod reports;
 pub mod scripts;
 
+use std::fs;
 use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -243,6 +246,25 @@ impl Ensemble {
         by(&mut it.server)?;
         it.frozen = false;
         pid.map_or(Ok(()), |pid| self.guard.forget(pid))
+    }
+
+    /// Takes all from the disk of a member that does not run, but for its number.
+    ///
+    /// # Errors
+    /// It runs, or the file system said no.
+    pub fn wipe(&mut self, member: usize) -> Result<()> {
+        let it = &mut self.members[member];
+        ensure!(!it.server.is_running(), "its disk is in use");
+        let data = it.server.data_dir().context("a server of ours")?;
+        for entry in fs::read_dir(&data).context("list a data directory")? {
+            let path = entry.context("list a data directory")?.path();
+            if path.is_dir() {
+                fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+            } else if path.file_name().is_some_and(|name| name != "myid") {
+                fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// SIGSTOP.

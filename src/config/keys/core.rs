@@ -6,7 +6,7 @@ use super::super::builder::{to_port, to_u32};
 use super::super::key::{
     I32, I32_ALL, Key, int, strict_flag, text, unset_flag, unset_int, unset_text, yes_no,
 };
-use crate::config::member::PeerType;
+use crate::state::PeerType;
 
 const PORT: (i64, i64) = (0, 65_535);
 

@@ -19,10 +19,9 @@ use std::sync::Arc;
 use super::builder::{Builder, resolve};
 use super::ensemble::EnsembleSettings;
 use super::finding::{Findings, Source};
-use super::member::{Member, PeerType};
 use super::membership::MemberKey;
 use super::{files, my_id};
-use crate::state::ServerId;
+use crate::state::{Member, PeerType, ServerId};
 
 /// Ids are the top byte of a session's, and of an origin's.
 const ID_MAX: u64 = 255;

@@ -250,3 +250,68 @@ impl Pulse {
 fn replace(told: &watch::Sender<bool>, value: bool) -> bool {
     told.send_if_modified(|now| std::mem::replace(now, value) != value)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_committed_all_the_time_stands_still_for_no_time() {
+        let standstill = Standstill::default();
+        for index in 0..100 {
+            standstill.look(Some(index), Some(index + 5));
+            advance(SECOND / 4).await;
+            assert!(standstill.lasts() <= SECOND / 4);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_of_which_nothing_is_committed_stands_still_until_something_is() {
+        let standstill = Standstill::default();
+        standstill.look(Some(3), Some(3));
+        advance(SECOND).await;
+        assert_eq!(standstill.lasts(), Duration::ZERO, "nothing waits");
+        for last in 4..8 {
+            standstill.look(Some(3), Some(last));
+            advance(SECOND).await;
+        }
+        assert_eq!(
+            standstill.lasts(),
+            4 * SECOND,
+            "more that waits changes nothing"
+        );
+        standstill.look(Some(4), Some(8));
+        assert_eq!(standstill.lasts(), Duration::ZERO);
+        advance(SECOND).await;
+        assert_eq!(standstill.lasts(), SECOND);
+        standstill.look(Some(8), Some(8));
+        assert_eq!(standstill.lasts(), Duration::ZERO);
+    }
+
+    /// Nothing has been committed in this log yet.
+    #[tokio::test(start_paused = true)]
+    async fn a_first_entry_waits_too() {
+        let standstill = Standstill::default();
+        standstill.look(None, None);
+        standstill.look(None, Some(0));
+        advance(SECOND).await;
+        assert_eq!(standstill.lasts(), SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_in_which_the_process_did_not_run_is_no_silence() {
+        let heard = Heard::default();
+        assert!(!heard.is_within(SECOND), "nobody has been heard");
+        heard.now();
+        advance(10 * SECOND).await;
+        assert!(!heard.is_within(SECOND));
+        heard.forgive(10 * SECOND);
+        assert!(heard.is_within(SECOND));
+        advance(2 * SECOND).await;
+        assert!(!heard.is_within(SECOND));
+    }
+}

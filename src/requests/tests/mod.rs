@@ -4,12 +4,14 @@
     reason = "what these tests do not send is a mistake in them"
 )]
 
+mod bogus;
 mod bounds;
 mod forgetful;
 mod linearizable;
 mod model;
 mod moves;
 mod order;
+mod sent_away;
 mod waiting;
 mod warm;
 

@@ -136,43 +136,12 @@ struct Cycle {
 impl Cycle {
     fn run(plan: &Plan, ensemble: &mut Ensemble, fault: Fault, cycle: u64) -> Result<Self> {
         let seed = plan.seed.wrapping_mul(1000) + cycle * 100 + fault as u64;
-        let begin = Instant::now();
-        let mut setup = Client::new(0, ensemble.addresses(), begin, SESSION_TIMEOUT);
-        make_roots(&mut setup).context("make the roots")?;
-        let mut clients: Vec<(Client, Loader)> = roles(plan.workers)
-            .enumerate()
-            .map(|(index, role)| {
-                let id = index + 1;
-                let client = Client::new(id, ensemble.addresses(), begin, role.timeout());
-                (client, Loader::new(role, id, seed))
-            })
-            .collect();
-        let count = clients.len();
-        let (shared, finished) = (Shared::default(), AtomicBool::new(false));
         let mut random = Random::new(seed, u64::MAX);
-        let ran = thread::scope(|scope| {
-            for (client, loader) in &mut clients {
-                let (shared, finished) = (&shared, &finished);
-                scope.spawn(move || {
-                    loader.run(client, shared);
-                    while !finished.load(Ordering::SeqCst) {
-                        client.connect();
-                        client.turn();
-                        shared.keeps(client.id, client.session());
-                    }
-                });
-            }
-            let ran = Timeline::drive(ensemble, fault, &mut random, &shared, begin);
-            shared.ending.store(true, Ordering::SeqCst);
-            let walks =
-                ran.and_then(|timeline| Ok((timeline, quiet_walks(ensemble, &shared, count)?)));
-            finished.store(true, Ordering::SeqCst);
-            walks
-        });
-        let (timeline, walks) = ran?;
-        let mut records = vec![setup.record];
-        records.extend(clients.into_iter().map(|(client, _)| client.record));
-        let history = History { records };
+        let begin = Instant::now();
+        let drive = |ensemble: &mut Ensemble, shared: &Shared| {
+            Timeline::drive(ensemble, fault, &mut random, shared, begin)
+        };
+        let (timeline, history, walks) = under_load(ensemble, plan.workers, seed, begin, drive)?;
         let mut problems = judge(&history, &walks, Sync::Linearizable);
         let mut stale = "";
         if plan.kind == Kind::ZooKeeper && !problems.is_empty() {
@@ -218,6 +187,71 @@ impl Cycle {
         suite.fail(format_args!("{name}: {}", self.told), what);
         Ok(())
     }
+}
+
+/// Does `work` while clients of all kinds load all servers; what it came to, what they saw, and a walk
+/// over each server when they have fallen silent. `begin`: where the time of the run begins.
+///
+/// # Errors
+/// `work` fails, the roots cannot be made, or the trees do not come to rest.
+pub fn under_load<T>(
+    ensemble: &mut Ensemble,
+    workers: usize,
+    seed: u64,
+    begin: Instant,
+    work: impl FnOnce(&mut Ensemble, &Shared) -> Result<T>,
+) -> Result<(T, History, Vec<walk::Walk>)> {
+    let mut setup = Client::new(0, ensemble.addresses(), begin, SESSION_TIMEOUT);
+    make_roots(&mut setup).context("make the roots")?;
+    let mut clients: Vec<(Client, Loader)> = roles(workers)
+        .enumerate()
+        .map(|(index, role)| {
+            let id = index + 1;
+            let client = Client::new(id, ensemble.addresses(), begin, role.timeout());
+            (client, Loader::new(role, id, seed))
+        })
+        .collect();
+    let count = clients.len();
+    let (shared, finished) = (Shared::default(), AtomicBool::new(false));
+    let ran = thread::scope(|scope| {
+        for (client, loader) in &mut clients {
+            let (shared, finished) = (&shared, &finished);
+            scope.spawn(move || {
+                loader.run(client, shared);
+                while !finished.load(Ordering::SeqCst) {
+                    client.connect();
+                    client.turn();
+                    shared.keeps(client.id, client.session());
+                }
+            });
+        }
+        let ran = work(ensemble, &shared);
+        shared.ending.store(true, Ordering::SeqCst);
+        let walks = ran.and_then(|done| Ok((done, quiet_walks(ensemble, &shared, count)?)));
+        finished.store(true, Ordering::SeqCst);
+        walks
+    });
+    let (done, walks) = ran?;
+    let mut records = vec![setup.record];
+    records.extend(clients.into_iter().map(|(client, _)| client.record));
+    Ok((done, History { records }, walks))
+}
+
+/// The sessions of clients that live that expired all the same.
+pub fn lost_sessions(workers: usize, history: &History) -> Vec<String> {
+    let roles = [None].into_iter().chain(roles(workers).map(Some));
+    let mut problems = Vec::new();
+    for (role, record) in roles.zip(&history.records) {
+        let mut lost = record.sessions.iter().filter(|it| is_expired(it));
+        if let Some(session) = lost.next()
+            && role.is_none_or(|role| !role.may_expire())
+        {
+            problems.push(format!(
+                "a session of a living {role:?} expired: {session:x?}"
+            ));
+        }
+    }
+    problems
 }
 
 fn roles(workers: usize) -> impl Iterator<Item = Role> {
@@ -313,17 +347,8 @@ impl Timeline {
         if fault.leaves_a_quorum() && during.count() == 0 {
             problems.push("nothing was written while the fault lasted".to_owned());
         }
-        let roles = [None].into_iter().chain(roles(plan.workers).map(Some));
-        for (role, record) in roles.zip(&history.records) {
-            let mut lost = record.sessions.iter().filter(|it| is_expired(it));
-            if let Some(session) = lost.next()
-                && fault.keeps_sessions()
-                && role.is_none_or(|role| !role.may_expire())
-            {
-                problems.push(format!(
-                    "a session of a living {role:?} expired: {session:x?}"
-                ));
-            }
+        if fault.keeps_sessions() {
+            problems.extend(lost_sessions(plan.workers, history));
         }
         if acks.last().is_none_or(|last| *last < self.healed) {
             problems.push("nothing was written after the healing".to_owned());

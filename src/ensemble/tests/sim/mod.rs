@@ -17,9 +17,11 @@
 mod client;
 mod dice;
 mod disk;
+mod expiry;
 mod faults;
 mod ledger;
 mod planted;
+mod promises;
 mod scenarios;
 mod server;
 mod world;

@@ -26,6 +26,8 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 const BEGIN_MS: i64 = 1_700_000_000_000;
 /// So seldom that the log holds what a lagging server needs, so often that trees are flushed.
 const CHECKPOINT_ENTRIES: u64 = 40;
+/// As long as clients wait by default.
+const PATIENCE_MS: u64 = 2_000;
 
 /// How long the disk of a log takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +81,8 @@ pub(super) struct Server {
     pub(super) is_wiped: bool,
     /// It has failed in a way in which a supervisor starts it again.
     pub(super) must_restart: bool,
+    /// It has just sent its clients away, and taken back what is behind this sequence.
+    pub(super) recalled: Option<u64>,
     said: String,
 }
 
@@ -91,6 +95,8 @@ pub(super) struct Run {
     pub(super) witness: Arc<Witness>,
     /// Which start it was.
     pub(super) number: u64,
+    /// Whether clients should be here, when it was last looked at.
+    admits: bool,
     /// Ends when the server has stopped in order.
     stopping: Option<oneshot::Receiver<()>>,
 }
@@ -107,6 +113,7 @@ impl Server {
             starts: 0,
             is_wiped: false,
             must_restart: false,
+            recalled: None,
             said: String::new(),
         }
     }
@@ -124,6 +131,7 @@ impl Server {
             .collect::<BTreeMap<_, _>>();
         config.listen = vec![address(self.id)];
         config.checkpoint_entries = CHECKPOINT_ENTRIES;
+        config.patience_ms = PATIENCE_MS;
         config
     }
 
@@ -171,6 +179,7 @@ impl Server {
             replica,
             witness,
             number: self.starts,
+            admits: false,
             stopping: None,
         });
     }
@@ -225,7 +234,25 @@ impl Server {
                 Err(error) => ledger.wrong(format!("{} does not start: {error:?}", self.id)),
             }
         }
+        self.send_away(ledger);
         self.look(ledger);
+    }
+
+    /// As `requests` does it: what its clients left here is taken back.
+    fn send_away(&mut self, ledger: &Ledger) {
+        let Some((run, ensemble)) = self
+            .run
+            .as_mut()
+            .and_then(|run| run.ensemble.clone().map(|ensemble| (run, ensemble)))
+        else {
+            return;
+        };
+        let admits = ensemble.admits();
+        if std::mem::replace(&mut run.admits, admits) && !admits {
+            let last = ensemble.recall();
+            ledger.recalled(ensemble.origin(), last);
+            self.recalled = Some(last);
+        }
     }
 
     /// Says what has changed, and whether that may be.

@@ -124,6 +124,7 @@ impl World {
         }
         for at in order {
             self.servers[at].tick(now_ms, &self.ledger);
+            self.recall(at);
             self.write(at);
             self.tell(at);
             if self.servers[at].must_restart {
@@ -143,6 +144,16 @@ impl World {
             client.step(&self.servers, &mut self.dice, asks);
         }
         self.sync();
+    }
+
+    /// Clients that are sent away hear it at once.
+    fn recall(&mut self, at: usize) {
+        let server = &mut self.servers[at];
+        if let (Some(last), Some(run)) = (server.recalled.take(), &server.run) {
+            for client in &mut self.clients {
+                client.recalled(server.id, run.number, last);
+            }
+        }
     }
 
     /// The disk gets on.
