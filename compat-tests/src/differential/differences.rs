@@ -170,7 +170,11 @@ pub fn never_sent_to_members(op: &Op) -> bool {
     match op {
         Op::Bare { .. } | Op::Broken { .. } => is_write,
         Op::Multi { items, ended, .. } => {
-            is_write && (!ended || items.iter().any(never_sent_to_members))
+            // A multi is read whole, and a list that is null is no list there.
+            let unreadable = |item: &Op| {
+                matches!(item, Op::Create { acl: None, .. }) || never_sent_to_members(item)
+            };
+            is_write && (!ended || items.iter().any(unreadable))
         }
         _ => false,
     }

@@ -81,7 +81,9 @@ class MembersTest extends Fixture {
         Set<Long> openedAt = new TreeSet<>();
         for (int i = 0; i < clients.size(); i++) {
             Client client = clients.get(i);
-            held.add(zk.exists(makeEphemeral(client, root + "/e" + i), false));
+            String node = makeEphemeral(client, root + "/e" + i);
+            fence(zk); // perhaps at another member
+            held.add(zk.exists(node, false));
             sessions.add(client.getSessionId());
             openedAt.add(client.getSessionId() >>> 56);
         }
