@@ -126,6 +126,7 @@ pub(super) fn answer(
         }
         Word::Srst => {
             sources.connections.stats().reset();
+            sources.ensemble.reset_figures();
             // zk: PrometheusMetricsProvider.resetAllValues does nothing: counters there only grow.
             if config.metrics_provider == MetricsProvider::Default {
                 metrics::reset();

@@ -13,4 +13,5 @@ pub(super) mod network;
 pub(super) mod records;
 pub(super) mod runtime;
 pub(super) mod settings;
+pub(super) mod traffic;
 pub(super) mod types;
