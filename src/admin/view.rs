@@ -81,6 +81,11 @@ impl View {
             | Role::Candidate
             | Role::Stopped => Part::Looking,
         };
+        // By the log, once there is something in it.
+        let voters = voters.map(|listed| match report.voters {
+            0 => listed,
+            now => now,
+        });
         Self { part, voters }
     }
 
@@ -145,8 +150,7 @@ impl Leading {
             let lag_entries = last.saturating_sub(one.matched.map_or(0, |index| index + 1));
             Learner {
                 id: one.server,
-                // Observers are refused at start.
-                votes: true,
+                votes: one.votes,
                 is_synced: lag_entries <= SYNCED_LAG_MAX,
                 lag_entries,
             }

@@ -106,7 +106,11 @@ impl Applier {
             }
         }
         self.measure(proposed_ms);
-        let cursor = self.replica.read().cursor(self.origin.server);
+        let cursor = {
+            let state = self.replica.read();
+            self.progress.line_up(&state.meta().lineups);
+            state.cursor(self.origin.server)
+        };
         let is_ours = cursor.incarnation == self.origin.incarnation;
         if cursor.incarnation > self.origin.incarnation {
             let Origin {

@@ -41,7 +41,7 @@ use crate::state::{LogPosition, ServerId};
 /// openraft's core: a handle to be cloned.
 #[derive(Clone, Debug)]
 pub(in crate::ensemble) struct Core {
-    raft: Raft,
+    pub(super) raft: Raft,
     progress: Arc<Progress>,
     traffic: Arc<Traffic>,
 }

@@ -7,6 +7,7 @@ pub(super) mod checkpoint;
 pub(super) mod core;
 pub(super) mod log_store;
 pub(super) mod machine;
+pub(super) mod membership;
 pub(super) mod messages;
 pub(super) mod network;
 pub(super) mod records;

@@ -263,6 +263,7 @@ fn report(role: Role) -> Report {
         queue: QueueReport::default(),
         serves: true,
         leads_for: Some(Duration::from_secs(2)),
+        voters: 3,
         followers: Vec::new(),
         proposal_bytes: None,
         pending_syncs: 0,
@@ -308,6 +309,7 @@ fn the_part_is_what_the_ensemble_reports() {
 fn learners_are_those_that_are_connected() {
     let follower = |server, is_up, matched| FollowerReport {
         server: ServerId(server),
+        votes: server != 7,
         is_up,
         matched,
     };
@@ -318,6 +320,7 @@ fn learners_are_those_that_are_connected() {
             follower(4, true, None),
             follower(5, true, Some(36)),
             follower(6, true, Some(35)),
+            follower(7, true, Some(100)),
         ],
         ..report(Role::Leader { term: 3 })
     };
@@ -329,8 +332,15 @@ fn learners_are_those_that_are_connected() {
         .collect();
     assert_eq!(
         found,
-        [(1, true, 0), (4, false, 101), (5, true, 64), (6, false, 65)]
+        [
+            (1, true, 0),
+            (4, false, 101),
+            (5, true, 64),
+            (6, false, 65),
+            (7, true, 0)
+        ]
     );
     assert_eq!((leading.followers(), leading.synced_followers()), (4, 2));
+    assert_eq!(leading.synced_observers(), 1);
     assert_eq!(leading.uptime, Duration::from_secs(2));
 }
