@@ -17,7 +17,7 @@ SHELL := /bin/bash
 .PHONY: bench-floor bench-sweeps bench-plots bench-table
 .PHONY: sim
 .PHONY: run-ensemble test-ensemble chaos-ensemble compat-ensemble bench-ensemble
-.PHONY: differential-ensemble reports scripts kafka-rolling patroni-ensemble
+.PHONY: differential-ensemble reports scripts kafka-rolling patroni-ensemble cases-ensemble planted
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -101,6 +101,21 @@ test-ensemble: build  ## What `make test` asks of three servers: 2 of each fault
 chaos-ensemble: build  ## 10 of each fault between three servers; CHAOS="--cycles 50 --network proxies", part of a name
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-chaos --cycles 10 $(CHAOS)
+
+cases-ensemble: build  ## Failures of three servers that have a name; CASES="part of a name"
+	@compat-tests/tools/deps test
+	@$(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-cases $(CASES)
+
+planted: deps  ## Break the server on purpose, in one way after the other: the tests must find each
+	@compat-tests/tools/deps test
+	@echo "oxkeeper: building a server that can be broken"
+	@$(CARGO) build --release --locked --bin oxkeeper --features planted
+	@mkdir -p "$(CACHE)/planted"
+	@cp "$(BIN)" "$(CACHE)/planted/oxkeeper"
+	@$(CARGO) build --release --locked --bin oxkeeper
+	@$(CARGO) test --release --locked --quiet -p oxkeeper --lib -- ensemble::tests::sim::planted::
+	@SERVER=oxkeeper OXKEEPER_BIN="$(CACHE)/planted/oxkeeper" \
+		$(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-planted $(DEFECT)
 
 compat-ensemble: build  ## The suites with real clients on a follower of three of SERVER, and on three that are killed
 	@compat-tests/tools/deps test

@@ -56,6 +56,24 @@ enum Suite {
     Chaos(Chaos),
     /// Three servers, faults between and in them under load, two judges of all that came of it.
     EnsembleChaos(EnsembleChaos),
+    /// Failures of three servers that have a name.
+    EnsembleCases {
+        /// Only cases whose names contain this.
+        #[arg(default_value = "")]
+        only: String,
+    },
+    /// Servers that are broken on purpose are found: OXKEEPER_BIN is built with the feature `planted`.
+    EnsemblePlanted {
+        /// Only defects whose names contain this.
+        #[arg(default_value = "")]
+        only: String,
+    },
+    /// Members that come back late, with less than they had, or anew, while clients work.
+    EnsembleMembers {
+        /// Only cases whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// What others reported of ensembles, played again.
     EnsembleReports {
         /// Only reports whose name contains this.
@@ -64,12 +82,6 @@ enum Suite {
     },
     /// `zkServer.sh status` of the distribution at ZOOKEEPER_HOME, of each of three.
     EnsembleScripts,
-    /// Members that come back late, with less than they had, or anew, while clients work.
-    EnsembleMembers {
-        /// Only cases whose name contains this.
-        #[arg(default_value = "")]
-        only: String,
-    },
     /// Judges a history that ensemble-chaos has kept.
     EnsembleJudge {
         /// Its file.
@@ -277,6 +289,20 @@ struct Hostile {
     quick: bool,
 }
 
+impl Hostile {
+    fn plan(&self) -> Result<hostile::Plan> {
+        let part = if self.quick { 10 } else { 1 };
+        Ok(hostile::Plan {
+            kind: settings::server_kind()?,
+            silent: self.silent / part,
+            watches: self.watches / part,
+            sessions: self.sessions / part,
+            seed: settings::seed(1)?,
+            quick: self.quick,
+        })
+    }
+}
+
 #[derive(Debug, Args)]
 struct Soak {
     /// How long.
@@ -321,18 +347,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Memory => memory::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Disk => disk::run(),
-        Suite::Hostile(arguments) => {
-            let part = if arguments.quick { 10 } else { 1 };
-            let plan = hostile::Plan {
-                kind: settings::server_kind()?,
-                silent: arguments.silent / part,
-                watches: arguments.watches / part,
-                sessions: arguments.sessions / part,
-                seed: settings::seed(1)?,
-                quick: arguments.quick,
-            };
-            hostile::run(&plan, &arguments.only)
-        }
+        Suite::Hostile(arguments) => hostile::run(&arguments.plan()?, &arguments.only),
         Suite::Chaos(arguments) => chaos::run(&chaos::Plan {
             kind: settings::server_kind()?,
             cycles: arguments.cycles,
@@ -344,15 +359,17 @@ fn run(suite: &Suite) -> Result<bool> {
             history: arguments.history.clone(),
         }),
         Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
-        Suite::EnsembleReports { only } => ensemble::reports::run(settings::server_kind()?, only),
-        Suite::EnsembleScripts => {
-            ensemble::scripts::run(settings::server_kind()?, &settings::zookeeper_home()?)
-        }
+        Suite::EnsembleCases { only } => ensemble::cases::run(settings::server_kind()?, only),
+        Suite::EnsemblePlanted { only } => ensemble::planted::run(settings::seed(1)?, only),
         Suite::EnsembleMembers { only } => ensemble::members::run(&ensemble::members::Plan {
             kind: settings::server_kind()?,
             only: only.clone(),
             seed: settings::seed(1)?,
         }),
+        Suite::EnsembleReports { only } => ensemble::reports::run(settings::server_kind()?, only),
+        Suite::EnsembleScripts => {
+            ensemble::scripts::run(settings::server_kind()?, &settings::zookeeper_home()?)
+        }
         Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {

@@ -544,6 +544,12 @@ impl Outgoing {
             && self.applied.index >= self.accepted
     }
 
+    /// Whether an entry of the term that is led now has been applied here.
+    pub(in crate::ensemble) fn is_current(&self) -> bool {
+        let is_true = |target: Target| self.applied.term >= target.term;
+        self.target.is_some_and(is_true)
+    }
+
     /// Whether the leader that refused what it was sent still leads, and nothing of it has been applied.
     pub(in crate::ensemble) fn must_pause(&self) -> bool {
         self.is_stalled() && self.target.is_some() && self.target == self.round_target

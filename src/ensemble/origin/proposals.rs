@@ -160,6 +160,11 @@ impl Proposals {
         send
     }
 
+    /// Whether what is applied here is of the term that is led now.
+    pub(in crate::ensemble) fn is_current(&self) -> bool {
+        self.inner.lock().outgoing.is_current()
+    }
+
     /// What the clocks of this server say.
     pub(in crate::ensemble) fn reading(&self) -> Reading {
         Reading {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use openraft::storage::EntryResponder;
 use tokio::sync::oneshot;
@@ -13,6 +14,7 @@ use super::types::{EncodedBatch, Entry, Payload, StoredMembership, Types, positi
 use crate::ensemble::error::Failure;
 use crate::ensemble::origin::proposals::Proposals;
 use crate::ensemble::progress::Progress;
+use crate::metrics;
 use crate::state::{Batch, LogPosition, Origin, Replica, Sink};
 use crate::storage::Log;
 
@@ -71,6 +73,7 @@ impl Applier {
         let at = position(&id);
         let LogPosition { index, term } = at;
         let fail = |failure| self.progress.fail(failure);
+        let mut proposed_ms = None;
         match entry.payload {
             Payload::Normal(EncodedBatch(bytes)) => {
                 let batch = Batch::decode(bytes).map_err(|source| {
@@ -80,6 +83,7 @@ impl Applier {
                         source,
                     })
                 })?;
+                proposed_ms = Some(batch.reading.wall_ms);
                 let applied = self.replica.apply(at, &batch, &*self.sink);
                 applied.map_err(|source| {
                     fail(Failure::Apply {
@@ -101,7 +105,12 @@ impl Applier {
                     .map_err(|error| fail(Failure::Store(error)))?;
             }
         }
-        let cursor = self.replica.read().cursor(self.origin.server);
+        self.measure(proposed_ms);
+        let cursor = {
+            let state = self.replica.read();
+            self.progress.line_up(&state.meta().lineups);
+            state.cursor(self.origin.server)
+        };
         let is_ours = cursor.incarnation == self.origin.incarnation;
         if cursor.incarnation > self.origin.incarnation {
             let Origin {
@@ -123,6 +132,20 @@ impl Applier {
             .applied(at, is_ours.then_some(cursor.sequence));
         self.progress.advance(at);
         Ok(())
+    }
+
+    /// How long a batch took to get here, by the clocks of two servers; nothing of what is applied again
+    /// at a start.
+    ///
+    /// zk: FinalRequestProcessor.applyRequest, PROPAGATION_LATENCY.
+    fn measure(&self, proposed_ms: Option<i64>) {
+        let Some(proposed_ms) = proposed_ms.filter(|_| self.proposals.is_current()) else {
+            return;
+        };
+        let took_ms = self.proposals.reading().wall_ms.saturating_sub(proposed_ms);
+        if let Ok(took_ms) = u64::try_from(took_ms) {
+            metrics::propagated(Duration::from_millis(took_ms));
+        }
     }
 }
 

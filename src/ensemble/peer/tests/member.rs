@@ -150,6 +150,7 @@ impl Serve for Member {
             Ask::Touches { sessions } => Told::Touched {
                 term: u64::try_from(sessions.len()).expect("few"),
             },
+            Ask::Members(presented) => Told::Members(presented),
             Ask::LeaderGone { leader, term, .. } => Told::NotLeader {
                 leader: Some(leader),
                 term,

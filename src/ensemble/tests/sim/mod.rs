@@ -19,6 +19,7 @@ mod dice;
 mod disk;
 mod expiry;
 mod faults;
+mod growing;
 mod ledger;
 mod planted;
 mod promises;

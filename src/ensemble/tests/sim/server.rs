@@ -69,6 +69,8 @@ impl Clock for SimClock {
 /// A server.
 pub(super) struct Server {
     pub(super) id: u64,
+    /// Who votes and who observes, as its files list them.
+    pub(super) listed: (Vec<u64>, Vec<u64>),
     pub(super) disk: SimDisk,
     pub(super) clock: Arc<SimClock>,
     pub(super) speed: Speed,
@@ -105,6 +107,7 @@ impl Server {
     pub(super) fn new(id: u64, defect: Option<Defect>) -> Self {
         Self {
             id,
+            listed: (ALL.to_vec(), Vec::new()),
             disk: SimDisk::new(defect),
             clock: Arc::default(),
             speed: Speed::Fast,
@@ -123,15 +126,18 @@ impl Server {
             host: format!("s{id}"),
             port: 2888,
         };
-        let mut config = Config::new(ServerId(self.id), ALL.map(ServerId).to_vec());
+        let ids = |ids: &[u64]| ids.iter().copied().map(ServerId).collect::<Vec<_>>();
+        let (voters, observers) = &self.listed;
+        let mut config = Config::new(ServerId(self.id), ids(voters));
+        config.observers = ids(observers);
         config.placement = Placement::Simulated;
-        config.addresses = ALL
-            .map(|id| (ServerId(id), vec![address(id)]))
-            .into_iter()
-            .collect::<BTreeMap<_, _>>();
+        let all = voters.iter().chain(observers);
+        config.addresses = all.map(|id| (ServerId(*id), vec![address(*id)])).collect();
         config.listen = vec![address(self.id)];
         config.checkpoint_entries = CHECKPOINT_ENTRIES;
         config.patience_ms = PATIENCE_MS;
+        // Whoever joins later finds all of it.
+        config.entries_kept = 10_000;
         config
     }
 
