@@ -28,23 +28,25 @@ class LentServer:
 
     host = "127.0.0.1"
 
-    def __init__(self, loan, number):
-        self._loan = loan
+    def __init__(self, cluster, number):
+        self._cluster = cluster
         self._number = number
         self.address = None
         self.running = False
 
     def run(self):
-        """Starts it again; like the harness's own, it does not wait until it serves."""
+        """Starts it again; returns when it serves, if the others run."""
         if not self.running:
-            self.address = self._loan.start(self._number)
+            self.address = self._cluster.loan.start(self._number)
             self.running = True
+            if all(server.running for server in self._cluster):
+                self._cluster.loan.start()
 
     def stop(self):
         """Stops it and keeps its data."""
         if self.running:
             try:
-                self._loan.stop(self._number)
+                self._cluster.loan.stop(self._number)
             except Refused as why:
                 pytest.skip(str(why))
             self.running = False
@@ -59,13 +61,13 @@ class LentCluster:
             key, value = word.removeprefix("-Dzookeeper.").split("=", 1)
             self._config[key] = value
         self._size = size
-        self._loan = None
+        self.loan = None
         self._servers = []
         self._lend()
 
     def _lend(self):
-        self._loan = Server(**self._config)
-        self._servers = [LentServer(self._loan, number + 1) for number in range(self._size)]
+        self.loan = Server(**self._config)
+        self._servers = [LentServer(self, number + 1) for number in range(self._size)]
 
     def __getitem__(self, index):
         return self._servers[index]
@@ -75,8 +77,8 @@ class LentCluster:
 
     def start(self):
         """Starts those that do not run; returns when all serve."""
-        self._loan.start()
-        addresses = self._loan.addresses().split(",")
+        self.loan.start()
+        addresses = self.loan.addresses().split(",")
         for server, address in zip(self, addresses, strict=True):
             server.address = address
             server.running = True
@@ -87,7 +89,7 @@ class LentCluster:
 
     def terminate(self):
         """Stops all and forgets their data."""
-        self._loan.close()
+        self.loan.close()
         self._lend()
 
     reset = terminate

@@ -20,7 +20,7 @@ use crate::server::Kind;
 use crate::suite::Suite;
 
 /// The session timeout of those that are to expire, or must not, in ms.
-const BRIEF_MS: i32 = 2_000;
+const BRIEF_MS: i32 = 3_000;
 /// Of those that live throughout, in ms.
 const CALM_MS: i32 = 30_000;
 /// What stands behind an ephemeral's end in the log.

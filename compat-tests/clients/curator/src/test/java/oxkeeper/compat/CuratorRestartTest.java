@@ -72,6 +72,8 @@ class CuratorRestartTest extends CuratorFixture {
             members.ask("kill " + order.get(round));
         });
         process.start();
+        // What members show of themselves names no address for clients: the one that was given stays.
+        assertEquals(process.allHosts(), far.getZookeeperClient().getCurrentConnectionString());
     }
 
     private void outlive(int rounds, Blow blow) throws Exception {
