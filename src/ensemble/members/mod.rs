@@ -8,6 +8,7 @@ pub(super) mod beginning;
 pub(super) mod failover;
 pub(super) mod founding;
 pub(super) mod lag;
+pub(super) mod receiving;
 pub(super) mod role;
 pub(super) mod serving;
 pub(super) mod standing;

@@ -67,6 +67,14 @@ pub(in crate::ensemble) enum Event {
         /// The last sequence of this origin that has taken effect, if any has.
         cursor: Option<u64>,
     },
+    /// The state is a snapshot's from now on: entries up to `position` have been applied elsewhere, and
+    /// what came of this origin's proposals in them is not known here.
+    Replaced {
+        /// Its last entry.
+        position: LogPosition,
+        /// The last sequence of this origin that has taken effect in it, if any has.
+        cursor: Option<u64>,
+    },
     /// No more submissions.
     Closed,
 }
@@ -297,6 +305,7 @@ impl Outgoing {
             Event::Answered { round, answer } => self.answered(round, answer),
             Event::Broken { server } => self.broken(server),
             Event::Applied { position, cursor } => self.applied(position, cursor),
+            Event::Replaced { position, cursor } => self.replaced(position, cursor),
             Event::Closed => {
                 self.closed = true;
                 let mut commands = vec![Command::Room];
@@ -409,6 +418,16 @@ impl Outgoing {
         let mut commands = self.wake_if(wakes);
         if self.closed && self.is_empty() {
             commands.push(Command::End);
+        }
+        commands
+    }
+
+    /// What has taken effect is not sent again, as if it had been applied here. Of an answer for what is
+    /// in the snapshot nobody waits: whoever asked is gone.
+    fn replaced(&mut self, position: LogPosition, cursor: Option<u64>) -> Vec<Command> {
+        let mut commands = self.applied(position, cursor);
+        if !commands.contains(&Command::Wake) {
+            commands.insert(0, Command::Wake);
         }
         commands
     }

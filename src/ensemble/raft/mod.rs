@@ -11,5 +11,6 @@ pub(super) mod messages;
 pub(super) mod network;
 pub(super) mod records;
 pub(super) mod runtime;
+pub(super) mod sending;
 pub(super) mod settings;
 pub(super) mod types;

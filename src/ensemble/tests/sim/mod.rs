@@ -22,6 +22,7 @@ mod ledger;
 mod planted;
 mod scenarios;
 mod server;
+mod snapshots;
 mod world;
 
 use faults::{Outcome, play};

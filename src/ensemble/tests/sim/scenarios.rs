@@ -6,11 +6,18 @@ use super::server::{ALL, Speed};
 use super::world::World;
 use crate::storage::Log as _;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Three servers with some history; who leads.
-fn begun(seed: u64) -> (World, u64) {
+pub(super) fn begun(seed: u64) -> (World, u64) {
     let mut world = World::new(seed, None);
+    begin(&mut world);
+    let leader = world.leader().unwrap();
+    (world, leader)
+}
+
+/// Starts all servers and waits until there is some history.
+pub(super) fn begin(world: &mut World) {
     for id in ALL {
         world.start(id);
     }
@@ -20,21 +27,19 @@ fn begun(seed: u64) -> (World, u64) {
         "{}",
         world.ledger.trace()
     );
-    let leader = world.leader().unwrap();
-    (world, leader)
 }
 
-fn others(leader: u64) -> (u64, u64) {
+pub(super) fn others(leader: u64) -> (u64, u64) {
     let others: Vec<u64> = ALL.into_iter().filter(|id| *id != leader).collect();
     (others[0], others[1])
 }
 
-fn number(id: u64) -> u8 {
+pub(super) fn number(id: u64) -> u8 {
     u8::try_from(id).unwrap()
 }
 
 /// All that was acknowledged is everywhere in the end.
-fn ends_well(mut world: World) {
+pub(super) fn ends_well(mut world: World) {
     if !world.ledger.is_wrong() {
         world.end();
     }
@@ -43,7 +48,7 @@ fn ends_well(mut world: World) {
 }
 
 /// More is acknowledged within `time`.
-fn gets_on(world: &mut World, time: Duration) -> bool {
+pub(super) fn gets_on(world: &mut World, time: Duration) -> bool {
     let before = world.ledger.acknowledged();
     world.run_until(time, |world| world.ledger.acknowledged() > before)
 }

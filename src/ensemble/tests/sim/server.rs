@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::ensemble::{Config, Deaf, Ensemble, Failure, Parts, PeerAddress, Role, StartError};
 use crate::io::memory::MemoryNetwork;
 use crate::state::{Origin, Replica, Rules, ServerId, Sink, Store};
-use crate::storage::Log;
+use crate::storage::{Log, Snapshots};
 
 /// All servers.
 pub(super) const ALL: [u64; 3] = [1, 2, 3];
@@ -79,6 +79,8 @@ pub(super) struct Server {
     pub(super) is_wiped: bool,
     /// It has failed in a way in which a supervisor starts it again.
     pub(super) must_restart: bool,
+    /// Entries of its log that a checkpoint leaves for others.
+    pub(super) entries_kept: Option<u64>,
     said: String,
 }
 
@@ -107,6 +109,7 @@ impl Server {
             starts: 0,
             is_wiped: false,
             must_restart: false,
+            entries_kept: None,
             said: String::new(),
         }
     }
@@ -124,6 +127,7 @@ impl Server {
             .collect::<BTreeMap<_, _>>();
         config.listen = vec![address(self.id)];
         config.checkpoint_entries = CHECKPOINT_ENTRIES;
+        config.entries_kept = self.entries_kept.unwrap_or(config.entries_kept);
         config
     }
 
@@ -131,7 +135,7 @@ impl Server {
     pub(super) fn start(&mut self, network: &MemoryNetwork, ledger: &Arc<Ledger>, steady_ms: u64) {
         self.starts += 1;
         self.clock.since_ms.store(steady_ms, SeqCst);
-        let store = Arc::clone(&self.disk.tree) as Arc<dyn Store>;
+        let store = self.disk.found() as Arc<dyn Store>;
         let replica = Arc::new(Replica::open(store, Rules::default()).unwrap());
         let server = ServerId(self.id);
         // As `ensemble::origin` does it, which waits on another thread.
@@ -147,7 +151,7 @@ impl Server {
             config: self.config(),
             origin,
             log: Arc::clone(&self.disk.log) as Arc<dyn Log>,
-            snapshots: Arc::clone(&self.disk.snapshots),
+            snapshots: Arc::clone(&self.disk.snapshots) as Arc<dyn Snapshots>,
             replica: Arc::clone(&replica),
             sink: Arc::clone(&witness) as Arc<dyn Sink>,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
