@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -11,19 +12,23 @@ use tokio::sync::{oneshot, watch};
 
 use crate::ensemble::Touched;
 use crate::ensemble::members::beginning::is_new;
+use crate::ensemble::members::census::Census;
 use crate::ensemble::members::failover::is_gone;
+use crate::ensemble::members::receiving::Receiver;
 use crate::ensemble::members::serving::Heard;
 use crate::ensemble::members::standing::Standing;
 use crate::ensemble::origin::outgoing::Answer;
 use crate::ensemble::origin::proposals::Proposals;
 use crate::ensemble::peer::{
-    Ask, ForwardStream, Forwarded, Hello, Lane, LinkState, Lost, Probed, Refusal, Serve, Told,
+    Ask, ForwardStream, Forwarded, Hello, Lane, LinkState, Lost, Offer, Probed, Receipt, Refusal,
+    Serve, Told,
 };
 use crate::ensemble::raft::core::{Core, View};
 use crate::ensemble::raft::messages::{
     AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
     VoteResponse,
 };
+use crate::ensemble::raft::types::position;
 use crate::state::{Action, Batch, LogPosition, Replica, Rules, ServerId, Unstamped};
 use crate::storage::Log;
 
@@ -40,9 +45,13 @@ pub(in crate::ensemble) struct Answers {
     pub(in crate::ensemble) links: watch::Receiver<BTreeMap<ServerId, LinkState>>,
     pub(in crate::ensemble) heard: Arc<Heard>,
     pub(in crate::ensemble) standing: Arc<Standing>,
+    pub(in crate::ensemble) census: Arc<Census>,
     pub(in crate::ensemble) proposals: Arc<Proposals>,
     pub(in crate::ensemble) rules: Rules,
+    /// The longest silence of a quorum that is no failure.
+    pub(in crate::ensemble) silence_max: Duration,
     pub(in crate::ensemble) touched: Arc<dyn Touched>,
+    pub(in crate::ensemble) receiver: Receiver,
 }
 
 impl Answers {
@@ -54,6 +63,14 @@ impl Answers {
     fn leads(&self) -> Option<u64> {
         let leader = self.leader().filter(|(leader, _)| *leader == self.server);
         leader.map(|(_, term)| term)
+    }
+
+    /// Whether a quorum has confirmed it: else clients of those that hear this server only, such as an
+    /// observer cut off with it, would wait here for ever.
+    fn is_obeyed(&self) -> bool {
+        let voters = self.core.membership().voters();
+        let acked = self.core.quorum_acked_for();
+        voters.len() == 1 || acked.is_some_and(|silence| silence <= self.silence_max)
     }
 
     fn not_leader(&self) -> Told {
@@ -130,12 +147,16 @@ impl Serve for Answers {
             if !self.standing.follows(request.vote.leader_id.term) {
                 return Err(Refusal::NotReady);
             }
+            let committed = request.leader_commit.as_ref().map(position);
             let response = self.core.append(request).await?;
             if matches!(
                 response,
                 AppendResponse::Success | AppendResponse::PartialSuccess(_)
             ) {
                 self.heard.now();
+                if self.core.last_log() >= committed {
+                    self.receiver.progress.behind(false);
+                }
             }
             Ok(response)
         }
@@ -148,6 +169,7 @@ impl Serve for Answers {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxStream<'static, Result<AppendResult, Refusal>> {
         let heard = Arc::clone(&self.heard);
+        let progress = Arc::clone(&self.receiver.progress);
         let standing = Arc::clone(&self.standing);
         let refused = Arc::new(AtomicBool::new(false));
         let refuses = Arc::clone(&refused);
@@ -168,6 +190,8 @@ impl Serve for Answers {
         responses
             .inspect(move |response| {
                 if matches!(response, Ok(Ok(_))) {
+                    // The leader has what this server needs.
+                    progress.behind(false);
                     heard.now();
                 }
             })
@@ -197,13 +221,18 @@ impl Serve for Answers {
                     Ok(at) => Ok(Told::ReadIndex { at: Some(at) }),
                     Err(_) => Ok(self.not_leader()),
                 },
-                Ask::Touches { sessions } => match self.leads() {
+                Ask::Touches { sessions } => match self.leads().filter(|_| self.is_obeyed()) {
                     Some(term) => {
                         self.touched.heard(from.server, &sessions);
                         Ok(Told::Touched { term })
                     }
                     None => Ok(self.not_leader()),
                 },
+                Ask::Members(presented) => {
+                    self.census.heard(from.server, *presented);
+                    let own = self.census.presents(&self.core, &self.standing);
+                    Ok(Told::Members(Box::new(own)))
+                }
                 Ask::LeaderGone { leader, term, .. } => Ok(self.leader_gone(leader, term)),
             }
         }
@@ -218,6 +247,10 @@ impl Serve for Answers {
             proposals: Arc::clone(&self.proposals),
             rules: self.rules,
         })
+    }
+
+    fn snapshot(&self, from: Hello, offer: Offer) -> BoxFuture<'_, Result<Receipt, Refusal>> {
+        self.receiver.clone().begin(from, offer).boxed()
     }
 
     fn closed(&self, _: Hello, _: Lane, _: &Lost) {}

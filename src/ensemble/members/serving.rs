@@ -16,6 +16,7 @@ use crate::ensemble::members::role::Role;
 use crate::ensemble::members::succession::Succession;
 use crate::ensemble::progress::Progress;
 use crate::ensemble::raft::core::{Core, View};
+use crate::state::ServerId;
 
 /// When a leader was last heard of here.
 #[derive(Debug, Default)]
@@ -78,7 +79,11 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) lag: Lag,
     pub(in crate::ensemble) succession: Succession,
     pub(in crate::ensemble) tasks: TaskTracker,
+    /// Nobody else is listed, or was ever met.
     pub(in crate::ensemble) is_alone: bool,
+    pub(in crate::ensemble) server: ServerId,
+    /// The ensemble goes on without this server.
+    pub(in crate::ensemble) outside: watch::Receiver<bool>,
 }
 
 /// What it tells, and is told.
@@ -105,7 +110,7 @@ impl Pulse {
         let Some((_, term)) = leader else {
             return false;
         };
-        if self.lag.is_late() {
+        if self.lag.is_late() || *self.outside.borrow() {
             return false;
         }
         // Before it has applied an entry of this term, it does not know all that was acknowledged.
@@ -116,11 +121,19 @@ impl Pulse {
         match role {
             Role::Leader { .. } => {
                 let acked = self.core.quorum_acked_for();
-                self.is_alone || acked.is_some_and(|silence| silence <= self.silence_max)
+                // A lone voter asks nobody; those that follow without a vote do not count.
+                self.votes_alone() || acked.is_some_and(|silence| silence <= self.silence_max)
             }
-            Role::Follower { .. } | Role::Observer { .. } => self.heard.is_within(self.silence_max),
+            Role::Follower { .. } | Role::Observer { .. } => {
+                self.heard.is_within(self.silence_max) && !self.progress.is_behind()
+            }
             Role::Candidate | Role::Stopped => false,
         }
+    }
+
+    fn votes_alone(&self) -> bool {
+        let voters = self.core.membership().voters();
+        voters.len() == 1 && voters.contains(&self.server)
     }
 
     /// Tells from now on, until `stopping`.
@@ -220,6 +233,7 @@ impl Pulse {
                 served = Some(Instant::now());
             }
             let admits = served.is_some_and(|at| at.elapsed() <= self.patience)
+                && !*self.outside.borrow_and_update()
                 && (self.is_alone || self.is_heard(followed));
             // First: whoever waits until it serves sends clients here.
             if replace(&admitting, admits) && !self.is_alone && !admits {
@@ -228,6 +242,10 @@ impl Pulse {
                 );
             }
             let has_changed = replace(&serving, serves);
+            if has_changed && !serves && !self.is_alone {
+                // Whoever comes back serves when it is known not to have missed too much.
+                self.progress.behind(true);
+            }
             if has_changed && !self.is_alone {
                 let View { role, leader } = *self.views.borrow();
                 let leader = leader.map(|(leader, _)| leader.0);
@@ -239,6 +257,7 @@ impl Pulse {
                 // What is applied only matters while it does not serve.
                 Ok(()) = applied.changed(), if !serves => {}
                 Ok(()) = self.views.changed() => {}
+                Ok(()) = self.outside.changed() => {}
                 else => break,
             }
         }

@@ -20,6 +20,7 @@ use super::link::Chain;
 use super::registry::Place;
 use super::serve::Serve;
 use super::serving;
+use super::snapshot;
 use crate::io::{Acceptor, Network, Stream};
 use crate::telemetry::Seldom;
 
@@ -177,7 +178,11 @@ async fn run_lane(
     let config = &shared.config;
     // Nobody pings between two streams of appends. They follow each other sooner; if they do not,
     // the next one connects again.
-    let reader = FrameReader::new(reader, config.frame_bytes_max, config.idle_time());
+    let bytes_max = match place.lane {
+        Lane::Snapshot => snapshot::FRAME_BYTES_MAX,
+        Lane::Control | Lane::Replication | Lane::Forward => config.frame_bytes_max,
+    };
+    let reader = FrameReader::new(reader, bytes_max, config.idle_time());
     let served = serving::Lane {
         config,
         serve,
@@ -190,6 +195,7 @@ async fn run_lane(
             Lane::Control => served.control().await,
             Lane::Replication => served.replication().await,
             Lane::Forward => served.forward().await,
+            Lane::Snapshot => served.snapshot().await,
         }
     };
     tokio::select! {
@@ -207,7 +213,10 @@ fn judge(shared: &Shared, there: &Hello) -> (Hello, Result<Place, Mismatch>) {
         }
         here.judge(there)?;
         let lane = there.lane().ok_or(Mismatch::Lane)?;
-        if !shared.config.addresses.contains_key(&there.server) {
+        // A member that this server does not know of yet, or one that is to learn that it is out.
+        let is_ours =
+            here.identity.cluster.is_some() && here.identity.cluster == there.identity.cluster;
+        if !is_ours && !shared.addresses.read().contains_key(&there.server) {
             return Err(Mismatch::Stranger);
         }
         shared.registry.enter(there, lane)

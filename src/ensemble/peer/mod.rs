@@ -7,6 +7,7 @@
 //!   call ─▶ control:     many questions at once, each with a number and a deadline     ─▶ Serve
 //!   replicate ─▶ replication: the leader's entries, pipelined, answered in order       ─▶ Serve
 //!   forward ─▶ forwarding:   a follower's batches, in order, bounded in bytes          ─▶ Serve
+//!   snapshot ─▶ snapshot:    the files of a checkpoint, what is missing of them        ─▶ Serve
 //!                                                                         ▲
 //!   inbound   accepts, handshake, one place per server and lane ──────────┘
 //! ```
@@ -30,12 +31,14 @@ mod frame;
 mod handshake;
 mod hello;
 mod inbound;
+mod lineup;
 mod link;
 mod registry;
 mod replicate;
 mod secret;
 mod serve;
 mod serving;
+mod snapshot;
 
 #[cfg(test)]
 mod tests;
@@ -54,8 +57,8 @@ use crate::io::{Acceptor, Network};
 use crate::state::ServerId;
 
 use super::raft::messages::{
-    self, AppendRequest, AppendResponse, TransferRequest, TransferResponse, VoteRequest,
-    VoteResponse,
+    self, AppendRequest, AppendResponse, SnapshotResponse, TransferRequest, TransferResponse,
+    VoteRequest, VoteResponse,
 };
 use ask::Request;
 
@@ -68,11 +71,14 @@ pub(in crate::ensemble) use forward::{ForwardAnswers, ForwardSender, Forwarded};
 pub(in crate::ensemble) use frame::Lost;
 pub(in crate::ensemble) use hello::{Hello, Identity, Lane};
 pub use inbound::ListenError;
+pub use lineup::{Lineup, Listed, Part, Roster};
+pub(in crate::ensemble) use lineup::{Membership, Presented};
 pub(in crate::ensemble) use link::{Down, LinkState, Phase};
 pub(in crate::ensemble) use replicate::{LaneError, Replication};
 pub(in crate::ensemble) use secret::Secret;
 pub use secret::SecretError;
-pub(in crate::ensemble) use serve::{ForwardStream, Refusal, Serve};
+pub(in crate::ensemble) use serve::{ForwardStream, Receipt, Receive, Refusal, Serve};
+pub(in crate::ensemble) use snapshot::{Offer, SnapshotError, Source};
 
 use link::Link;
 use registry::Registry;
@@ -104,7 +110,9 @@ struct Shared {
     config: PeerConfig,
     network: Arc<dyn Network>,
     identity: RwLock<Identity>,
-    links: BTreeMap<ServerId, Link>,
+    links: RwLock<BTreeMap<ServerId, Arc<Link>>>,
+    /// Where the others are reached; who is not there is not dialled.
+    addresses: RwLock<BTreeMap<ServerId, Vec<PeerAddress>>>,
     states: watch::Sender<BTreeMap<ServerId, LinkState>>,
     registry: Arc<Registry>,
     stopping: CancellationToken,
@@ -127,34 +135,56 @@ impl Peers {
             .iter()
             .filter_map(|acceptor| acceptor.local_addr().ok())
             .collect();
-        let others = || {
-            config
-                .addresses
-                .keys()
-                .copied()
-                .filter(|id| *id != config.me)
-        };
-        let links = others().map(|id| (id, Link::default())).collect();
-        let states = others().map(|id| (id, LinkState::new())).collect();
         let shared = Arc::new(Shared {
             network,
             identity: RwLock::new(identity),
-            links,
-            states: watch::Sender::new(states),
+            links: RwLock::default(),
+            addresses: RwLock::default(),
+            states: watch::Sender::default(),
             registry: Arc::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
         });
-        for to in shared.links.keys() {
-            let task = link::keep(Arc::clone(&shared), *to);
-            shared.tasks.spawn(task);
-        }
-        Ok(Self {
+        let addresses = shared.config.addresses.clone();
+        let peers = Self {
             shared,
             acceptors: parking_lot::Mutex::new(acceptors),
             listening,
-        })
+        };
+        peers.follow(addresses);
+        Ok(peers)
+    }
+
+    /// From now on these are the others, this server's own line aside: links come and go, and a name that
+    /// has changed is dialled at the next attempt. Connections that last stay.
+    pub(in crate::ensemble) fn follow(&self, addresses: BTreeMap<ServerId, Vec<PeerAddress>>) {
+        let shared = &self.shared;
+        let mut links = shared.links.write();
+        links.retain(|id, link| {
+            let stays = addresses.contains_key(id);
+            if !stays {
+                tracing::info!(peer = %id, "no longer connected to");
+                link.close.cancel();
+                shared.states.send_modify(|states| drop(states.remove(id)));
+            }
+            stays
+        });
+        for id in addresses.keys().filter(|id| **id != shared.config.me) {
+            if links.contains_key(id) {
+                continue;
+            }
+            let link = Arc::new(Link::default());
+            links.insert(*id, Arc::clone(&link));
+            let new = LinkState::new();
+            shared
+                .states
+                .send_modify(|states| drop(states.insert(*id, new)));
+            shared
+                .tasks
+                .spawn(link::keep(Arc::clone(shared), *id, link));
+        }
+        *shared.addresses.write() = addresses;
     }
 
     /// Begins to accept, and to ask `serve` what peers ask of this server. Once.
@@ -275,6 +305,20 @@ impl Peers {
         to: ServerId,
     ) -> Result<(ForwardSender, ForwardAnswers), DialError> {
         forward::open(&self.shared, to).await
+    }
+
+    /// Sends a snapshot to a server that is too far behind, as far as it is not there already, and waits
+    /// until it has been installed.
+    ///
+    /// # Errors
+    /// It cannot be reached, or does not take any.
+    pub(in crate::ensemble) async fn send_snapshot(
+        &self,
+        to: ServerId,
+        offer: Offer,
+        source: &dyn Source,
+    ) -> Result<SnapshotResponse, SnapshotError> {
+        snapshot::send(&self.shared, to, offer, source).await
     }
 
     /// The control connection to each peer, to watch it change: whether a reconnect was refused

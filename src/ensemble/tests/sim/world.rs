@@ -10,7 +10,6 @@ use super::disk::{Defect, SimDisk};
 use super::ledger::{Ledger, hash};
 use super::server::{ALL, Server, Speed};
 use crate::io::memory::MemoryNetwork;
-use crate::storage::Log as _;
 
 /// Sessions, some on each server.
 const CLIENTS: i64 = 6;
@@ -23,6 +22,8 @@ pub(super) struct World {
     pub(super) ledger: Arc<Ledger>,
     pub(super) network: MemoryNetwork,
     pub(super) servers: Vec<Server>,
+    /// Who must be there in the end, and the same.
+    pub(super) members: Vec<u64>,
     pub(super) clients: Vec<Client>,
     pub(super) now_ms: u64,
     /// Whether clients ask for anything.
@@ -53,6 +54,7 @@ impl World {
             servers: ALL
                 .map(|id| Server::new(id, defect.filter(|it| *it != Defect::JoiningNotMarked)))
                 .into(),
+            members: ALL.to_vec(),
             clients: (1..=CLIENTS).map(Client::new).collect(),
             now_ms: 0,
             asks: true,
@@ -72,6 +74,13 @@ impl World {
         newest
             .filter(|server| server.leads().is_some())
             .map(|server| server.id)
+    }
+
+    /// From now on a checkpoint leaves so few entries of the log that who is away needs a snapshot.
+    pub(super) fn keep_entries(&mut self, entries: u64) {
+        for server in &mut self.servers {
+            server.entries_kept = Some(entries);
+        }
     }
 
     pub(super) fn start(&mut self, id: u64) {
@@ -117,8 +126,9 @@ impl World {
         let now_ms = self.now_ms;
         self.ledger.tick(now_ms);
         self.network.advance(now_ms);
-        let mut order = [0, 1, 2];
-        order.rotate_left(usize::try_from(self.dice.below(3)).unwrap());
+        let mut order: Vec<usize> = (0..self.servers.len()).collect();
+        let first = self.dice.below(order.len() as u64);
+        order.rotate_left(usize::try_from(first).unwrap());
         if self.dice.once_in(2) {
             order.swap(0, 1);
         }
@@ -176,11 +186,16 @@ impl World {
                 client.told(server.id, run.number, &told, &self.ledger);
             }
         }
+        if run.witness.was_replaced() {
+            let here = |client: &&mut Client| client.server() == Some(server.id);
+            self.clients.iter_mut().filter(here).for_each(Client::leave);
+        }
     }
 
     /// What had been acknowledged before a `sync` must be there when it ends.
     fn sync(&mut self) {
-        let running: Vec<usize> = (0..3).filter(|at| self.servers[*at].serves()).collect();
+        let all = 0..self.servers.len();
+        let running: Vec<usize> = all.filter(|at| self.servers[*at].serves()).collect();
         if self.asks
             && self.dice.once_in(100)
             && let Some(at) = self.dice.pick(&running)
@@ -240,12 +255,13 @@ impl World {
     /// Mends everything, and starts who does not run.
     pub(super) fn heal(&mut self) {
         self.ledger.note("heal");
-        for (one, other) in [(1, 2), (1, 3), (2, 3)] {
+        let last = u8::try_from(self.servers.len()).unwrap();
+        for (one, other) in (1..=last).flat_map(|one| (1..one).map(move |other| (other, one))) {
             self.network.mend(one, other);
             self.network.slow(one, other, 1);
             self.network.slow(other, one, 1);
         }
-        for id in ALL {
+        for id in self.members.clone() {
             self.server(id).usual = Speed::Fast;
             self.server(id).speed = Speed::Fast;
             if self.server(id).is_stopping() {
@@ -270,17 +286,38 @@ impl World {
                 && queue.waiting_bytes == 0
                 && report.applied.map(|at| at.index) == report.last_log
         };
-        let stopped: Vec<u64> = ALL
+        let members = self.members.clone();
+        let stopped: Vec<u64> = members
             .into_iter()
             .filter(|id| self.servers[usize::try_from(id - 1).unwrap()].run.is_none())
             .collect();
         for id in stopped {
             self.start(id);
         }
-        self.clients.iter().all(Client::is_quiet) && self.servers.iter().all(is_done) && {
+        self.clients.iter().all(Client::is_quiet) && self.ours().all(is_done) && {
             let applied = |server: &Server| Some(server.ensemble()?.report().applied);
-            let first = applied(&self.servers[0]);
-            self.servers.iter().all(|server| applied(server) == first)
+            let first = self.ours().next().and_then(applied);
+            self.ours().all(|server| applied(server) == first)
+        }
+    }
+
+    /// The servers that are members.
+    fn ours(&self) -> impl Iterator<Item = &Server> {
+        let members = self.members.iter();
+        members.map(|id| &self.servers[usize::try_from(id - 1).unwrap()])
+    }
+
+    /// Servers up to this one exist from now on; none of the new ones runs.
+    pub(super) fn grow(&mut self, last: u64) {
+        for id in self.servers.len() as u64 + 1..=last {
+            self.servers.push(Server::new(id, self.defect));
+        }
+    }
+
+    /// The files of these servers list these members from their next start on.
+    pub(super) fn list(&mut self, servers: &[u64], voters: &[u64], observers: &[u64]) {
+        for id in servers {
+            self.server(*id).listed = (voters.to_vec(), observers.to_vec());
         }
     }
 
@@ -291,7 +328,7 @@ impl World {
         self.asks = false;
         let within = Duration::from_millis(HEALED_WITHIN_MS);
         if !self.run_until(within, Self::is_quiet) {
-            if self.ledger.is_wrong() || self.needs_checkpoint() {
+            if self.ledger.is_wrong() {
                 return;
             }
             let states = self.states();
@@ -309,26 +346,6 @@ impl World {
         self.compare();
     }
 
-    /// Whether a leader lacks what a follower needs: its tree was ahead of its log when it started, so
-    /// it has dropped that, and servers cannot hand over checkpoints yet.
-    fn needs_checkpoint(&self) -> bool {
-        let ends = |server: &Server| server.disk.log.ends();
-        let leads = |server: &&Server| server.leads().is_some();
-        let purged = self
-            .servers
-            .iter()
-            .filter(leads)
-            .filter_map(|server| ends(server).purged);
-        let last = self.servers.iter().map(|server| ends(server).last).min();
-        let lacks = purged
-            .max()
-            .is_some_and(|purged| last.is_some_and(|last| last < Some(purged)));
-        if lacks {
-            self.ledger.note("a follower needs a checkpoint");
-        }
-        lacks
-    }
-
     /// What the servers are, for whoever reads a failure.
     pub(super) fn states(&self) -> Vec<String> {
         self.servers.iter().map(Self::state).collect()
@@ -342,7 +359,7 @@ impl World {
 
     /// All trees are equal and hold all that clients know to be there.
     fn compare(&mut self) {
-        let trees: Vec<_> = self.servers.iter().map(Server::tree).collect();
+        let trees: Vec<_> = self.ours().map(Server::tree).collect();
         for (at, tree) in trees.iter().enumerate().skip(1) {
             for (path, znode) in tree {
                 if trees[0].get(path) != Some(znode) {
