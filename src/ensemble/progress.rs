@@ -61,6 +61,22 @@ pub(super) struct Progress {
     backlog: Backlog,
     /// Since when this server leads.
     leads_since: Mutex<Option<Instant>>,
+    /// What is applied here may be long past: it is not known yet whether a snapshot is needed.
+    behind: AtomicBool,
+    /// It is long past as long as this has not been applied: a leader has offered it as a snapshot.
+    wanted: Mutex<Option<LogPosition>>,
+    /// Snapshots that are being sent.
+    sending: watch::Sender<usize>,
+}
+
+/// A snapshot is being sent, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Underway(Arc<Progress>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.sending.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Progress {
@@ -74,6 +90,9 @@ impl Progress {
             machine_gone: CancellationToken::new(),
             backlog: Backlog::default(),
             leads_since: Mutex::new(None),
+            behind: AtomicBool::new(true),
+            wanted: Mutex::default(),
+            sending: watch::Sender::new(0),
         }
     }
 
@@ -85,6 +104,40 @@ impl Progress {
     /// For how long it has led.
     pub(super) fn leads_for(&self) -> Option<Duration> {
         self.leads_since.lock().map(|since| since.elapsed())
+    }
+
+    /// Whether a follower may be so far behind that it needs a snapshot; its leader's entries or
+    /// heartbeats tell that it is not.
+    pub(super) fn behind(&self, is_behind: bool) {
+        self.behind.store(is_behind, Ordering::Release);
+    }
+
+    /// A leader offers a snapshot that ends with `at`.
+    pub(super) fn want(&self, at: LogPosition) {
+        let mut wanted = self.wanted.lock();
+        *wanted = wanted.max(Some(at));
+    }
+
+    /// Whether what is applied here is long past, as far as is known.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire) || self.applied() < *self.wanted.lock()
+    }
+
+    /// A snapshot begins to be sent.
+    pub(super) fn send(self: &Arc<Self>) -> Underway {
+        self.sending.send_modify(|count| *count += 1);
+        Underway(Arc::clone(self))
+    }
+
+    /// How many snapshots are being sent.
+    pub(super) fn sends(&self) -> usize {
+        *self.sending.borrow()
+    }
+
+    /// Waits until none is.
+    pub(super) async fn sent(&self) {
+        // The sender lives in `self`.
+        drop(self.sending.subscribe().wait_for(|count| *count == 0).await);
     }
 
     /// What the log has taken and the disk has not.

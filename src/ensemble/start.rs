@@ -23,6 +23,7 @@ use super::members::founding::Founding;
 use super::members::lag::Lag;
 use super::members::listing::Listing;
 use super::members::reconfig::Reconfiguring;
+use super::members::receiving::Receiver;
 use super::members::serving::{Heard, Pulse, Service};
 use super::members::standing::Standing;
 use super::members::succession::Succession;
@@ -41,6 +42,7 @@ use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
 use super::raft::network::PeerNetwork;
 use super::raft::records::stored_voters;
+use super::raft::sending::Sending;
 use super::{Ensemble, Parts, Touched};
 
 /// So many times the log between two checkpoints stays, at most.
@@ -53,6 +55,7 @@ struct Unstarted {
     /// What the tree holds.
     applied: Option<LogPosition>,
     log: Arc<dyn Log>,
+    snapshots: Arc<dyn Snapshots>,
     replica: Arc<Replica>,
     progress: Arc<Progress>,
     proposals: Arc<Proposals>,
@@ -102,22 +105,23 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     let outgoing = Outgoing::new(origin, &config, rules, applied);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
-    let applier = Applier {
+    let applier = Arc::new(Applier {
         origin,
         log: Arc::clone(&log),
         replica: Arc::clone(&replica),
         sink,
         proposals: Arc::clone(&proposals),
         progress: Arc::clone(&progress),
-    };
-    let (placement, applying) = (config.placement, applying(applier, &config)?);
-    let (state, told) = (Arc::clone(&replica), Arc::clone(&progress));
-    let machine = Machine::new(applying, state, snapshots, told, placement);
+    });
+    let placement = config.placement;
+    let applying = applying(Arc::clone(&applier), &config)?;
+    let machine = Machine::new(applying, applier, Arc::clone(&snapshots), placement);
     let unstarted = Unstarted {
         config,
         origin,
         applied,
         log: Arc::clone(&log),
+        snapshots,
         replica,
         progress: Arc::clone(&progress),
         proposals: Arc::clone(&proposals),
@@ -154,7 +158,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
 }
 
 /// Where entries are applied, by the placement.
-fn applying(applier: Applier, config: &Config) -> Result<Applying, StartError> {
+fn applying(applier: Arc<Applier>, config: &Config) -> Result<Applying, StartError> {
     if config.placement.applies_here() {
         return Ok(Applying::Here(applier));
     }
@@ -246,6 +250,13 @@ impl Unstarted {
             views: member.views.clone(),
             links: member.peers.links(),
             heard: Arc::clone(heard),
+            receiver: Receiver {
+                core: member.core.clone(),
+                standing: Arc::clone(&standing),
+                snapshots: Arc::clone(&self.snapshots),
+                progress: Arc::clone(&self.progress),
+                placement: self.config.placement,
+            },
             standing,
             census: Arc::clone(&member.census),
             proposals: Arc::clone(&self.proposals),
@@ -405,7 +416,11 @@ impl Unstarted {
                 StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::CutOff { doing })))
             })?;
         }
-        let network = PeerNetwork::new(config.server, Arc::clone(peers));
+        let sending = Sending {
+            progress: Arc::clone(&progress),
+            placement: config.placement,
+        };
+        let network = PeerNetwork::new(config.server, Arc::clone(peers), sending);
         Core::start(config, network, log_store, machine, progress).await
     }
 

@@ -189,8 +189,10 @@ handles! {
     connection_request_count: counter,
     connection_token_deficit: histogram,
     dbinittime: histogram,
+    diff_count: counter,
     election_time: histogram,
     fsynctime: histogram,
+    inflight_snap_count: histogram,
     looking_count: counter,
     node_changed_watch_count: histogram,
     node_children_watch_count: histogram,
@@ -207,6 +209,7 @@ handles! {
     response_bytes: counter,
     sent_bytes_total: counter,
     sessionless_connections_expired: counter,
+    snap_count: counter,
     snapshottime: histogram,
     stale_sessions_expired: counter,
     startup_snap_load_time: histogram,
@@ -249,6 +252,25 @@ pub fn fsync_took(took: Duration, writes: usize) {
 /// A checkpoint of the tree was taken.
 pub fn snapshot_took(took: Duration) {
     HANDLES.snapshottime.record(ms(took));
+}
+
+/// A server that is too far behind for the log is sent a snapshot.
+///
+/// zk: LearnerHandler.syncFollower, SNAP.
+pub fn snapshot_sent() {
+    HANDLES.snap_count.increment(1);
+}
+
+/// So many snapshots are on their way, with one that begins.
+pub fn snapshots_in_flight(count: usize) {
+    HANDLES.inflight_snap_count.record(whole(count as u128));
+}
+
+/// A server that has connected is brought up to date by the log.
+///
+/// zk: LearnerHandler.syncFollower, DIFF.
+pub fn diff_sent() {
+    HANDLES.diff_count.increment(1);
 }
 
 /// The stores were opened and the state restored from them.

@@ -16,6 +16,7 @@ use super::record::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
 use super::record::path;
 use super::record::znode::Znode;
 use super::rules::Rules;
+use super::sink::Sink;
 use super::store::{Entry, Missing, Peek, Pins, Restored, Store, StoreError, View};
 use super::txn::{Change, Cursor, Meta, SessionRecord, Txn};
 
@@ -303,13 +304,13 @@ impl Replica {
     /// for them gets into the new one. Readers wait for the exchange only, not for `store` to be
     /// read. No guard of the state may be held by the caller.
     ///
-    /// Nobody is told of what changes by it: before, close the clients that this server has, and
-    /// with them their watches and what they have left to apply. The caller also sees to it that
-    /// the tree is not older than this one.
+    /// `sink` is told in the same moment, not of what changes by it, but that it is another state: it
+    /// closes the clients that this server has, with them their watches and what they have left to
+    /// apply. The caller sees to it that the tree is not older than this one.
     ///
     /// # Errors
     /// The storage failed; the old tree is still in its place: end the process.
-    pub fn replace(&self, store: Arc<dyn Store>) -> Result<(), StoreError> {
+    pub fn replace(&self, store: Arc<dyn Store>, sink: &dyn Sink) -> Result<(), StoreError> {
         let mut work = self.work.lock();
         let rules = *self.read().rules();
         let mut fresh = State::open(store, rules)?;
@@ -317,7 +318,9 @@ impl Replica {
         let old = {
             let mut state = self.state.write();
             fresh.local_config = state.local_config.take();
-            std::mem::replace(&mut *state, fresh)
+            let old = std::mem::replace(&mut *state, fresh);
+            sink.replaced(&state);
+            old
         };
         drop(work);
         // Perhaps the last of it: closing a database takes a while.

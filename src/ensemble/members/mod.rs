@@ -12,6 +12,7 @@ pub(super) mod founding;
 pub(super) mod lag;
 pub(super) mod listing;
 pub(super) mod reconfig;
+pub(super) mod receiving;
 pub(super) mod role;
 pub(super) mod serving;
 pub(super) mod standing;

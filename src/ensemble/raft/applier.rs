@@ -1,4 +1,5 @@
-//! Applies entries to the replica, in order: on openraft's own task, or on a thread of its own.
+//! Applies entries to the replica, in order: on openraft's own task, or on a thread of its own. Between
+//! two of them a snapshot may come in the place of the whole state.
 
 use std::io;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use openraft::storage::EntryResponder;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::records;
 use super::types::{EncodedBatch, Entry, Payload, StoredMembership, Types, position};
@@ -16,7 +18,7 @@ use crate::ensemble::origin::proposals::Proposals;
 use crate::ensemble::progress::Progress;
 use crate::metrics;
 use crate::state::{Batch, LogPosition, Origin, Replica, Sink};
-use crate::storage::Log;
+use crate::storage::{Checkpoint, Log, Snapshots};
 
 /// Entries that are handed to the thread at once.
 pub(in crate::ensemble) const ENTRIES_MAX: usize = 16;
@@ -35,7 +37,7 @@ pub(in crate::ensemble) struct Applier {
 /// Where entries are applied.
 pub(in crate::ensemble) enum Applying {
     /// On the task that openraft calls from.
-    Here(Applier),
+    Here(Arc<Applier>),
     /// On a thread of its own.
     There(Thread),
 }
@@ -106,12 +108,50 @@ impl Applier {
             }
         }
         self.measure(proposed_ms);
+        let cursor = self.own_cursor()?;
+        self.proposals.applied(at, cursor);
+        self.progress.advance(at);
+        Ok(())
+    }
+
+    /// A received snapshot comes in the place of the state; blocks on the disk. This server's clients
+    /// are sent away in the same moment.
+    ///
+    /// # Errors
+    /// The storage failed: a start finds the one tree or the other.
+    pub(in crate::ensemble) fn install(
+        &self,
+        snapshots: &dyn Snapshots,
+        received: Checkpoint,
+    ) -> io::Result<()> {
+        let fail = |failure| self.progress.fail(failure);
+        let begun = Instant::now();
+        let Some(at) = received.meta.applied else {
+            return Err(fail(Failure::Install));
+        };
+        let tree = snapshots.install(received);
+        let tree = tree.map_err(|error| fail(Failure::Storage(error)))?;
+        self.replica
+            .replace(tree, &*self.sink)
+            .map_err(|error| fail(Failure::Store(error)))?;
+        let cursor = self.own_cursor()?;
+        self.proposals.replaced(at, cursor);
+        self.progress.advance(at);
+        tracing::info!(%at, took = ?begun.elapsed(), "snapshot installed");
+        Ok(())
+    }
+
+    /// Tells who is a member now, and returns the last proposal of this process that has taken effect.
+    ///
+    /// # Errors
+    /// This process is not the last one of this server that the log knows.
+    fn own_cursor(&self) -> io::Result<Option<u64>> {
+        let fail = |failure| self.progress.fail(failure);
         let cursor = {
             let state = self.replica.read();
             self.progress.line_up(&state.meta().lineups);
             state.cursor(self.origin.server)
         };
-        let is_ours = cursor.incarnation == self.origin.incarnation;
         if cursor.incarnation > self.origin.incarnation {
             let Origin {
                 server,
@@ -128,10 +168,8 @@ impl Applier {
                 other: cursor.incarnation,
             }));
         }
-        self.proposals
-            .applied(at, is_ours.then_some(cursor.sequence));
-        self.progress.advance(at);
-        Ok(())
+        let is_ours = cursor.incarnation == self.origin.incarnation;
+        Ok(is_ours.then_some(cursor.sequence))
     }
 
     /// How long a batch took to get here, by the clocks of two servers; nothing of what is applied again
@@ -154,7 +192,7 @@ impl Thread {
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub(in crate::ensemble) fn start(applier: Applier) -> io::Result<Self> {
+    pub(in crate::ensemble) fn start(applier: Arc<Applier>) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let progress = Arc::clone(&applier.progress);
         thread::Builder::new()

@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{self, Pressure, Retention};
 use super::log_store::LogStore;
-use super::machine::Machine;
+use super::machine::{Machine, snapshot_of};
 use super::messages::{
-    AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
-    VoteResponse,
+    AppendRequest, AppendResponse, AppendResult, SnapshotResponse, TransferRequest,
+    TransferResponse, VoteRequest, VoteResponse,
 };
 use super::network::PeerNetwork;
 use super::settings;
@@ -37,6 +37,7 @@ use crate::ensemble::peer::Refusal;
 use crate::ensemble::progress::Progress;
 use crate::metrics;
 use crate::state::{LogPosition, ServerId};
+use crate::storage::Checkpoint;
 
 /// openraft's core: a handle to be cloned.
 #[derive(Clone, Debug)]
@@ -310,6 +311,28 @@ impl Core {
         responses
             .map(|response| response.map_err(|_| Refusal::Failed))
             .boxed()
+    }
+
+    /// The vote of this server, if it is a higher one: then whoever has the other leads no more.
+    pub(in crate::ensemble) fn higher_vote(&self, vote: &Vote) -> Option<Vote> {
+        let metrics = self.raft.server_metrics();
+        let own = metrics.borrow_watched().vote;
+        (own.leader_id.term > vote.leader_id.term).then_some(own)
+    }
+
+    /// A leader's snapshot is here: returns when it is this server's state, or when it is known not to
+    /// be needed, or that the leader leads no more.
+    pub(in crate::ensemble) async fn install(
+        &self,
+        vote: Vote,
+        received: Checkpoint,
+    ) -> Result<SnapshotResponse, Refusal> {
+        let snapshot = snapshot_of(received).map_err(|error| {
+            tracing::error!(%error, "a snapshot has a membership that is none");
+            Refusal::Senseless
+        })?;
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+        installed.map_err(|_| Refusal::Failed)
     }
 
     /// A leader hands over to this server.

@@ -26,6 +26,7 @@ mod planted;
 mod promises;
 mod scenarios;
 mod server;
+mod snapshots;
 mod world;
 
 use faults::{Outcome, play};

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::ensemble::{Config, Deaf, Ensemble, Failure, Parts, PeerAddress, Role, StartError};
 use crate::io::memory::MemoryNetwork;
 use crate::state::{Members, Origin, Replica, Rules, ServerId, Sink, Store, read_lines};
-use crate::storage::Log;
+use crate::storage::{Log, Snapshots};
 
 /// All servers.
 pub(super) const ALL: [u64; 3] = [1, 2, 3];
@@ -89,6 +89,8 @@ pub(super) struct Server {
     pub(super) must_restart: bool,
     /// It has just sent its clients away, and taken back what is behind this sequence.
     pub(super) recalled: Option<u64>,
+    /// Entries of its log that a checkpoint leaves for others.
+    pub(super) entries_kept: Option<u64>,
     said: String,
 }
 
@@ -122,6 +124,7 @@ impl Server {
             is_wiped: false,
             must_restart: false,
             recalled: None,
+            entries_kept: None,
             said: String::new(),
         }
     }
@@ -146,8 +149,8 @@ impl Server {
         config.listen = vec![address(self.id)];
         config.checkpoint_entries = CHECKPOINT_ENTRIES;
         config.patience_ms = PATIENCE_MS;
-        // Whoever joins later finds all of it.
-        config.entries_kept = 10_000;
+        // Whoever joins later finds all of it, if nothing else is said.
+        config.entries_kept = self.entries_kept.unwrap_or(10_000);
         config
     }
 
@@ -164,7 +167,7 @@ impl Server {
     pub(super) fn start(&mut self, network: &MemoryNetwork, ledger: &Arc<Ledger>, steady_ms: u64) {
         self.starts += 1;
         self.clock.since_ms.store(steady_ms, SeqCst);
-        let store = Arc::clone(&self.disk.tree) as Arc<dyn Store>;
+        let store = self.disk.found() as Arc<dyn Store>;
         let rules = Rules {
             reconfig_enabled: self.by_requests,
             in_ensemble: self.by_requests,
@@ -186,7 +189,7 @@ impl Server {
             config: self.config(),
             origin,
             log: Arc::clone(&self.disk.log) as Arc<dyn Log>,
-            snapshots: Arc::clone(&self.disk.snapshots),
+            snapshots: Arc::clone(&self.disk.snapshots) as Arc<dyn Snapshots>,
             replica: Arc::clone(&replica),
             sink: Arc::clone(&witness) as Arc<dyn Sink>,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
