@@ -4,6 +4,7 @@
 //! under the load of `chaos`, and have its judges look at all that came of it; what is their own they
 //! look at themselves.
 
+mod by_reconfig;
 mod filling;
 mod wiped_by_the_log;
 
@@ -36,7 +37,10 @@ pub struct Plan {
 type Case = fn(&Plan) -> Result<String>;
 
 /// All cases, by name.
-const CASES: [(&str, Case); 1] = [("wiped-follower-by-the-log", wiped_by_the_log::run)];
+const CASES: [(&str, Case); 2] = [
+    ("wiped-follower-by-the-log", wiped_by_the_log::run),
+    ("three-five-three-by-reconfig", by_reconfig::run),
+];
 
 /// Runs the cases; true if none failed.
 ///
