@@ -497,7 +497,7 @@ impl Server {
             drop((self.front, self.inspector, self.requests, self.ensemble));
         });
         if timeout(CLOSE_TIME_MAX, close).await.is_err() {
-            tracing::warn!("the tree was not closed: the disk does not answer");
+            tracing::warn!("the tree was not closed: apply is busy, or the disk does not answer");
         }
     }
 }

@@ -239,6 +239,7 @@ impl Task {
                     }
                     step @ (Step::Warm(_)
                     | Step::Count { .. }
+                    | Step::Large { .. }
                     | Step::Barrier
                     | Step::Full
                     | Step::Behind { .. }) => {

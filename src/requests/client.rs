@@ -36,10 +36,11 @@ use super::behind;
 use super::fresh::Fresh;
 use super::head::{Head, Reached, Served};
 use super::heard::Heard;
+use super::large::Large;
 use super::pending::Waiting;
 use super::step::{Settle, Step};
 use super::warm::Kept;
-use crate::connection::{Connection, End};
+use crate::connection::{Connection, End, Share};
 use crate::io::buffers;
 use crate::state::{State, Zxid};
 
@@ -86,7 +87,11 @@ pub struct Client {
     /// The client sends no more.
     at_end: bool,
     /// What the head needs is kept in memory by these.
-    kept: Kept,
+    pub(super) kept: Kept,
+    /// The head's reply is not small. Boxed: few are.
+    pub(super) large: Option<Box<Large>>,
+    /// Of the reply in `run` that is not.
+    pub(super) run_share: Option<Box<Share>>,
     pub(super) arrived: Instant,
     /// When the run under the guard began.
     pub(super) now: Instant,
@@ -131,6 +136,8 @@ impl Client {
             behind: Vec::new(),
             at_end: false,
             kept: Kept::default(),
+            large: None,
+            run_share: None,
             arrived: Instant::now(),
             now: Instant::now(),
         }
@@ -213,9 +220,11 @@ impl Client {
             }
         };
         self.leave_to_delivery();
-        let end = self.connection.outbox.append(&mut self.run);
+        let share = self.run_share.take().map(|share| *share);
+        let end = self.connection.outbox.append_large(&mut self.run, share);
         drop(guard);
-        self.kept.end_turn(is_same && self.head.is_some());
+        let needs_kept = self.head.is_some() && !self.waits_for_share();
+        self.kept.end_turn(is_same && needs_kept);
         match end {
             End::Now => Step::Gone,
             End::AfterFlush => {
@@ -236,9 +245,14 @@ impl Client {
             Settle::Warmed(pins) => self.kept.add(pins),
             Settle::TooLarge => {
                 let op = head.header.op;
-                self.note_too_large(op);
-                self.life = Life::Ending;
+                if self.enlarge() {
+                    self.kept.end_turn(false);
+                } else {
+                    self.note_too_large(op);
+                    self.life = Life::Ending;
+                }
             }
+            Settle::Shared(share) => self.shared(share),
             Settle::Synced => {
                 head.reached = Reached::Synced;
                 self.fresh.confirm();
