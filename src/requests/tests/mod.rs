@@ -10,6 +10,7 @@ mod linearizable;
 mod model;
 mod moves;
 mod order;
+mod replaced;
 mod waiting;
 mod warm;
 

@@ -5,6 +5,8 @@
 //! look at themselves.
 
 mod filling;
+mod snapshot_cut;
+mod wiped_by_a_snapshot;
 mod wiped_by_the_log;
 
 use std::time::{Duration, Instant};
@@ -36,7 +38,11 @@ pub struct Plan {
 type Case = fn(&Plan) -> Result<String>;
 
 /// All cases, by name.
-const CASES: [(&str, Case); 1] = [("wiped-follower-by-the-log", wiped_by_the_log::run)];
+const CASES: [(&str, Case); 3] = [
+    ("wiped-follower-by-the-log", wiped_by_the_log::run),
+    ("wiped-follower-by-a-snapshot", wiped_by_a_snapshot::run),
+    ("snapshot-cut-off", snapshot_cut::run),
+];
 
 /// Runs the cases; true if none failed.
 ///
