@@ -18,7 +18,7 @@
 //! - [`state`]: what every replica agrees on: judging and reading
 //!
 //! Leaves, open to all but the pure rooms: [`clock`], [`io`], [`metrics`], [`system`],
-//! [`telemetry`].
+//! [`telemetry`]; and, open to all, [`planted`].
 
 pub mod server;
 
@@ -49,6 +49,7 @@ pub mod state;
 pub mod clock;
 pub mod io;
 pub mod metrics;
+pub mod planted;
 pub mod system;
 pub mod telemetry;
 

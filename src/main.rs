@@ -9,7 +9,7 @@ use oxkeeper::clock::SystemClock;
 use oxkeeper::config::{self, Action, Rejection, Settings, Warning};
 use oxkeeper::server::{Server, ServerError};
 use oxkeeper::system::{self, Limits};
-use oxkeeper::{metrics, telemetry};
+use oxkeeper::{metrics, planted, telemetry};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -49,6 +49,13 @@ fn say(out: &mut dyn Write, text: &dyn std::fmt::Display) {
 
 fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
     let limits = Limits::raise();
+    let planted = match planted::check() {
+        Ok(planted) => planted,
+        Err(why) => {
+            say(&mut std::io::stderr(), &why);
+            return ExitCode::from(EXIT_UNEXPECTED);
+        }
+    };
     let (runtime, harmless) = match prepare() {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -58,6 +65,12 @@ fn run(settings: Settings, warnings: &[Warning]) -> ExitCode {
     };
     end_on_panic();
     metrics::install();
+    if let Some(defect) = planted {
+        tracing::error!(
+            ?defect,
+            "this server is broken on purpose, for tests: no data is safe here"
+        );
+    }
     for warning in warnings {
         tracing::warn!("{warning}");
     }

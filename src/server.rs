@@ -1,5 +1,7 @@
 //! The composition root: starts the rooms from the disk upwards, and stops them in reverse.
 
+mod doors;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,9 +22,10 @@ use crate::io::{HttpError, HttpListener, TcpNetwork};
 use crate::net::{Front, ListenError, Listener};
 use crate::requests::{self, Deliver, Requests};
 use crate::session::{Greeter, SessionClocks};
-use crate::state::{LocalConfig, Replica, ServerId, StoreError};
+use crate::state::{LocalConfig, Replica, StoreError};
 use crate::storage::{self, StorageError, Stores};
 use crate::{config as settings, ensemble, leader, metrics, session};
+use doors::Followed;
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +39,6 @@ pub enum ServerError {
     /// The log or the consensus on top of it.
     #[error("start the ensemble")]
     Ensemble(#[from] StartError),
-    /// A line of an observer.
-    #[error("server {observer} is an observer: only servers that vote are supported yet")]
-    Observer {
-        /// Which server.
-        observer: ServerId,
-    },
     /// The client port.
     #[error("open the client port")]
     Listen(#[from] ListenError),
@@ -60,6 +57,9 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a client waits that has seen more than this server, if there are others that may have more.
 const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 
+/// A server that is to vote has at least so long to catch up before it is complained, milliseconds.
+const CATCH_UP_MS_MIN: u64 = 10_000;
+
 /// How long it waits for connections to end, each of which has five seconds for its last words.
 const CLIENTS_TIME_MAX: Duration = Duration::from_secs(6);
 
@@ -70,10 +70,10 @@ pub struct Server {
     stop_clients: CancellationToken,
     stop_chores: CancellationToken,
     listener: Option<JoinHandle<()>>,
+    members: Option<Followed>,
     metrics_addr: Option<SocketAddr>,
     scraped: Option<JoinHandle<()>>,
     chores: TaskTracker,
-    connections: Arc<Registry>,
     front: Arc<Front>,
     inspector: Arc<Inspector>,
     requests: Arc<Requests>,
@@ -154,17 +154,6 @@ async fn open_stores(
     Ok((stores, replica))
 }
 
-/// Refused before anything is opened.
-fn check_members(settings: &Settings) -> Result<(), ServerError> {
-    let mut members = settings.ensemble.members.iter();
-    match members.find(|member| member.role == settings::PeerType::Observer) {
-        Some(member) => Err(ServerError::Observer {
-            observer: member.id,
-        }),
-        None => Ok(()),
-    }
-}
-
 /// What `/zookeeper/config` shows; nothing in a standalone server.
 fn local_config(settings: &Settings, clock: &dyn Clock) -> Option<LocalConfig> {
     let members = &settings.ensemble;
@@ -196,15 +185,46 @@ fn peer_listen(members: &settings::EnsembleSettings) -> Vec<ensemble::PeerAddres
     listen
 }
 
+/// Where requests change the members the log says who they are, unless the files are newer, or this server
+/// is none of them: then it is what its files say that it presents.
+fn take_members(
+    listed: &mut settings::EnsembleSettings,
+    rules: &crate::state::Rules,
+    replica: &Replica,
+) {
+    let current = replica.read().meta().lineups.current.clone();
+    let Some(current) = current.filter(|_| rules.reconfig_enabled && !listed.standalone) else {
+        return;
+    };
+    let version = u64::try_from(current.version.0).unwrap_or_default();
+    if listed.version <= version && current.members.contains_key(&listed.me) {
+        listed.members = current.members.values().cloned().collect();
+        listed.version = version;
+    }
+}
+
 /// What the ensemble is told.
-fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError> {
-    check_members(settings)?;
+fn ensemble_config(settings: &Settings) -> ensemble::Config {
     let members = &settings.ensemble;
     let config = ensemble::Config::new(members.me, members.voters());
     let mut config = config.with_batches(settings.batches);
     if let Some(placement) = settings.placement {
         config.placement = placement;
     }
+    config.observers = members.observers();
+    config.version = members.version;
+    config.members_by_files = !settings.state.reconfig_enabled;
+    if settings.state.reconfig_enabled && !members.standalone {
+        let listed = members.members.iter().cloned();
+        config.members = Some(listed.map(|one| (one.id, one)).collect());
+        if settings.placement.is_none() {
+            // Others may come.
+            config.placement = ensemble::Placement::Several;
+        }
+        config.set_window(config.window_batches);
+    }
+    let init_limit_ms = u64::try_from(members.init_limit().as_millis()).unwrap_or(u64::MAX);
+    config.catch_up_ms = init_limit_ms.max(CATCH_UP_MS_MIN);
     config.heartbeat_ms = u64::from(members.heartbeat_ms);
     config.election_ms_min = u64::from(members.election_ms_min);
     config.election_ms_max = u64::from(members.election_ms_max);
@@ -227,7 +247,20 @@ fn ensemble_config(settings: &Settings) -> Result<ensemble::Config, ServerError>
     let snap_bytes = settings.storage.snap_size_limit_bytes.unwrap_or(u64::MAX);
     config.checkpoint_log_bytes = settings.storage.log_bytes_before_flush.min(snap_bytes);
     config.checkpoint_entries = settings.storage.snap_count;
-    Ok(config)
+    config
+}
+
+/// A standalone server is whom its data says, also where `myid` has come later, and keeps that number when
+/// others join it.
+async fn keep_id(
+    config: &mut ensemble::Config,
+    stores: &Stores,
+    replica: &Replica,
+) -> Result<(), ServerError> {
+    if let Some(owner) = ensemble::lone_owner(&stores.log, replica).await? {
+        config.is_owned_by(owner);
+    }
+    Ok(())
 }
 
 /// What serves the clients.
@@ -264,12 +297,16 @@ impl Server {
     ///
     /// # Errors
     /// As the rooms: nothing is left running.
-    pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
-        let config = ensemble_config(&settings)?;
+    pub async fn start(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         let (listener, client_addr) = open_client_port(&settings)?;
         let scraped = open_metrics_port(&settings)?;
         let (stores, replica) = open_stores(&settings, &*clock).await?;
+        take_members(&mut settings.ensemble, &settings.state, &replica);
+        let mut config = ensemble_config(&settings);
         let sessions = Arc::new(session_clocks(&settings, &replica));
+        if settings.ensemble.standalone {
+            keep_id(&mut config, &stores, &replica).await?;
+        }
         let origin = ensemble::origin(config.server, &stores.log, &replica, &*clock).await?;
         let connections = Arc::new(Registry::default());
         let deliver = Deliver::new(
@@ -303,6 +340,7 @@ impl Server {
             voters: settings.ensemble.quorum_size(),
             started: Instant::now(),
         };
+        let members = Followed::of(&settings);
         let inspector = Arc::new(Inspector::new(settings.admin, sources));
         let front = Front::new(
             Arc::clone(&requests),
@@ -313,10 +351,10 @@ impl Server {
         );
         let server = Self {
             client_addr,
-            connections,
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
+            members,
             metrics_addr: scraped.as_ref().map(HttpListener::local_addr),
             scraped: None,
             chores: TaskTracker::new(),
@@ -338,10 +376,18 @@ impl Server {
             let serving = scraped.run(answer, self.stop_clients.clone());
             self.scraped = Some(tokio::spawn(serving));
         }
-        if let Some(listener) = listener {
-            let serving = listener.run(Arc::clone(&self.front), self.stop_clients.clone());
-            self.listener = Some(tokio::spawn(serving));
-        }
+        let (front, stop) = (Arc::clone(&self.front), self.stop_clients.clone());
+        self.listener = match (listener, self.members.take()) {
+            (Some(listener), Some(members)) => {
+                let serving = members.serve(listener, self.ensemble.lineups(), front, stop);
+                Some(tokio::spawn(serving))
+            }
+            (Some(listener), None) => {
+                let never = CancellationToken::new();
+                Some(tokio::spawn(listener.run(front, stop, never)))
+            }
+            (None, _) => None,
+        };
         self
     }
 
@@ -380,7 +426,7 @@ impl Server {
     /// Closes all clients' connections whenever there has been no leader for too long: they look for a
     /// server that has one.
     fn send_away(&self) {
-        let (connections, stop) = (Arc::clone(&self.connections), self.stop_chores.clone());
+        let (requests, stop) = (Arc::clone(&self.requests), self.stop_chores.clone());
         let mut admitting = self.ensemble.admitting();
         self.chores.spawn(async move {
             loop {
@@ -389,7 +435,7 @@ impl Server {
                     changed = admitting.changed() => if changed.is_err() { return },
                 }
                 if !*admitting.borrow_and_update() {
-                    connections.end_all();
+                    requests.send_away();
                 }
             }
         });
@@ -465,7 +511,7 @@ mod tests {
     fn a_purge_leaves_what_the_window_that_was_set_may_need() {
         let mut settings = Settings::default();
         settings.batches.window = 64;
-        let config = ensemble_config(&settings).unwrap();
+        let config = ensemble_config(&settings);
         assert_eq!((config.window_batches, config.entries_kept), (64, 128));
     }
 }

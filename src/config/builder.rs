@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use super::ensemble::EnsembleSettings;
 use super::finding::{Findings, Source};
-use super::member::{PeerAddress, PeerType};
 use super::membership::{MemberKey, Membership};
 use super::settings::Settings;
 use crate::admin::{Commands, Conf, EnsembleConf, MetricsProvider};
 use crate::auth::DigestAlgorithm;
+use crate::state::{PeerAddress, PeerType};
 
 /// Which metrics class zoo.cfg names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::member::{Member, PeerType};
-use crate::state::ServerId;
+use super::dynamic::MemberFiles;
+use crate::state::{Member, PeerType, ServerId};
 
 /// This server as one of an ensemble, or alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnsembleSettings {
-    /// This server: what `myid` holds; 1 in a standalone server, as ZooKeeper has it.
+    /// This server: what `myid` holds; 1 in a standalone server without one, as ZooKeeper has it.
     pub me: ServerId,
     /// Everybody, in order of their ids, this server among them. Nobody in a standalone server.
     pub members: Vec<Member>,
@@ -33,6 +33,8 @@ pub struct EnsembleSettings {
     pub election_ms_max: u32,
     /// What all members know and nobody else: how peers are recognised.
     pub peer_secret_file: Option<PathBuf>,
+    /// Where the members are written when they change; `None`: there is no zoo.cfg, or they do not.
+    pub files: Option<MemberFiles>,
 }
 
 impl Default for EnsembleSettings {
@@ -50,6 +52,7 @@ impl Default for EnsembleSettings {
             election_ms_min: 300,
             election_ms_max: 600,
             peer_secret_file: None,
+            files: None,
         }
     }
 }
@@ -65,6 +68,15 @@ impl EnsembleSettings {
             .iter()
             .filter(|one| one.role == PeerType::Voter);
         voters.map(|one| one.id).collect()
+    }
+
+    /// All that follow without a vote, in order.
+    pub fn observers(&self) -> Vec<ServerId> {
+        let observers = self
+            .members
+            .iter()
+            .filter(|one| one.role == PeerType::Observer);
+        observers.map(|one| one.id).collect()
     }
 
     /// How many vote; `None` in a standalone server.

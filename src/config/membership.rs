@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use super::ensemble::EnsembleSettings;
 use super::finding::Source;
-use super::member::{Member, PeerType};
-use crate::state::ServerId;
+use crate::state::{Member, PeerType, ServerId};
 
 /// What has been read so far of the ensemble.
 #[derive(Clone, Debug)]

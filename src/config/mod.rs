@@ -20,13 +20,13 @@ mod builder;
 mod command_line;
 mod differences;
 mod docs;
+mod dynamic;
 mod ensemble;
 mod files;
 mod finding;
 mod gather;
 mod key;
 mod keys;
-mod member;
 mod members;
 mod membership;
 mod my_id;
@@ -46,10 +46,11 @@ use command_line::{Form, Request};
 use finding::Findings;
 use gather::Gathered;
 
+pub use crate::state::{ClientAddress, Member, PeerAddress, PeerType};
 pub use docs::markdown;
+pub use dynamic::MemberFiles;
 pub use ensemble::EnsembleSettings;
 pub use finding::{ConfigError, Source, Warning};
-pub use member::{ClientAddress, Member, PeerAddress, PeerType};
 pub use settings::Settings;
 
 /// What the command line asks to be done.

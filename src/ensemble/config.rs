@@ -1,12 +1,12 @@
 //! Settings of the ensemble.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::state::ServerId;
+use crate::state::{Members, ServerId};
 
 use super::error::StartError;
-use super::peer::{PeerAddress, PeerConfig, Secret};
+use super::peer::{Lineup, Listed, Part, PeerAddress, PeerConfig, Roster, Secret};
 use super::placement::Placement;
 
 /// The same on all servers, whatever request each of them takes: what one has put into the log all must
@@ -47,8 +47,21 @@ impl Default for Batches {
 pub struct Config {
     /// This server.
     pub server: ServerId,
-    /// All servers that vote, this one among them. One voter: a standalone server.
+    /// All servers that are to vote, as its files list them: what the log says wins, and is changed to
+    /// this once a majority lists the same. One voter and no observer: a standalone server.
     pub voters: Vec<ServerId>,
+    /// Those that are to follow without a vote.
+    pub observers: Vec<ServerId>,
+    /// Version of that list: the one in the name of the dynamic file, else 0.
+    pub version: u64,
+    /// Whether the files say who is a member, and not the replicated configuration.
+    pub members_by_files: bool,
+    /// What the files say in full, if requests change the members from there on.
+    pub members: Option<Members>,
+    /// How long those that are to vote may take to catch up, before it is complained.
+    ///
+    /// zk: initLimit.
+    pub catch_up_ms: u64,
     /// Proposals in one batch, at most.
     pub batch_ops_max: usize,
     /// Bytes in one batch, at most; a proposal that is larger goes alone.
@@ -123,6 +136,11 @@ impl Config {
             secret_file: None,
             initialize_file: None,
             voters,
+            observers: Vec::new(),
+            version: 0,
+            members_by_files: true,
+            members: None,
+            catch_up_ms: 20_000,
         }
     }
 
@@ -141,16 +159,29 @@ impl Config {
     pub fn set_window(&mut self, batches: usize) {
         self.window_batches = batches;
         let twice = u64::try_from(batches).map_or(u64::MAX, |batches| batches.saturating_mul(2));
-        let least = match self.is_alone() {
+        let least = match self.stays_alone() {
             true => ENTRIES_KEPT_MIN,
             false => ENTRIES_FOR_OTHERS,
         };
         self.entries_kept = twice.max(least);
     }
 
+    /// A lone server's data is that of `owner`, which it is from now on.
+    pub fn is_owned_by(&mut self, owner: ServerId) {
+        if owner != self.server {
+            tracing::warn!(
+                server = owner.0,
+                configured = self.server.0,
+                "the data is that of a standalone server with another id, which it keeps"
+            );
+        }
+        self.server = owner;
+        self.voters = vec![owner];
+    }
+
     /// Checks what the type does not say.
     pub(super) fn validate(&self) -> Result<(), StartError> {
-        if !self.voters.contains(&self.server) {
+        if !self.lineup().has(self.server) {
             return Err(StartError::NotAVoter {
                 server: self.server,
             });
@@ -160,14 +191,47 @@ impl Config {
 
     /// Whether there are no others, so that nobody has to be waited for.
     pub(super) fn is_alone(&self) -> bool {
-        self.voters.len() == 1
+        self.lineup().is_only(self.server)
+    }
+
+    /// Whether nobody can come either, before the next start.
+    pub(super) fn stays_alone(&self) -> bool {
+        self.is_alone() && self.members_by_files
+    }
+
+    /// Who is listed.
+    pub(super) fn lineup(&self) -> Lineup {
+        Lineup {
+            voters: self.voters.iter().copied().collect(),
+            observers: self.observers.iter().copied().collect(),
+        }
+    }
+
+    /// The same with addresses.
+    pub(super) fn roster(&self) -> Roster {
+        let Lineup { voters, observers } = self.lineup();
+        let of = |servers: BTreeSet<ServerId>, part| {
+            servers.into_iter().map(move |id| {
+                let addresses = self.addresses.get(&id).cloned().unwrap_or_default();
+                (id, Listed { part, addresses })
+            })
+        };
+        let members = of(voters, Part::Voter).chain(of(observers, Part::Observer));
+        Roster {
+            version: self.version,
+            members: members.collect(),
+        }
     }
 
     /// A number by which servers see whether they were told of the same members.
     pub(super) fn members_hash(&self) -> u64 {
-        let mut voters = self.voters.clone();
-        voters.sort_unstable();
-        let bytes = voters.iter().flat_map(|voter| voter.0.to_be_bytes());
+        let Lineup { voters, observers } = self.lineup();
+        let voters = voters.iter().flat_map(|voter| voter.0.to_be_bytes());
+        // Without observers it is what it was before there were any.
+        let observers = observers
+            .iter()
+            .flat_map(|observer| (!observer.0).to_be_bytes());
+        let bytes = voters.chain(observers);
         // FNV-1a: the same in every build.
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
@@ -185,6 +249,9 @@ impl Config {
         config.addresses.clone_from(&self.addresses);
         config.listen.clone_from(&self.listen);
         config.frame_bytes_max = FRAME_BYTES_MAX;
+        // What waits for links that are cut has nobody to go to any more when clients are sent away and
+        // go elsewhere: it must not arrive behind what they do there.
+        config.idle_ms = config.idle_ms.min(self.patience_ms / 4 * 3);
         Ok(config)
     }
 }
@@ -207,6 +274,15 @@ mod tests {
             let mut config = Config::new(ServerId(1), vec![ServerId(1)]);
             config.set_window(window);
             assert_eq!((config.window_batches, config.entries_kept), (window, kept));
+        }
+    }
+
+    #[test]
+    fn connections_between_servers_are_dead_before_clients_are_sent_away() {
+        let mut config = Config::new(ServerId(1), vec![ServerId(1), ServerId(2), ServerId(3)]);
+        for (patience_ms, idle_ms) in [(600, 450), (1_200, 900), (2_000, 1_500), (60_000, 1_500)] {
+            config.patience_ms = patience_ms;
+            assert_eq!(config.peer(1).unwrap().idle_ms, idle_ms);
         }
     }
 

@@ -48,18 +48,21 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::io::Network;
 use crate::state::{
-    ActionRef, Identities, LogPosition, Origin, Replica, ServerId, SessionId, Sink,
+    ActionRef, Identities, Lineups, LogPosition, Origin, Replica, ServerId, SessionId, Sink,
 };
 use crate::storage::{Log, Snapshots};
 
 pub use config::{Batches, Config};
 pub use error::{Failure, ProposeError, StartError, SubmitError};
+pub use members::change::ChangeError;
 pub use members::role::Role;
 pub use origin::outgoing::QueueReport;
-pub use peer::{ListenError, PeerAddress, SecretError};
+pub use peer::{Lineup, Listed, ListenError, Part, PeerAddress, Roster, SecretError};
 pub use placement::Placement;
-pub use start::origin;
+pub use raft::traffic::ProposalBytes;
+pub use start::{lone_owner, origin};
 
+use members::change::Change;
 use members::serving::Service;
 use members::succession::Succession;
 use origin::barrier::Barrier;
@@ -151,8 +154,14 @@ pub struct Report {
     pub serves: bool,
     /// For how long it has led; `None` if it does not.
     pub leads_for: Option<Duration>,
+    /// How many vote now, by the log.
+    pub voters: usize,
     /// The other members, if this server leads.
     pub followers: Vec<FollowerReport>,
+    /// What it has proposed in this term since [`Ensemble::reset_figures`], if it leads.
+    pub proposal_bytes: Option<ProposalBytes>,
+    /// Read indexes that it is confirming: `sync`s that come together share one.
+    pub pending_syncs: u64,
 }
 
 /// Another member, as its leader sees it.
@@ -160,6 +169,8 @@ pub struct Report {
 pub struct FollowerReport {
     /// Which server.
     pub server: ServerId,
+    /// Whether it votes.
+    pub votes: bool,
     /// Whether it is connected.
     pub is_up: bool,
     /// Up to which index its log is known to agree with the leader's.
@@ -178,6 +189,7 @@ pub struct Ensemble {
     proposals: Arc<Proposals>,
     progress: Arc<Progress>,
     views: watch::Receiver<View>,
+    change: Arc<Change>,
     service: Service,
     barrier: Barrier,
     tasks: TaskTracker,
@@ -223,12 +235,24 @@ impl Ensemble {
         self.proposals.room().await;
     }
 
+    /// Takes back all that was submitted here and has not taken effect: whoever waited for it has been
+    /// sent away. The last sequence that may still take effect; what has a higher one never will, and
+    /// what comes next has the one behind it. So this is called under the lock under which submissions
+    /// are remembered.
+    ///
+    /// Of what had been sent to a leader, some may be in a log, where it takes effect or not as if this
+    /// process had died: in order, and nothing behind the first that does not.
+    pub fn recall(&self) -> u64 {
+        self.proposals.recall()
+    }
+
     /// Returns when everything that any client of the ensemble was answered before the call, and
     /// everything that was submitted here before it, has been applied here: what `sync` promises.
     /// Calls at the same time share the work.
     ///
     /// # Errors
-    /// No leader confirmed it: wait for one and ask again, or close the connection.
+    /// No leader confirmed it, or all was recalled meanwhile: wait for one and ask again, or close the
+    /// connection.
     pub async fn barrier(&self) -> Result<(), ProposeError> {
         let submitted = self.proposals.submitted();
         let ask = async || self.read_index().await;
@@ -274,6 +298,12 @@ impl Ensemble {
             }
             Ok(_) | Err(_) => Err(ProposeError::NoLeader),
         }
+    }
+
+    /// Who the members are by the log, and who is wanted, to be watched; nobody as long as that is what
+    /// the servers' files say.
+    pub fn lineups(&self) -> watch::Receiver<Lineups> {
+        self.progress.lineups()
     }
 
     /// Whether clients are to be served: this server leads and a quorum says so, or it follows a
@@ -338,10 +368,12 @@ impl Ensemble {
     }
 
     fn followers(&self) -> Vec<FollowerReport> {
+        let voters = self.core.membership().voters();
         let matched = self.core.matched().into_iter();
         matched
             .map(|(server, matched)| FollowerReport {
                 server,
+                votes: voters.contains(&server),
                 is_up: self.peers.is_up(server),
                 matched,
             })
@@ -370,8 +402,16 @@ impl Ensemble {
             queue: self.proposals.report(),
             serves: self.serves(),
             leads_for: self.progress.leads_for(),
+            voters: self.core.membership().voters().len(),
             followers: self.followers(),
+            proposal_bytes: self.core.traffic().proposal_bytes(term),
+            pending_syncs: self.core.traffic().syncs(),
         }
+    }
+
+    /// What a report says of sizes counts from here on.
+    pub fn reset_figures(&self) {
+        self.core.traffic().reset();
     }
 
     /// Resolves when a store has failed or the core has died. Nothing works then: end the
@@ -416,6 +456,20 @@ impl Ensemble {
             views: self.views.clone(),
         };
         succession.hand_over().await;
+    }
+
+    /// Makes the members those that are wanted, if this server leads; returns when that is committed. May
+    /// be called again, whatever came of it before, also by the next leader.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn drive(&self, wanted: &Lineup) -> Result<(), ChangeError> {
+        self.change.drive(wanted).await
+    }
+
+    /// Who is in now, by the newest entry of this server's log that says so.
+    pub fn lineup(&self) -> Lineup {
+        self.core.lineup()
     }
 
     async fn end(&self) {

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::state::LogPosition;
+use crate::state::{Lineups, LogPosition};
 
 use super::error::Failure;
 
@@ -54,6 +54,7 @@ impl Backlog {
 pub(super) struct Progress {
     applied: watch::Sender<Option<LogPosition>>,
     built: watch::Sender<Option<LogPosition>>,
+    lineups: watch::Sender<Lineups>,
     failure: watch::Sender<Option<Arc<Failure>>>,
     stopping: AtomicBool,
     machine_gone: CancellationToken,
@@ -83,6 +84,7 @@ impl Progress {
         Self {
             applied: watch::Sender::new(applied),
             built: watch::Sender::new(None),
+            lineups: watch::Sender::default(),
             failure: watch::Sender::new(None),
             stopping: AtomicBool::new(false),
             machine_gone: CancellationToken::new(),
@@ -163,6 +165,22 @@ impl Progress {
     pub(super) async fn until(&self, wanted: impl FnMut(&Option<LogPosition>) -> bool) {
         // The sender lives in `self`, so the wait cannot end for lack of it.
         drop(self.applied.subscribe().wait_for(wanted).await);
+    }
+
+    /// These are the members, and those that are wanted, as of what has been applied.
+    pub(super) fn line_up(&self, lineups: &Lineups) {
+        self.lineups.send_if_modified(|known| {
+            let is_new = known != lineups;
+            if is_new {
+                known.clone_from(lineups);
+            }
+            is_new
+        });
+    }
+
+    /// The same, to be watched.
+    pub(super) fn lineups(&self) -> watch::Receiver<Lineups> {
+        self.lineups.subscribe()
     }
 
     /// An attempt at a checkpoint has ended; up to which entry the newest one now reaches.

@@ -16,10 +16,14 @@ use super::config::Config;
 use super::error::{Failure, StartError};
 use super::members::answers::Answers;
 use super::members::beginning::Beginning;
+use super::members::census::Census;
+use super::members::change::Change;
 use super::members::failover::Failover;
 use super::members::founding::Founding;
 use super::members::lag::Lag;
+use super::members::listing::Listing;
 use super::members::receiving::Receiver;
+use super::members::reconfig::Reconfiguring;
 use super::members::serving::{Heard, Pulse, Service};
 use super::members::standing::Standing;
 use super::members::succession::Succession;
@@ -37,6 +41,7 @@ use super::raft::core::{Core, View};
 use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
 use super::raft::network::PeerNetwork;
+use super::raft::records::stored_voters;
 use super::raft::sending::Sending;
 use super::{Ensemble, Parts, Touched};
 
@@ -65,6 +70,7 @@ struct Tasks {
     core: Core,
     peers: Arc<Peers>,
     views: watch::Receiver<View>,
+    change: Arc<Change>,
     service: Service,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -75,6 +81,7 @@ struct Member {
     core: Core,
     peers: Arc<Peers>,
     views: watch::Receiver<View>,
+    census: Arc<Census>,
 }
 
 /// See [`Ensemble::start`].
@@ -94,6 +101,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     let applied = replica.read().applied();
     let (progress, rules) = (Progress::new(applied), *replica.read().rules());
     let progress = Arc::new(progress);
+    progress.line_up(&replica.read().meta().lineups);
     let outgoing = Outgoing::new(origin, &config, rules, applied);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
@@ -127,6 +135,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         core,
         peers,
         views,
+        change,
         service,
         tasks,
         stopping,
@@ -139,6 +148,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         proposals,
         progress,
         views,
+        change,
         service,
         barrier: Barrier::default(),
         tasks,
@@ -168,13 +178,19 @@ impl Unstarted {
         let peers = self.open_peers(identity).await?;
         let core = self.start_core(&peers, machine).await?;
         core.may_elect(standing.votes());
-        let beginning = self.beginning(&core, &peers, &standing);
+        let census = Arc::new(Census::new(self.config.server, self.config.roster()));
+        let beginning = self.beginning(&core, &peers, &standing, &census);
         beginning.check().await?;
         let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (following, views) =
             follow(&core, &self.proposals, self.config.server, stopping.clone());
         tasks.spawn(following);
-        let member = Member { core, peers, views };
+        let member = Member {
+            core,
+            peers,
+            views,
+            census,
+        };
         let heard = Arc::new(Heard::default());
         let answers = Answers {
             declared_new: beginning.is_declared_new(),
@@ -183,11 +199,16 @@ impl Unstarted {
         member.peers.serve(Arc::new(answers));
         let pulse = self.pulse(&member, heard, tasks.clone());
         let service = pulse.spawn(&tasks, stopping.clone());
+        let change = Arc::new(self.change(&member));
         let founding = self.founding(&member, identity, service.serving.clone());
         tasks.spawn(founding.run(stopping.clone()));
-        if !self.config.is_alone() {
-            let failover = failover(&self.config, &member, standing);
+        let reconfiguring = self.reconfiguring(&member, &change, service.serving.clone());
+        tasks.spawn(reconfiguring.run(stopping.clone()));
+        if !self.config.stays_alone() {
+            let failover = failover(&self.config, &member, Arc::clone(&standing));
             tasks.spawn(failover.run(stopping.clone()));
+            let listing = self.listing(&member, standing, &change);
+            tasks.spawn(listing.run(stopping.clone()));
         }
         let (views, progress) = (member.views.clone(), Arc::clone(&self.progress));
         tasks.spawn(join(beginning, views, progress, stopping.clone()));
@@ -198,11 +219,14 @@ impl Unstarted {
         );
         tasks.spawn(core.take_checkpoints(pressure, retention, stopping.clone()));
         tasks.spawn(self.send(&member, stopping.clone()));
-        let Member { core, peers, views } = member;
+        let Member {
+            core, peers, views, ..
+        } = member;
         Ok(Tasks {
             core,
             peers,
             views,
+            change,
             service,
             tasks,
             stopping,
@@ -234,8 +258,10 @@ impl Unstarted {
                 placement: self.config.placement,
             },
             standing,
+            census: Arc::clone(&member.census),
             proposals: Arc::clone(&self.proposals),
             rules: self.rules,
+            silence_max: Duration::from_millis(self.config.election_ms_max),
             touched: Arc::clone(&self.touched),
         }
     }
@@ -259,7 +285,51 @@ impl Unstarted {
                 views: member.views.clone(),
             },
             tasks,
-            is_alone: config.is_alone(),
+            is_alone: config.stays_alone(),
+            server: config.server,
+            outside: member.census.outside(),
+        }
+    }
+
+    fn change(&self, member: &Member) -> Change {
+        Change {
+            server: self.config.server,
+            core: member.core.clone(),
+            peers: Arc::clone(&member.peers),
+            views: member.views.clone(),
+            catch_up: Duration::from_millis(self.config.catch_up_ms),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn reconfiguring(
+        &self,
+        member: &Member,
+        change: &Arc<Change>,
+        serving: watch::Receiver<bool>,
+    ) -> Reconfiguring {
+        Reconfiguring {
+            listed: self.config.members.clone(),
+            core: member.core.clone(),
+            census: Arc::clone(&member.census),
+            change: Arc::clone(change),
+            proposals: Arc::clone(&self.proposals),
+            progress: Arc::clone(&self.progress),
+            views: member.views.clone(),
+            serving,
+        }
+    }
+
+    fn listing(&self, member: &Member, standing: Arc<Standing>, change: &Arc<Change>) -> Listing {
+        Listing {
+            server: self.config.server,
+            core: member.core.clone(),
+            peers: Arc::clone(&member.peers),
+            views: member.views.clone(),
+            standing,
+            census: Arc::clone(&member.census),
+            change: Arc::clone(change),
+            by_files: self.config.members_by_files,
         }
     }
 
@@ -354,14 +424,21 @@ impl Unstarted {
         Core::start(config, network, log_store, machine, progress).await
     }
 
-    fn beginning(&self, core: &Core, peers: &Arc<Peers>, standing: &Arc<Standing>) -> Beginning {
+    fn beginning(
+        &self,
+        core: &Core,
+        peers: &Arc<Peers>,
+        standing: &Arc<Standing>,
+        census: &Arc<Census>,
+    ) -> Beginning {
         Beginning {
             server: self.config.server,
-            voters: self.config.voters.iter().copied().collect(),
+            listed: self.config.lineup(),
             initialize_file: self.config.initialize_file.clone(),
             core: core.clone(),
             peers: Arc::clone(peers),
             standing: Arc::clone(standing),
+            census: Arc::clone(census),
             progress: Arc::clone(&self.progress),
             placement: self.config.placement,
         }
@@ -397,7 +474,6 @@ fn follow(
 fn failover(config: &Config, member: &Member, standing: Arc<Standing>) -> Failover {
     Failover {
         server: config.server,
-        voters: config.voters.len(),
         core: member.core.clone(),
         peers: Arc::clone(&member.peers),
         standing,
@@ -452,6 +528,34 @@ pub async fn origin(
         server,
         incarnation,
     })
+}
+
+/// The server whose data this is, if it has been a lone one: it keeps its id, whatever is written in
+/// `myid` since, until it is one of several.
+///
+/// # Errors
+/// The log failed, or holds what is none of ours: exit.
+pub async fn lone_owner(
+    log: &Arc<dyn Log>,
+    replica: &Replica,
+) -> Result<Option<ServerId>, StartError> {
+    let (tree, applied) = {
+        let state = replica.read();
+        (state.meta().membership.clone(), state.meta().applied)
+    };
+    let log = Arc::clone(log);
+    let read = tokio::task::spawn_blocking(move || stored_voters(&*log, tree, applied)).await;
+    match read {
+        Ok(voters) => {
+            let voters = voters.map_err(|failure| StartError::Failed(Arc::new(failure)))?;
+            let mut voters = voters.into_iter();
+            Ok(voters.next().filter(|_| voters.next().is_none()))
+        }
+        Err(_) => {
+            let doing = "look whose data it is";
+            Err(StartError::Failed(Arc::new(Failure::CutOff { doing })))
+        }
+    }
 }
 
 /// How much log there is behind the newest checkpoint.

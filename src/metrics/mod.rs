@@ -201,6 +201,8 @@ handles! {
     learner_commit_received_count: counter,
     learner_proposal_received_count: counter,
     proposal_count: counter,
+    propagation_latency: histogram,
+    quorum_ack_latency: histogram,
     readlatency: histogram,
     reads_issued_from_session_queue: histogram,
     replies_too_large_total: counter,
@@ -297,6 +299,16 @@ pub fn reply_too_large() {
 /// A request that went through the log was answered so long after it came.
 pub fn update_answered(took: Duration) {
     HANDLES.updatelatency.record(ms(took));
+}
+
+/// A batch has been applied here so long after its leader proposed it.
+pub fn propagated(took: Duration) {
+    HANDLES.propagation_latency.record(ms(took));
+}
+
+/// A quorum has a batch, and its leader has applied it, so long after that proposed it.
+pub fn quorum_acknowledged(took: Duration) {
+    HANDLES.quorum_ack_latency.record(ms(took));
 }
 
 /// Whether what is applied from now on was proposed by another server.

@@ -72,6 +72,8 @@ pub struct Client {
     head: Option<Box<Head>>,
     pub(super) life: Life,
     pub(super) writes_proposed: u64,
+    /// The last of them is a reconfig: nothing is proposed behind it before it has been answered.
+    pub(super) reconfigures: bool,
     /// Sequence of its newest proposal.
     pub(super) sequence: u64,
     /// Bytes of the longest of its writes since none was in flight: what a read may find.
@@ -120,6 +122,7 @@ impl Client {
             head: None,
             life: Life::Handshake,
             writes_proposed: 0,
+            reconfigures: false,
             sequence: 0,
             write_bytes: 0,
             behind: Vec::new(),
@@ -392,6 +395,10 @@ impl Client {
             return self.greet(state, head);
         }
         let class = head.header.op.class();
+        if self.reconfigures && self.has_write_in_flight() {
+            return self.wait_for_members(state, head, class);
+        }
+        self.reconfigures = false;
         if class == OpClass::Write {
             return self.write(state, head);
         }
@@ -421,6 +428,17 @@ impl Client {
                 Served::End
             }
         }
+    }
+
+    /// A request behind a reconfig, which is answered by another txn than its own: it stays at the head.
+    /// Only pings are answered, whose replies are no part of the order: it may take a while.
+    ///
+    /// zk: CommitProcessor holds back everything of the session, pings too; there it takes no time.
+    fn wait_for_members(&mut self, state: &State, head: Head, class: OpClass) -> Served {
+        if class == OpClass::Ping {
+            return self.ping(state, &head);
+        }
+        Served::Stays(head, Step::Blocked)
     }
 
     /// A request behind a write: left to delivery if it can be, else it stays at the head.
@@ -464,8 +482,10 @@ impl Client {
             return;
         }
         let mut pending = self.requests.shared.pending.lock();
-        if !pending.wait_behind(self.sequence, &mut self.behind) {
-            // A defect of the order that the guard gives: better no reply than a wrong one.
+        let connection = self.connection.id;
+        if !pending.wait_behind(connection, self.sequence, &mut self.behind) {
+            // All clients have been sent away; or it is a defect of the order that the guard gives, and
+            // better no reply than a wrong one.
             self.behind.clear();
             self.connection.outbox.end(End::Now);
         }

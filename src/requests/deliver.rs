@@ -18,6 +18,7 @@ use super::pending::{Asked, Awaits, Pending};
 use super::replies::{self, TooLong};
 use crate::connection::{Connection, ConnectionId, End, Registry};
 use crate::metrics;
+use crate::planted::{self, Defect};
 use crate::session::{Granted, SessionClocks, put_connect_response};
 use crate::state::{
     Change, Event, Origin, Outcome, SessionId, SessionOwner, Sink, State, Txn, permits,
@@ -154,6 +155,24 @@ impl Deliver {
             self.shared.tell(&front.connection);
         }
         None
+    }
+
+    /// A reconfig has begun: its client is told when it ends, and waits with all else until then.
+    fn go_on(&self, pending: Pending) {
+        let missed = self.shared.pending.lock().go_on(pending);
+        if let Some(missed) = missed {
+            missed.connection.outbox.end(End::Now);
+            missed.connection.reads_answered(missed.reads.len());
+            self.shared.tell(&missed.connection);
+        }
+    }
+
+    fn answer_all(&self, state: &State, txn: &Txn, pending: &Pending) {
+        let now = self.shared.slice_time();
+        self.answer(txn, pending, now);
+        self.answer_waiting(state, &pending.connection, &pending.reads, now);
+        pending.connection.reads_answered(pending.reads.len());
+        self.shared.tell(&pending.connection);
     }
 
     fn answer(&self, txn: &Txn, pending: &Pending, now: Instant) {
@@ -322,13 +341,28 @@ impl Sink for Deliver {
         metrics::committed();
         self.shared.lag.reach(txn.zxid);
         self.note_sessions(txn);
-        self.tell_watchers(txn);
-        if let Some(pending) = self.take_pending(txn) {
-            let now = self.shared.slice_time();
-            self.answer(txn, &pending, now);
-            self.answer_waiting(state, &pending.connection, &pending.reads, now);
-            pending.connection.reads_answered(pending.reads.len());
-            self.shared.tell(&pending.connection);
+        let is_swapped = planted::has(Defect::WatchOrderSwapped);
+        if !is_swapped {
+            self.tell_watchers(txn);
+        }
+        let pending = self.take_pending(txn);
+        match (&txn.outcome, pending) {
+            (Outcome::Pending, Some(pending)) => self.go_on(pending),
+            (_, Some(pending)) => self.answer_all(state, txn, &pending),
+            (Outcome::Settled(settled), None) => {
+                // Whoever leads has proposed this; who asked for what it ends may be here.
+                let is_here = settled.origin == self.shared.origin;
+                let mut pending = self.shared.pending.lock();
+                let begun = is_here.then(|| pending.take_begun(settled.sequence));
+                drop(pending);
+                if let Some(pending) = begun.flatten() {
+                    self.answer_all(state, txn, &pending);
+                }
+            }
+            (_, None) => {}
+        }
+        if is_swapped {
+            self.tell_watchers(txn);
         }
         if txn.outcome == Outcome::SessionClosed {
             self.close_connection(txn.session);

@@ -10,6 +10,7 @@ use super::pending::{Asked, Awaits};
 use super::step::Step;
 use crate::ensemble::SubmitError;
 use crate::metrics;
+use crate::planted::{self, Defect};
 use crate::session::{Granted, Greeting, put_connect_response};
 use crate::state::{ActionRef, SessionRecord, State, Zxid};
 
@@ -42,12 +43,17 @@ impl Client {
         let (granted, asked) = match requests.greeter.greet(state, &request) {
             Greeting::Behind(zxid) => return self.behind(head, zxid),
             Greeting::Unable => return Served::End,
-            Greeting::Invalid => {
-                put_connect_response(&mut self.run, None, read_only_asked);
-                requests.shared.count_besides(&self.connection);
-                return Served::End;
+            Greeting::Attach(granted) if self.is_judged_here(state, &granted) => {
+                return self.expired(read_only_asked);
             }
+            Greeting::Invalid => return self.expired(read_only_asked),
             Greeting::Open(granted) => (granted, Asked::New),
+            Greeting::Attach(granted) if !is_known(state, &granted) => {
+                if self.knows_all(&head) {
+                    return self.expired(read_only_asked);
+                }
+                return Served::Stays(head, Step::Barrier);
+            }
             Greeting::Attach(granted) if self.lives(state, &granted) => (granted, Asked::Told),
             Greeting::Attach(granted) => (granted, Asked::Old),
         };
@@ -83,17 +89,35 @@ impl Client {
         Served::End
     }
 
+    /// A defect that may be planted: what this server has not applied does not exist.
+    #[expect(clippy::unused_self, reason = "reads as what the client is told")]
+    fn is_judged_here(&self, state: &State, granted: &Granted) -> bool {
+        planted::has(Defect::AttachJudgedLocally) && state.session(granted.session).is_none()
+    }
+
     /// Whether it is certain that the session lives, as nobody knows more than this server: then its
     /// client need not wait for the disk to be told so. What it asks next does: it is behind a write.
     fn lives(&self, state: &State, granted: &Granted) -> bool {
-        let Granted {
-            session, password, ..
-        } = granted;
-        let is_known = |it: &SessionRecord| it.password == *password;
-        let clock = || self.requests.shared.sessions.of(*session);
-        self.requests.catch_up_time.is_zero()
-            && state.session(*session).is_some_and(is_known)
+        let clock = || self.requests.shared.sessions.of(granted.session);
+        self.requests.is_only_server()
+            && is_known(state, granted)
             && clock().is_some_and(|clock| !clock.closing())
+    }
+
+    /// Whether every session whose client could ask for it is known here: there are no others, or a
+    /// quorum has said since it asked up to where this server had to come. Then what is not known
+    /// needs no log and no disk to be refused: else anybody could make them work.
+    ///
+    /// zk: ZooKeeperServer.reopenSession and Learner.validateSession: neither is a txn.
+    fn knows_all(&self, head: &Head) -> bool {
+        self.requests.is_only_server() || matches!(head.reached, Reached::Synced)
+    }
+
+    /// Tells the client that it has no session.
+    fn expired(&mut self, read_only_asked: bool) -> Served {
+        put_connect_response(&mut self.run, None, read_only_asked);
+        self.requests.shared.count_besides(&self.connection);
+        Served::End
     }
 
     /// Proposes what the client gets if there is nothing against it.
@@ -131,4 +155,10 @@ impl Client {
         self.life = Life::Serving;
         self.codec.set_max(self.requests.frame_bytes_max);
     }
+}
+
+/// Whether there is such a session, with this password, as far as this server has come.
+fn is_known(state: &State, granted: &Granted) -> bool {
+    let has_password = |it: &SessionRecord| it.password == granted.password;
+    state.session(granted.session).is_some_and(has_password)
 }

@@ -25,7 +25,7 @@ pub(super) enum Reached {
     /// ConnectRequest: the throttle has let it through, and it may wait for so long until this server
     /// has caught up.
     Admitted { until: Instant },
-    /// sync: the read index has been reached.
+    /// sync, or a ConnectRequest for a session that was not known: the read index has been reached.
     Synced,
     /// getAllChildrenNumber: counted at this zxid, so many descendants.
     Counted { at: Zxid, count: i32, tries: u32 },

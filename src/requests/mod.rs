@@ -53,7 +53,7 @@ pub use step::{Settle, Step, settle};
 pub use warm::Warm;
 
 use crate::auth::Schemes;
-use crate::connection::{Connection, ConnectionId};
+use crate::connection::{Connection, ConnectionId, End};
 use crate::ensemble::{Ensemble, Submission, SubmitError};
 use crate::session::{Greeter, Throttle};
 use crate::state::{ActionRef, Replica, SessionId, StoreError};
@@ -167,6 +167,11 @@ impl Requests {
         Ok(sequence)
     }
 
+    /// Whether there is nobody to catch up with.
+    fn is_only_server(&self) -> bool {
+        self.catch_up_time.is_zero()
+    }
+
     /// True if more requests wait for their proposals than the operator allows.
     fn is_overloaded(&self) -> bool {
         self.outstanding() > self.outstanding_max
@@ -186,6 +191,31 @@ impl Requests {
             }
         }
         self.shared.connections.leave(connection);
+    }
+
+    /// Ends all connections, since no leader hears this server, and takes back what they have proposed:
+    /// what has not left this server takes no effect when there is a leader again. Their clients have
+    /// gone elsewhere by then, and an old handshake would take their sessions from them. So are ends of
+    /// sessions that this server has proposed as a leader: all sessions begin again.
+    ///
+    /// zk: Learner.shutdown, Follower.followLeader: what was forwarded to a leader that is gone goes with
+    /// the connection to it, and a server's requests with its processors.
+    pub fn send_away(&self) {
+        let all = self.shared.connections.all();
+        let mut pending = self.shared.pending.lock();
+        // None of them proposes anything from here on, also behind what is taken back here.
+        all.iter().for_each(|connection| connection.fence());
+        let taken_back = pending.take_all();
+        taken_back.iter().for_each(|one| one.connection.fence());
+        self.ensemble.recall();
+        drop(pending);
+        self.shared.sessions.restart_all();
+        for one in taken_back {
+            one.connection.reads_answered(one.reads.len());
+            one.connection.outbox.end(End::Now);
+        }
+        all.iter()
+            .for_each(|connection| connection.outbox.end(End::Now));
     }
 
     /// Requests of clients that wait for their proposals, or for one before them.

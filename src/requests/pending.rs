@@ -24,6 +24,9 @@ use crate::state::Pins;
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     writes: VecDeque<Pending>,
+    /// Its request has been applied, and what it has begun has not ended: a reconfig. The ensemble has
+    /// one at a time.
+    begun: Option<Pending>,
     reads: usize,
 }
 
@@ -84,13 +87,20 @@ impl InFlight {
         self.writes.push_back(pending);
     }
 
-    /// Leaves `reads` to the delivery of this proposal, behind those it has. False, and `reads` as
-    /// it was, if the proposal has been taken.
-    pub(super) fn wait_behind(&mut self, sequence: u64, reads: &mut Vec<Waiting>) -> bool {
+    /// Leaves `reads` to the delivery of this proposal of the same connection, behind those it has.
+    /// False, and `reads` as it was, if the proposal has been taken or recalled.
+    pub(super) fn wait_behind(
+        &mut self,
+        connection: ConnectionId,
+        sequence: u64,
+        reads: &mut Vec<Waiting>,
+    ) -> bool {
         let found = self
             .writes
             .binary_search_by_key(&sequence, |pending| pending.sequence);
-        let Some(pending) = found.ok().and_then(|at| self.writes.get_mut(at)) else {
+        let found = found.ok().and_then(|at| self.writes.get_mut(at));
+        // A number that was recalled may be another one's by now.
+        let Some(pending) = found.filter(|pending| pending.connection.id == connection) else {
             return false;
         };
         self.reads += reads.len();
@@ -113,15 +123,37 @@ impl InFlight {
         Some(pending)
     }
 
+    /// Takes all: nobody waits any more.
+    pub(super) fn take_all(&mut self) -> VecDeque<Pending> {
+        self.reads = 0;
+        let mut all = std::mem::take(&mut self.writes);
+        all.extend(self.begun.take());
+        all
+    }
+
+    /// Goes on waiting with a proposal that has been taken, until what it has begun ends. Returns one
+    /// that waited so before: its end was missed.
+    pub(super) fn go_on(&mut self, begun: Pending) -> Option<Pending> {
+        self.reads += begun.reads.len();
+        self.begun.replace(begun)
+    }
+
+    /// What this proposal has begun has ended.
+    pub(super) fn take_begun(&mut self, sequence: u64) -> Option<Pending> {
+        let begun = self.begun.take_if(|begun| begun.sequence == sequence)?;
+        self.reads -= begun.reads.len();
+        Some(begun)
+    }
+
     /// Requests in it: proposals and what waits behind them.
     pub(super) fn len(&self) -> usize {
-        self.writes.len() + self.reads
+        self.writes.len() + usize::from(self.begun.is_some()) + self.reads
     }
 
     /// The same, by connection.
     pub(super) fn by_connection(&self) -> HashMap<ConnectionId, u64> {
         let mut counts = HashMap::new();
-        for pending in &self.writes {
+        for pending in self.writes.iter().chain(&self.begun) {
             *counts.entry(pending.connection.id).or_default() += 1 + pending.reads.len() as u64;
         }
         counts

@@ -1,7 +1,7 @@
 //! From outcomes to reply frames.
 
 use bytes::{BufMut, BytesMut};
-use jute::{ErrorCode, MultiHeader, OpCode, ReplyHeader, put_stat, put_ustring, reply};
+use jute::{ErrorCode, MultiHeader, OpCode, ReplyHeader, put_buffer, put_stat, put_ustring, reply};
 
 use crate::connection::Connection;
 use crate::metrics;
@@ -17,7 +17,12 @@ pub(super) fn code(outcome: &Outcome) -> ErrorCode {
         | Outcome::Done
         | Outcome::SessionOpened
         | Outcome::SessionAttached
-        | Outcome::SessionClosed => ErrorCode::OK,
+        | Outcome::SessionClosed
+        | Outcome::Pending => ErrorCode::OK,
+        Outcome::Settled(settled) => match settled.reply {
+            Ok(_) => ErrorCode::OK,
+            Err(code) => code,
+        },
     }
 }
 
@@ -51,7 +56,13 @@ pub(super) fn put_outcome(
         | Outcome::Done
         | Outcome::SessionOpened
         | Outcome::SessionAttached
-        | Outcome::SessionClosed => {}
+        | Outcome::SessionClosed
+        | Outcome::Pending => {}
+        Outcome::Settled(settled) => {
+            if let Ok(outcome) = &settled.reply {
+                put_body(out, outcome);
+            }
+        }
     }
     finish(out, mark)
 }
@@ -65,6 +76,10 @@ fn put_body(out: &mut BytesMut, outcome: &OpOutcome) {
             put_stat(out, stat);
         }
         OpOutcome::Stat(stat) => put_stat(out, stat),
+        OpOutcome::Data { data, stat } => {
+            put_buffer(out, Some(data));
+            put_stat(out, stat);
+        }
         OpOutcome::Deleted | OpOutcome::Checked => {}
     }
 }
@@ -77,6 +92,7 @@ fn op_of(outcome: &OpOutcome) -> OpCode {
         OpOutcome::Stat(_) => OpCode::SET_DATA,
         OpOutcome::Deleted => OpCode::DELETE,
         OpOutcome::Checked => OpCode::CHECK,
+        OpOutcome::Data { .. } => OpCode::RECONFIG,
     }
 }
 

@@ -34,7 +34,10 @@ impl Client {
             body: &head.body,
         };
         match self.propose(&head, action) {
-            Ok(()) => Served::Done,
+            Ok(()) => {
+                self.reconfigures = head.header.op == OpCode::RECONFIG;
+                Served::Done
+            }
             Err(SubmitError::Full) => Served::Stays(head, Step::Full),
             Err(SubmitError::Closed) => Served::End,
         }

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLockUpgradableReadGuard;
 
+use crate::planted::{self, Defect};
+
 use super::judge::judge::Judge;
 use super::judge::overlay::{Counters, Overlay};
 use super::record::ids::{LogPosition, Origin, SessionOwner, Zxid};
@@ -184,6 +186,7 @@ fn judge_slice(
             rules: stamp.rules,
             term: stamp.position.term,
             session: proposal.session,
+            sequence: proposal.sequence,
             speaker: SessionOwner {
                 origin: proposal.origin,
                 connection: proposal.action.connection().unwrap_or_default(),
@@ -241,7 +244,8 @@ fn take_turn(state: &State, work: &mut Overlay, proposal: &Proposal) -> bool {
     } else {
         cursor.sequence.checked_add(1)
     };
-    if incarnation < cursor.incarnation || next != Some(proposal.sequence) {
+    let is_turn = incarnation >= cursor.incarnation && next == Some(proposal.sequence);
+    if !is_turn && !planted::has(Defect::CursorIgnored) {
         return false;
     }
     let cursor = Cursor {

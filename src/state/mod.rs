@@ -17,6 +17,7 @@
 mod acl;
 mod apply;
 mod judge;
+mod lineup;
 mod local_config;
 mod read;
 pub(crate) mod record;
@@ -32,7 +33,9 @@ mod tests;
 
 pub use acl::permits;
 pub use apply::{ApplyError, SLICE_PROPOSALS_MAX};
+pub use judge::reconfig::Settled;
 pub use judge::tree::is_due;
+pub use lineup::{Lineup, Lineups, Members, PendingLineup, lines, read_lines};
 pub use local_config::LocalConfig;
 pub use read::{Asker, ReadStop, count_descendants};
 pub use record::batch::{BatchBuilder, FormatError, Unstamped};
@@ -40,6 +43,7 @@ pub use record::identity::{Identities, Identity};
 pub use record::ids::{
     AclId, ClusterId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid,
 };
+pub use record::member::{ClientAddress, Member, PeerAddress, PeerType};
 pub(crate) use record::path::split_last;
 pub use record::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 pub use record::znode::{Extended, Kind, Owner, Znode};

@@ -118,6 +118,7 @@ impl State {
                 Change::Quota { path, added: false } => {
                     self.quotas.remove(path);
                 }
+                Change::Lineups(lineups) => self.meta.lineups.clone_from(lineups),
             }
         }
         self.meta.last_zxid = txn.zxid;
@@ -134,16 +135,27 @@ impl State {
         self.local_config.as_ref()
     }
 
+    /// The txn that said last who is a member, if requests do not change the members any more.
+    pub(super) fn outdated(&self) -> Option<Zxid> {
+        let current = self.meta.lineups.current.as_ref();
+        let current = current.filter(|_| !self.rules.reconfig_enabled);
+        current.map(|current| current.version)
+    }
+
     /// Bytes of data in the tree, with what only this server shows.
     pub fn data_bytes_shown(&self) -> u64 {
-        let local = self.local_config.as_ref().filter(|local| {
-            let Peek::Known(Some(node)) = self.peek_znode(path::CONFIG) else {
-                return false;
-            };
-            local.over(path::CONFIG, &node).is_some()
-        });
-        let local_bytes = local.map_or(0, LocalConfig::text_bytes);
-        self.meta.data_bytes.saturating_add(local_bytes as u64)
+        let bytes = self.meta.data_bytes;
+        let Some(local) = &self.local_config else {
+            return bytes;
+        };
+        let Peek::Known(Some(node)) = self.peek_znode(path::CONFIG) else {
+            return bytes;
+        };
+        if local.over(path::CONFIG, &node, self.outdated()).is_none() {
+            return bytes;
+        }
+        let hidden = bytes.saturating_sub(node.data_bytes() as u64);
+        hidden.saturating_add(local.text_bytes() as u64)
     }
 
     /// The last txn.

@@ -18,10 +18,14 @@ pub struct Rules {
     pub extended_types: bool,
     /// With extended types, TTL znodes of ZooKeeper 3.5.3 are some, too.
     pub emulate_353: bool,
-    /// The reconfig operation is enabled; a standalone server still has nothing to change.
+    /// The reconfig operation is enabled.
     pub reconfig_enabled: bool,
     /// The scheme `digest` exists; without it an ACL that names it is invalid.
     pub digest_enabled: bool,
+    /// There are members to be changed: the server is one of an ensemble, whatever its size.
+    pub in_ensemble: bool,
+    /// No change of the members leaves less than two that vote. zk: standaloneEnabled.
+    pub two_voters_min: bool,
 }
 
 impl Default for Rules {
@@ -33,6 +37,8 @@ impl Default for Rules {
             emulate_353: false,
             reconfig_enabled: false,
             digest_enabled: true,
+            in_ensemble: false,
+            two_voters_min: false,
         }
     }
 }
@@ -58,14 +64,17 @@ impl Rules {
             self.reconfig_enabled,
             self.digest_enabled,
             self.emulate_353,
+            self.in_ensemble,
+            self.two_voters_min,
         ];
         let bit = |(place, flag): (usize, bool)| u8::from(flag) << place;
         flags.into_iter().enumerate().map(bit).sum()
     }
 
-    /// The reverse of [`Self::bits`]; `None` if a bit is set that this program does not know.
+    /// The reverse of [`Self::bits`]; `None` would be a bit that this program does not know: there is
+    /// none left.
     pub(super) fn from_bits(bits: u8) -> Option<Self> {
-        const KNOWN: u8 = 0b11_1111;
+        const KNOWN: u8 = 0b1111_1111;
         let flag = |place: u8| bits & (1 << place) != 0;
         (bits & !KNOWN == 0).then(|| Self {
             skip_acl: flag(0),
@@ -74,6 +83,8 @@ impl Rules {
             reconfig_enabled: flag(3),
             digest_enabled: flag(4),
             emulate_353: flag(5),
+            in_ensemble: flag(6),
+            two_voters_min: flag(7),
         })
     }
 }

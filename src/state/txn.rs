@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use jute::{Acl, ErrorCode, Stat};
 
+use super::judge::reconfig::Settled;
+use super::lineup::Lineups;
 use super::record::ids::{
     AclId, ClusterId, LogPosition, Origin, ServerId, SessionId, SessionOwner, Zxid,
 };
@@ -54,6 +56,10 @@ pub enum Outcome {
     SessionAttached,
     /// The session is gone with its ephemerals; by its client's request or by expiry.
     SessionClosed,
+    /// `reconfig`: begun. Whoever asked is told by the txn that ends it.
+    Pending,
+    /// A `reconfig` has ended, which may have been another server's.
+    Settled(Box<Settled>),
 }
 
 /// What one op has done, of a multi or alone.
@@ -77,6 +83,13 @@ pub enum OpOutcome {
     Deleted,
     /// `check`.
     Checked,
+    /// `reconfig`: what the config's znode holds now.
+    Data {
+        /// Its data.
+        data: Arc<[u8]>,
+        /// Stat right after.
+        stat: Stat,
+    },
 }
 
 /// One change of the replicated state. Paths are owned: they outlive the log entry's buffer.
@@ -132,6 +145,8 @@ pub enum Change {
         /// True if it came.
         added: bool,
     },
+    /// The members, or those that are wanted, are others now.
+    Lineups(Lineups),
 }
 
 /// What watchers may want to know. The ACLs are for the delivery filter (protocol.md 9.6).
@@ -197,6 +212,8 @@ pub struct Meta {
     pub membership: Option<bytes::Bytes>,
     /// The ensemble's name, once it has one: for ever.
     pub cluster: Option<ClusterId>,
+    /// Who the members are, if the log says so, and the change that is under way.
+    pub lineups: Lineups,
     /// The last txn.
     pub last_zxid: Zxid,
     /// Time, as of the last batch.

@@ -6,7 +6,7 @@ use super::super::builder::{to_port, to_u32};
 use super::super::key::{
     I32, I32_ALL, Key, int, strict_flag, text, unset_flag, unset_int, unset_text, yes_no,
 };
-use crate::config::member::PeerType;
+use crate::state::PeerType;
 
 const PORT: (i64, i64) = (0, 65_535);
 
@@ -164,7 +164,7 @@ pub(super) static KEYS: &[Key] = &[
         |d, on| d.membership.standalone_enabled = on,
         "`false`: one voter is an ensemble too, of which it is the leader",
     ),
-    strict_flag("reconfigEnabled", "false", |d, on| d.settings.state.reconfig_enabled = on, "the reconfig operation; a standalone server answers that it has nothing to change, an ensemble cannot do it yet"),
+    strict_flag("reconfigEnabled", "false", |d, on| d.settings.state.reconfig_enabled = on, "the reconfig operation: members that change by a request are in the log, which then counts more than the files; a standalone server answers that it has nothing to change"),
     text(
         "dynamicConfigFile",
         "",

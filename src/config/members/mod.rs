@@ -17,12 +17,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::builder::{Builder, resolve};
+use super::dynamic::MemberFiles;
 use super::ensemble::EnsembleSettings;
 use super::finding::{Findings, Source};
-use super::member::{Member, PeerType};
 use super::membership::MemberKey;
 use super::{files, my_id};
-use crate::state::ServerId;
+use crate::state::{Member, PeerType, ServerId};
 
 /// Ids are the top byte of a session's, and of an origin's.
 const ID_MAX: u64 = 255;
@@ -222,18 +222,18 @@ impl Builder {
             self.check_peer_type(own, findings);
             self.take_client_part(own, findings);
         }
-        if self.settings.state.reconfig_enabled {
-            let text = "not built yet: the members are those of the server lines, until those are \
-                        changed and the server starts again";
-            findings.warn(&self.origin("reconfigEnabled"), "reconfigEnabled", text);
-        }
         let read = &self.membership;
+        self.settings.state.in_ensemble = true;
+        self.settings.state.two_voters_min = read.standalone_enabled;
+        let path = self.source.as_ref().and_then(Source::path);
+        let files = path.filter(|_| self.settings.state.reconfig_enabled);
         let me = own.map_or(ServerId::default(), |own| own.id);
         self.settings.session.server_id = u8::try_from(me.0).unwrap_or_default();
         self.settings.ensemble = EnsembleSettings {
             me,
             members: read.servers.values().cloned().collect(),
             standalone: false,
+            files: files.map(MemberFiles::beside),
             ..self.alone()
         };
     }
@@ -400,6 +400,8 @@ impl Builder {
             election_ms_min,
             election_ms_max,
             peer_secret_file: read.peer_secret_file.clone(),
+            // It keeps it when others join it.
+            me: read.my_id.unwrap_or(EnsembleSettings::default().me),
             ..EnsembleSettings::default()
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -11,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::ensemble::Touched;
 use crate::ensemble::members::beginning::is_new;
+use crate::ensemble::members::census::Census;
 use crate::ensemble::members::failover::is_gone;
 use crate::ensemble::members::receiving::Receiver;
 use crate::ensemble::members::serving::Heard;
@@ -43,8 +45,11 @@ pub(in crate::ensemble) struct Answers {
     pub(in crate::ensemble) links: watch::Receiver<BTreeMap<ServerId, LinkState>>,
     pub(in crate::ensemble) heard: Arc<Heard>,
     pub(in crate::ensemble) standing: Arc<Standing>,
+    pub(in crate::ensemble) census: Arc<Census>,
     pub(in crate::ensemble) proposals: Arc<Proposals>,
     pub(in crate::ensemble) rules: Rules,
+    /// The longest silence of a quorum that is no failure.
+    pub(in crate::ensemble) silence_max: Duration,
     pub(in crate::ensemble) touched: Arc<dyn Touched>,
     pub(in crate::ensemble) receiver: Receiver,
 }
@@ -58,6 +63,14 @@ impl Answers {
     fn leads(&self) -> Option<u64> {
         let leader = self.leader().filter(|(leader, _)| *leader == self.server);
         leader.map(|(_, term)| term)
+    }
+
+    /// Whether a quorum has confirmed it: else clients of those that hear this server only, such as an
+    /// observer cut off with it, would wait here for ever.
+    fn is_obeyed(&self) -> bool {
+        let voters = self.core.membership().voters();
+        let acked = self.core.quorum_acked_for();
+        voters.len() == 1 || acked.is_some_and(|silence| silence <= self.silence_max)
     }
 
     fn not_leader(&self) -> Told {
@@ -208,13 +221,18 @@ impl Serve for Answers {
                     Ok(at) => Ok(Told::ReadIndex { at: Some(at) }),
                     Err(_) => Ok(self.not_leader()),
                 },
-                Ask::Touches { sessions } => match self.leads() {
+                Ask::Touches { sessions } => match self.leads().filter(|_| self.is_obeyed()) {
                     Some(term) => {
                         self.touched.heard(from.server, &sessions);
                         Ok(Told::Touched { term })
                     }
                     None => Ok(self.not_leader()),
                 },
+                Ask::Members(presented) => {
+                    self.census.heard(from.server, *presented);
+                    let own = self.census.presents(&self.core, &self.standing);
+                    Ok(Told::Members(Box::new(own)))
+                }
                 Ask::LeaderGone { leader, term, .. } => Ok(self.leader_gone(leader, term)),
             }
         }

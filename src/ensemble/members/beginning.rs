@@ -11,7 +11,7 @@
 //! New is also who has written that first entry and nothing behind it: it is the same everywhere.
 //! So two servers never begin two ensembles, however many disks are wiped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::ensemble::error::{Failure, StartError};
+use crate::ensemble::members::census::Census;
 use crate::ensemble::members::standing::Standing;
-use crate::ensemble::peer::{Ask, Peers, Probed, Told};
+use crate::ensemble::peer::{Ask, Lineup, Membership, Peers, Presented, Probed, Told};
 use crate::ensemble::placement::Placement;
 use crate::ensemble::progress::Progress;
 use crate::ensemble::raft::core::{Core, View};
@@ -35,11 +36,13 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 /// What takes part.
 pub(in crate::ensemble) struct Beginning {
     pub(in crate::ensemble) server: ServerId,
-    pub(in crate::ensemble) voters: BTreeSet<ServerId>,
+    /// As its files list the members.
+    pub(in crate::ensemble) listed: Lineup,
     pub(in crate::ensemble) initialize_file: Option<PathBuf>,
     pub(in crate::ensemble) core: Core,
     pub(in crate::ensemble) peers: Arc<Peers>,
     pub(in crate::ensemble) standing: Arc<Standing>,
+    pub(in crate::ensemble) census: Arc<Census>,
     pub(in crate::ensemble) progress: Arc<Progress>,
     pub(in crate::ensemble) placement: Placement,
 }
@@ -56,18 +59,33 @@ impl Beginning {
         file.is_some_and(|file| file.try_exists().unwrap_or(false))
     }
 
-    /// Looks whose log it is.
+    /// Looks whose log it is: the files may have been edited since, but some member must be in both.
     ///
     /// # Errors
-    /// It belongs to other members.
+    /// It belongs to other members, or to another server.
     pub(in crate::ensemble) async fn check(&self) -> Result<(), StartError> {
-        match self.core.voters().await? {
-            Some(stored) if stored != self.voters => Err(StartError::OtherMembers {
+        let Some(stored) = self.core.voters().await? else {
+            return Ok(());
+        };
+        let is_in = self.core.lineup().has(self.server);
+        // Who was alone has fed nobody who has no mark: it is its log, with another number.
+        let is_anothers = stored.len() == 1 && self.standing.votes();
+        let is_strange = stored.is_disjoint(&self.listed.voters) || is_anothers;
+        let gives_up_others = self.listed.is_only(self.server) && stored.len() > 1;
+        if gives_up_others || (!is_in && is_strange) {
+            return Err(StartError::OtherMembers {
                 stored: stored.into_iter().collect(),
-                configured: self.voters.iter().copied().collect(),
-            }),
-            Some(_) | None => Ok(()),
+                configured: self.listed.voters.iter().copied().collect(),
+            });
         }
+        Ok(())
+    }
+
+    /// Whether nobody else votes, by the log; by the files, if there is none.
+    async fn votes_alone(&self) -> Result<bool, StartError> {
+        let stored = self.core.voters().await?;
+        let voters = stored.unwrap_or_else(|| self.listed.voters.clone());
+        Ok(voters.len() == 1 && voters.contains(&self.server))
     }
 
     /// Gets this server into the ensemble: returns when it may vote.
@@ -78,17 +96,19 @@ impl Beginning {
         self,
         views: watch::Receiver<View>,
     ) -> Result<(), StartError> {
-        let is_alone = self.voters.len() == 1;
+        let is_alone = self.votes_alone().await?;
+        let may_begin = self.listed.voters.contains(&self.server);
         let has_begun = self.core.voters().await?.is_some();
-        let is_joining = !self.standing.votes() && is_new(self.core.last_log());
-        if (is_alone && !has_begun) || (is_joining && self.begin().await?) {
+        let is_joining = !self.standing.votes() && is_new(self.core.last_log()) && may_begin;
+        let is_first = is_alone && !has_begun && self.listed.is_only(self.server);
+        if is_first || (is_joining && self.begin().await?) {
             return self.found().await;
         }
         if !self.standing.votes() {
             self.learn_terms().await;
             self.catch_up(views).await?;
             self.grant().await?;
-            tracing::info!("caught up with the ensemble: this server votes from now on");
+            tracing::info!("caught up with the ensemble: this server may vote from now on");
         }
         self.core.may_elect(true);
         if is_alone {
@@ -101,9 +121,9 @@ impl Beginning {
     /// Begins an ensemble, as all its members do. The first entry comes before the permission to vote:
     /// a log in which there is a vote takes none.
     async fn found(self) -> Result<(), StartError> {
-        let others = self.voters.len() > 1;
+        let others = !self.listed.is_only(self.server);
         if self.core.voters().await?.is_none()
-            && let Err(error) = self.core.initialize(self.voters.clone()).await
+            && let Err(error) = self.core.initialize(self.listed.voters.clone()).await
             // A leader may have been quicker.
             && self.core.voters().await?.is_none()
         {
@@ -131,11 +151,13 @@ impl Beginning {
                 tracing::info!("others have an ensemble: this server joins it");
                 return Ok(false);
             }
-            let is_declared = |probed: &&Probed| probed.declared_new;
-            let declared = probed.values().filter(is_declared).count();
-            let majority = self.voters.len() / 2 + 1;
+            let is_declared = |(server, probed): &(&ServerId, &Probed)| {
+                probed.declared_new && self.listed.voters.contains(server)
+            };
+            let declared = probed.iter().filter(is_declared).count();
+            let majority = self.listed.voters.len() / 2 + 1;
             let is_majority = declared + usize::from(self.is_declared_new()) >= majority;
-            if probed.len() + 1 == self.voters.len() || is_majority {
+            if self.missing(&probed).is_empty() || is_majority {
                 return Ok(true);
             }
             let missing = self.missing(&probed);
@@ -151,8 +173,14 @@ impl Beginning {
     }
 
     fn others(&self) -> impl Iterator<Item = ServerId> {
-        let others = self.voters.iter().copied();
+        let others = self.listed.servers();
         others.filter(|server| *server != self.server)
+    }
+
+    /// Those of them that vote: the others begin nothing.
+    fn other_voters(&self) -> impl Iterator<Item = ServerId> {
+        let voters = self.listed.voters.iter().copied();
+        voters.filter(|server| *server != self.server)
     }
 
     async fn ask_all(&self) -> BTreeMap<ServerId, Probed> {
@@ -170,14 +198,19 @@ impl Beginning {
     async fn learn_terms(&self) {
         let mut said = false;
         loop {
-            let probed = self.ask_all().await;
-            if probed.len() > self.voters.len() / 2 {
-                let terms = probed.values().map(|probed| probed.term);
+            let told = self.ask_members().await;
+            // Whoever is newer is in it: a majority of any other members has a server in common with
+            // those that came behind them.
+            let memberships = told.values().map(|one| &one.effective);
+            let newest = memberships.max_by_key(|one| one.at).cloned();
+            let newest = newest.unwrap_or_default();
+            if newest.is_majority(&told.keys().copied().collect()) {
+                let terms = told.values().map(|one| one.term);
                 self.standing.admit(terms.max().unwrap_or(0));
                 return;
             }
             if !said {
-                let missing: Vec<u64> = self.missing(&probed);
+                let missing = missing_of(&newest, self.server, &told);
                 tracing::warn!(
                     ?missing,
                     "a new disk: waiting for a majority of the others, to know what this server \
@@ -190,18 +223,59 @@ impl Beginning {
     }
 
     fn missing(&self, probed: &BTreeMap<ServerId, Probed>) -> Vec<u64> {
-        let missing = self.others().filter(|server| !probed.contains_key(server));
+        let missing = self.other_voters();
+        let missing = missing.filter(|server| !probed.contains_key(server));
         missing.map(|server| server.0).collect()
+    }
+
+    /// What the others say of the members: those that are listed here, and those that they name.
+    async fn ask_members(&self) -> BTreeMap<ServerId, Presented> {
+        let own = self.census.presents(&self.core, &self.standing);
+        let ask = |server| {
+            let ask = Ask::Members(Box::new(own.clone()));
+            async move {
+                match self.peers.call(server, ask).await {
+                    Ok(Told::Members(presented)) => Some((server, *presented)),
+                    Ok(_) | Err(_) => None,
+                }
+            }
+        };
+        let known = self.census.addresses(&self.known());
+        let others = known.into_keys().filter(|server| *server != self.server);
+        let asked = futures::future::join_all(others.map(ask)).await;
+        let told: BTreeMap<ServerId, Presented> = asked.into_iter().flatten().collect();
+        for (server, presented) in &told {
+            self.census.heard(*server, presented.clone());
+        }
+        told
+    }
+
+    /// Who is in, by the newest that was told.
+    fn known(&self) -> Lineup {
+        let told = self.census.told();
+        let memberships = told.values().map(|one| &one.effective);
+        let newest = memberships.max_by_key(|one| one.at);
+        newest.map(Membership::lineup).unwrap_or_default()
     }
 
     /// Says so if there is no leader because too many disks are new: they wait for one another.
     async fn complain(&self) {
+        let voters = self.known().voters;
+        if !voters.contains(&self.server) {
+            tracing::warn!(
+                members = %self.known(),
+                "not taken into the ensemble yet: its members' files must list this server"
+            );
+            return;
+        }
         let probed = self.ask_all().await;
-        let joining = probed.values().filter(|probed| !probed.votes).count() + 1;
-        if self.voters.len() - joining <= self.voters.len() / 2 {
+        let is_joining =
+            |(server, probed): &(&ServerId, &Probed)| !probed.votes && voters.contains(server);
+        let joining = probed.iter().filter(is_joining).count() + 1;
+        if voters.len().saturating_sub(joining) <= voters.len() / 2 {
             tracing::error!(
                 joining,
-                voters = self.voters.len(),
+                voters = voters.len(),
                 "so many disks are new that no leader can be elected without their votes, and they \
                  get none before they have caught up with one: bring the disks of a majority back"
             );
@@ -255,4 +329,15 @@ impl Beginning {
             None => Err(StartError::Failed(Arc::new(Failure::CutOff { doing }))),
         }
     }
+}
+
+/// Who of those that vote has not answered.
+fn missing_of(
+    membership: &Membership,
+    not: ServerId,
+    told: &BTreeMap<ServerId, Presented>,
+) -> Vec<u64> {
+    let voters = membership.voters().into_iter();
+    let missing = voters.filter(|server| *server != not && !told.contains_key(server));
+    missing.map(|server| server.0).collect()
 }

@@ -21,7 +21,6 @@ use crate::state::{LogPosition, ServerId};
 /// What takes part.
 pub(in crate::ensemble) struct Failover {
     pub(in crate::ensemble) server: ServerId,
-    pub(in crate::ensemble) voters: usize,
     pub(in crate::ensemble) core: Core,
     pub(in crate::ensemble) peers: Arc<Peers>,
     pub(in crate::ensemble) standing: Arc<Standing>,
@@ -55,6 +54,7 @@ impl Failover {
                 && leader != self.server
                 && asked != Some(term)
                 && self.standing.votes()
+                && self.core.membership().voters().contains(&self.server)
                 && is_gone(&links.borrow_and_update(), leader)
             {
                 asked = self.replace(leader, term).await.then_some(term);
@@ -71,6 +71,8 @@ impl Failover {
     /// leader yet: to be tried again when something changes.
     async fn replace(&self, leader: ServerId, term: u64) -> bool {
         let last_log = self.core.last_log();
+        let members = self.core.membership();
+        let voters = members.voters();
         let ask = |server: ServerId| async move {
             let ask = Ask::LeaderGone {
                 leader,
@@ -89,13 +91,16 @@ impl Failover {
         let others: Vec<ServerId> = {
             let links = self.peers.links();
             let links = links.borrow();
-            links.keys().copied().filter(|id| *id != leader).collect()
+            let voters = voters.iter().copied();
+            let others = voters.filter(|id| links.contains_key(id));
+            others.filter(|id| *id != leader).collect()
         };
         let answers = futures::future::join_all(others.into_iter().map(ask)).await;
         let mut missing: Vec<(ServerId, Option<LogPosition>)> =
             answers.into_iter().flatten().collect();
         missing.push((self.server, last_log));
-        if missing.len() < self.voters / 2 + 1 {
+        let agreed = missing.iter().map(|(server, _)| *server).collect();
+        if !members.is_majority(&agreed) {
             return false;
         }
         let key = |(server, last): &(ServerId, Option<LogPosition>)| {

@@ -7,14 +7,17 @@
 //!                  └─ another one does ─▶ waits until it comes by the log
 //! ```
 //!
-//! Several leaders may propose one, one after the other; a leader that dies leaves it to the next.
+//! Several leaders may propose one, one after the other; a leader that dies leaves it to the next, and
+//! one that refuses it, for what its disk has to do, is asked again: until it is in the tree.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::ensemble::members::role::Role;
+use crate::ensemble::origin::outgoing::Answer;
 use crate::ensemble::origin::proposals::Proposals;
 use crate::ensemble::peer::{Identity, Peers};
 use crate::ensemble::progress::Progress;
@@ -22,6 +25,9 @@ use crate::ensemble::raft::core::{Core, View};
 use crate::state::{
     ActionRef, BatchBuilder, ClusterId, Identities, Origin, Replica, Rules, SessionId,
 };
+
+/// Between a refusal and the next attempt.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What takes part.
 pub(in crate::ensemble) struct Founding {
@@ -49,8 +55,9 @@ impl Founding {
 
     async fn find(&mut self) {
         let mut applied = self.progress.changes();
-        // The term in which this server has proposed one: it is committed if the term lasts.
-        let mut asked = None;
+        // The term in which this server has proposed one: it is committed if the term lasts, unless it
+        // was refused.
+        let (mut asked, refused) = (None, Arc::new(Notify::new()));
         loop {
             let known = self.replica.read().meta().cluster;
             if let Some(cluster) = known {
@@ -64,9 +71,14 @@ impl Founding {
             let leads = self.leads().filter(|term| asked != Some(*term));
             if let Some(term) = leads {
                 asked = leads;
-                self.propose(term).await;
+                self.propose(term, Arc::clone(&refused)).await;
             }
             let changed = tokio::select! {
+                () = refused.notified() => {
+                    tokio::time::sleep(ASK_AGAIN).await;
+                    asked = None;
+                    continue;
+                }
                 changed = applied.changed() => changed,
                 changed = self.views.changed() => changed,
                 changed = self.serving.changed() => changed,
@@ -91,11 +103,12 @@ impl Founding {
     }
 
     /// Past the queue of this server's proposals, in which it would have a number: nobody waits for it,
-    /// and it may be lost.
-    async fn propose(&self, term: u64) {
+    /// and it may be lost. `refused` is told if it is not taken.
+    async fn propose(&self, term: u64, refused: Arc<Notify>) {
         let mut cluster = [0; 16];
         if let Err(error) = getrandom::fill(&mut cluster) {
             tracing::warn!(%error, "no name was drawn for this ensemble");
+            refused.notify_one();
             return;
         }
         let cluster = ClusterId(cluster);
@@ -104,7 +117,12 @@ impl Founding {
         let action = ActionRef::Found { cluster };
         batch.push(self.origin, 0, SessionId::NONE, 0, &nobody, action);
         let batch = batch.finish().stamp(self.proposals.reading(), self.rules);
-        if self.core.propose(batch, term, |_| {}).await.is_err() {
+        let told = move |answer| {
+            if answer == Answer::Refused {
+                refused.notify_one();
+            }
+        };
+        if self.core.propose(batch, term, told).await.is_err() {
             tracing::debug!(%cluster, "the core has ended: no name was proposed");
         }
     }

@@ -5,10 +5,14 @@
 
 pub(super) mod answers;
 pub(super) mod beginning;
+pub(super) mod census;
+pub(super) mod change;
 pub(super) mod failover;
 pub(super) mod founding;
 pub(super) mod lag;
+pub(super) mod listing;
 pub(super) mod receiving;
+pub(super) mod reconfig;
 pub(super) mod role;
 pub(super) mod serving;
 pub(super) mod standing;

@@ -16,6 +16,7 @@ use crate::ensemble::members::role::Role;
 use crate::ensemble::members::succession::Succession;
 use crate::ensemble::progress::Progress;
 use crate::ensemble::raft::core::{Core, View};
+use crate::state::ServerId;
 
 /// When a leader was last heard of here.
 #[derive(Debug, Default)]
@@ -78,7 +79,11 @@ pub(in crate::ensemble) struct Pulse {
     pub(in crate::ensemble) lag: Lag,
     pub(in crate::ensemble) succession: Succession,
     pub(in crate::ensemble) tasks: TaskTracker,
+    /// Nobody else is listed, or was ever met.
     pub(in crate::ensemble) is_alone: bool,
+    pub(in crate::ensemble) server: ServerId,
+    /// The ensemble goes on without this server.
+    pub(in crate::ensemble) outside: watch::Receiver<bool>,
 }
 
 /// What it tells, and is told.
@@ -105,7 +110,7 @@ impl Pulse {
         let Some((_, term)) = leader else {
             return false;
         };
-        if self.lag.is_late() {
+        if self.lag.is_late() || *self.outside.borrow() {
             return false;
         }
         // Before it has applied an entry of this term, it does not know all that was acknowledged.
@@ -116,13 +121,19 @@ impl Pulse {
         match role {
             Role::Leader { .. } => {
                 let acked = self.core.quorum_acked_for();
-                self.is_alone || acked.is_some_and(|silence| silence <= self.silence_max)
+                // A lone voter asks nobody; those that follow without a vote do not count.
+                self.votes_alone() || acked.is_some_and(|silence| silence <= self.silence_max)
             }
             Role::Follower { .. } | Role::Observer { .. } => {
                 self.heard.is_within(self.silence_max) && !self.progress.is_behind()
             }
             Role::Candidate | Role::Stopped => false,
         }
+    }
+
+    fn votes_alone(&self) -> bool {
+        let voters = self.core.membership().voters();
+        voters.len() == 1 && voters.contains(&self.server)
     }
 
     /// Tells from now on, until `stopping`.
@@ -222,6 +233,7 @@ impl Pulse {
                 served = Some(Instant::now());
             }
             let admits = served.is_some_and(|at| at.elapsed() <= self.patience)
+                && !*self.outside.borrow_and_update()
                 && (self.is_alone || self.is_heard(followed));
             // First: whoever waits until it serves sends clients here.
             if replace(&admitting, admits) && !self.is_alone && !admits {
@@ -245,6 +257,7 @@ impl Pulse {
                 // What is applied only matters while it does not serve.
                 Ok(()) = applied.changed(), if !serves => {}
                 Ok(()) = self.views.changed() => {}
+                Ok(()) = self.outside.changed() => {}
                 else => break,
             }
         }
@@ -255,4 +268,69 @@ impl Pulse {
 /// Sends a value if it is another one; whether it was.
 fn replace(told: &watch::Sender<bool>, value: bool) -> bool {
     told.send_if_modified(|now| std::mem::replace(now, value) != value)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_committed_all_the_time_stands_still_for_no_time() {
+        let standstill = Standstill::default();
+        for index in 0..100 {
+            standstill.look(Some(index), Some(index + 5));
+            advance(SECOND / 4).await;
+            assert!(standstill.lasts() <= SECOND / 4);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_of_which_nothing_is_committed_stands_still_until_something_is() {
+        let standstill = Standstill::default();
+        standstill.look(Some(3), Some(3));
+        advance(SECOND).await;
+        assert_eq!(standstill.lasts(), Duration::ZERO, "nothing waits");
+        for last in 4..8 {
+            standstill.look(Some(3), Some(last));
+            advance(SECOND).await;
+        }
+        assert_eq!(
+            standstill.lasts(),
+            4 * SECOND,
+            "more that waits changes nothing"
+        );
+        standstill.look(Some(4), Some(8));
+        assert_eq!(standstill.lasts(), Duration::ZERO);
+        advance(SECOND).await;
+        assert_eq!(standstill.lasts(), SECOND);
+        standstill.look(Some(8), Some(8));
+        assert_eq!(standstill.lasts(), Duration::ZERO);
+    }
+
+    /// Nothing has been committed in this log yet.
+    #[tokio::test(start_paused = true)]
+    async fn a_first_entry_waits_too() {
+        let standstill = Standstill::default();
+        standstill.look(None, None);
+        standstill.look(None, Some(0));
+        advance(SECOND).await;
+        assert_eq!(standstill.lasts(), SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_in_which_the_process_did_not_run_is_no_silence() {
+        let heard = Heard::default();
+        assert!(!heard.is_within(SECOND), "nobody has been heard");
+        heard.now();
+        advance(10 * SECOND).await;
+        assert!(!heard.is_within(SECOND));
+        heard.forgive(10 * SECOND);
+        assert!(heard.is_within(SECOND));
+        advance(2 * SECOND).await;
+        assert!(!heard.is_within(SECOND));
+    }
 }

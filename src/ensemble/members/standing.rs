@@ -73,3 +73,66 @@ impl Standing {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::LogPosition;
+    use crate::storage::LogEntry;
+    use crate::storage::memory::MemoryLog;
+
+    const ALONE: bool = true;
+
+    fn open(log: &MemoryLog, has_tree: bool, is_alone: bool) -> Standing {
+        // As found after a crash, in which nothing was lost.
+        let log = Arc::new(log.crash(usize::MAX));
+        Standing::open(log, has_tree, is_alone).unwrap()
+    }
+
+    /// The terms from 0 to 9 of which it takes a leader's entries.
+    fn followed(standing: &Standing) -> Vec<u64> {
+        (0..10).filter(|term| standing.follows(*term)).collect()
+    }
+
+    #[test]
+    fn a_new_disk_follows_nobody_before_it_knows_the_terms_and_no_older_leader_then() {
+        let standing = open(&MemoryLog::new(), false, !ALONE);
+        assert!(!standing.votes());
+        assert_eq!(followed(&standing), []);
+        standing.admit(7);
+        assert_eq!(followed(&standing), [7, 8, 9]);
+        assert!(!standing.votes(), "to follow is not to vote");
+        standing.grant().unwrap();
+        assert!(standing.votes());
+        assert_eq!(followed(&standing).len(), 10);
+    }
+
+    #[test]
+    fn the_mark_outlives_a_crash_until_it_is_taken_away() {
+        let log = Arc::new(MemoryLog::new());
+        drop(Standing::open(Arc::clone(&log) as Arc<dyn Log>, false, !ALONE).unwrap());
+        let first = LogEntry {
+            position: LogPosition { term: 1, index: 0 },
+            payload: bytes::Bytes::from_static(&[0x80]),
+        };
+        log.append(vec![first], Box::new(drop));
+        let again = Arc::new(log.crash(0));
+        let standing = Standing::open(Arc::clone(&again) as Arc<dyn Log>, true, !ALONE).unwrap();
+        assert!(!standing.votes(), "it has a log now, and is still joining");
+        assert_eq!(followed(&standing), []);
+        standing.grant().unwrap();
+        assert!(open(&again, true, !ALONE).votes());
+    }
+
+    #[test]
+    fn who_has_promised_something_keeps_its_vote_and_who_is_alone_has_one() {
+        assert!(open(&MemoryLog::new(), false, ALONE).votes());
+        assert!(
+            open(&MemoryLog::new(), true, !ALONE).votes(),
+            "it has a tree"
+        );
+        let voted = MemoryLog::new();
+        voted.save_vote(bytes::Bytes::from_static(b"vote"), Box::new(drop));
+        assert!(open(&voted, false, !ALONE).votes());
+    }
+}

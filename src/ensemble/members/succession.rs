@@ -1,6 +1,7 @@
 //! A leader that is about to go, or that cannot do its work, hands over first: nobody need miss it.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,13 @@ pub(in crate::ensemble) struct Succession {
 impl Succession {
     /// Hands leadership, if this server has it, to the follower that has most of the log, and waits until
     /// somebody else leads.
-    pub(in crate::ensemble) async fn hand_over(mut self) {
+    pub(in crate::ensemble) async fn hand_over(self) {
+        let voters = self.core.membership().voters();
+        self.hand_over_to(&voters).await;
+    }
+
+    /// The same, to one of these.
+    pub(in crate::ensemble) async fn hand_over_to(mut self, heirs: &BTreeSet<ServerId>) {
         let me = self.server;
         let leads = |view: &View| view.leader.is_some_and(|(leader, _)| leader == me);
         if !leads(&self.views.borrow()) {
@@ -33,7 +40,7 @@ impl Succession {
         }
         let matched = self.core.matched().into_iter();
         let heir = matched
-            .filter(|(server, _)| self.peers.is_up(*server))
+            .filter(|(server, _)| heirs.contains(server) && self.peers.is_up(*server))
             .max_by_key(|(server, at)| (*at, Reverse(*server)));
         let Some((heir, _)) = heir else {
             return;

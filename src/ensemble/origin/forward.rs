@@ -45,14 +45,22 @@ impl Forward {
     pub(in crate::ensemble) async fn send(&mut self, to: ServerId, parcel: Parcel) {
         let mut views = self.views.clone();
         let is_other = views.wait_for(|view| view.leader.map(|(leader, _)| leader) != Some(to));
+        let proposals = Arc::clone(&self.proposals);
         let is_sent = tokio::select! {
-            is_sent = self.try_send(to, parcel) => is_sent,
+            biased;
+            () = proposals.disconnect() => false,
             _ = is_other => false,
+            is_sent = self.try_send(to, parcel) => is_sent,
         };
         if !is_sent {
-            self.lane = None;
+            self.disconnect();
             self.proposals.step(Event::Broken { server: to });
         }
+    }
+
+    /// What is on its way gets no further.
+    pub(in crate::ensemble) fn disconnect(&mut self) {
+        self.lane = None;
     }
 
     async fn try_send(&mut self, to: ServerId, parcel: Parcel) -> bool {

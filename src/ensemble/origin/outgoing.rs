@@ -14,18 +14,35 @@
 //! is still there: refused, or skipped because it came behind something refused. Sending twice is
 //! harmless: the cursor lets each proposal take effect once (I5, DESIGN 4.3).
 //!
+//! When all clients have been sent away, what they left here is *recalled*. What has never been sent is
+//! forgotten, and its numbers are given again. In the place of all that is in flight goes one batch of
+//! proposals that do nothing, with the same numbers: where the one is in the log first, the other is
+//! a duplicate. It must be one batch: of two, the first could come before what it replaces and the second
+//! behind, and a session's second write would take effect without its first.
+//!
 //! `origin/scripts` tells each failover as a story.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::state::Rules;
-use crate::state::{ActionRef, BatchBuilder, LogPosition, Origin, Reading, ServerId, Unstamped};
+use crate::state::{
+    ActionRef, BatchBuilder, Identities, LogPosition, Origin, Reading, ServerId, SessionId,
+    Unstamped,
+};
 
 use crate::ensemble::Submission;
 use crate::ensemble::config::Config;
 use crate::ensemble::error::SubmitError;
+
+/// Between a refusal by a leader that still leads and the next attempt; each further one waits twice as
+/// long as the one before.
+const PAUSE: Duration = Duration::from_millis(10);
+/// So often it is doubled: a leader that refuses for long hears of this server three times in a second,
+/// and one that can take something again waits no longer for it.
+const DOUBLED_MAX: u32 = 5;
 
 /// What happens to the proposals of this origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +84,8 @@ pub(in crate::ensemble) enum Event {
         /// The last sequence of this origin that has taken effect, if any has.
         cursor: Option<u64>,
     },
+    /// Nobody waits any more for what has been submitted.
+    Recalled,
     /// The state is a snapshot's from now on: entries up to `position` have been applied elsewhere, and
     /// what came of this origin's proposals in them is not known here.
     Replaced {
@@ -95,12 +114,15 @@ pub(in crate::ensemble) enum Command {
     Append(Parcel),
     /// Send this to its leader.
     Forward(ServerId, Parcel),
-    /// Wait a little, then [`Event::Resume`]: the leader refused what it was sent.
-    Pause,
+    /// Wait so long, or until [`Outgoing::must_pause`] says no, then [`Event::Resume`]: the leader
+    /// refused what it was sent.
+    Pause(Duration),
     /// There may be something for [`Event::Turn`].
     Wake,
     /// There is room again for submissions.
     Room,
+    /// What is on its way to another server is to get no further.
+    Disconnect,
     /// Closed, and everything submitted has been applied.
     End,
 }
@@ -192,6 +214,8 @@ pub(in crate::ensemble) struct Outgoing {
     /// The last index at which something sent in this round was accepted.
     accepted: u64,
     round: u64,
+    /// Rounds since this leader last took something, or was found.
+    attempts: u32,
     round_target: Option<Target>,
     /// Who leads now.
     target: Option<Target>,
@@ -232,6 +256,7 @@ impl Outgoing {
             unanswered: 0,
             accepted: 0,
             round: 0,
+            attempts: 0,
             round_target: None,
             target: None,
             applied: applied.unwrap_or(LogPosition { term: 0, index: 0 }),
@@ -291,7 +316,8 @@ impl Outgoing {
         match event {
             Event::Turn(now) => self.turn(now),
             Event::Resume => {
-                if self.is_stalled() {
+                if self.must_pause() {
+                    self.attempts = self.attempts.saturating_add(1);
                     self.begin_round();
                 }
                 Vec::new()
@@ -305,6 +331,7 @@ impl Outgoing {
             Event::Answered { round, answer } => self.answered(round, answer),
             Event::Broken { server } => self.broken(server),
             Event::Applied { position, cursor } => self.applied(position, cursor),
+            Event::Recalled => self.recalled(),
             Event::Replaced { position, cursor } => self.replaced(position, cursor),
             Event::Closed => {
                 self.closed = true;
@@ -324,9 +351,11 @@ impl Outgoing {
         };
         if self.round_target != Some(target) {
             self.round_target = Some(target);
+            self.attempts = 0;
             self.begin_round();
         } else if self.is_stalled() {
-            return vec![Command::Pause];
+            let doubled = 1 << self.attempts.min(DOUBLED_MAX);
+            return vec![Command::Pause(PAUSE * doubled)];
         }
         let mut is_stamped = false;
         if self.unsent == 0 {
@@ -410,12 +439,36 @@ impl Outgoing {
         while self.flight.front().is_some_and(|cut| cut.last <= cursor) {
             if let Some(cut) = self.flight.pop_front() {
                 self.flight_bytes -= cut.bytes.len();
+                self.attempts = 0;
                 passed = true;
             }
         }
         self.unsent = self.unsent.min(self.flight.len());
         let wakes = is_new_term || (passed && self.waits()) || self.is_stalled();
         let mut commands = self.wake_if(wakes);
+        if self.closed && self.is_empty() {
+            commands.push(Command::End);
+        }
+        commands
+    }
+
+    fn recalled(&mut self) -> Vec<Command> {
+        self.ready.clear();
+        self.open = BatchBuilder::default();
+        self.waiting_bytes = 0;
+        self.full = false;
+        self.last = self.flight.back().map_or(self.cursor, |cut| cut.last);
+        if !self.flight.is_empty() {
+            let bytes = self.nothing().freeze();
+            self.flight_bytes = bytes.len();
+            self.flight.clear();
+            let last = self.last;
+            self.flight.push_back(Cut { bytes, last });
+        }
+        // A new round, whoever leads.
+        self.round_target = None;
+        (self.unsent, self.unanswered) = (0, 0);
+        let mut commands = vec![Command::Disconnect, Command::Room, Command::Wake];
         if self.closed && self.is_empty() {
             commands.push(Command::End);
         }
@@ -430,6 +483,19 @@ impl Outgoing {
             commands.insert(0, Command::Wake);
         }
         commands
+    }
+
+    /// Proposals that do nothing, with the numbers of all that may be on its way: no longer than those,
+    /// since none is shorter.
+    fn nothing(&self) -> Unstamped {
+        let mut batch = BatchBuilder::default();
+        let nobody = Identities::from([]);
+        for sequence in self.cursor + 1..=self.last {
+            // There is no such session.
+            let action = ActionRef::CloseSession;
+            batch.push(self.origin, sequence, SessionId::NONE, 0, &nobody, action);
+        }
+        batch.finish()
     }
 
     #[expect(clippy::unused_self, reason = "reads as what the machine does")]
@@ -497,6 +563,17 @@ impl Outgoing {
             && self.applied.index >= self.accepted
     }
 
+    /// Whether an entry of the term that is led now has been applied here.
+    pub(in crate::ensemble) fn is_current(&self) -> bool {
+        let is_true = |target: Target| self.applied.term >= target.term;
+        self.target.is_some_and(is_true)
+    }
+
+    /// Whether the leader that refused what it was sent still leads, and nothing of it has been applied.
+    pub(in crate::ensemble) fn must_pause(&self) -> bool {
+        self.is_stalled() && self.target.is_some() && self.target == self.round_target
+    }
+
     fn begin_round(&mut self) {
         self.resent += (self.flight.len() - self.unsent) as u64;
         self.round += 1;
@@ -526,6 +603,8 @@ fn body_bytes(action: ActionRef<'_>) -> usize {
         | ActionRef::Attach { .. }
         | ActionRef::CloseSession
         | ActionRef::ExpireSession { .. }
-        | ActionRef::Found { .. } => 0,
+        | ActionRef::Found { .. }
+        | ActionRef::LineUp { .. }
+        | ActionRef::Settle { .. } => 0,
     }
 }

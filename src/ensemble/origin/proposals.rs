@@ -22,7 +22,17 @@ pub(in crate::ensemble) struct Proposals {
     inner: Mutex<Inner>,
     work: Notify,
     room: Notify,
+    disconnect: Notify,
     drained: Notify,
+}
+
+/// How far what had been submitted at a moment reached.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ensemble) struct Submitted {
+    /// Sequence of the last one.
+    last: u64,
+    /// How often all had been recalled by then: numbers are given again.
+    recalls: u64,
 }
 
 #[derive(Debug)]
@@ -30,6 +40,7 @@ struct Inner {
     outgoing: Outgoing,
     /// When an entry was applied, or the first batch was sent after none.
     got_on: Option<Instant>,
+    recalls: u64,
 }
 
 impl Proposals {
@@ -39,9 +50,11 @@ impl Proposals {
             inner: Mutex::new(Inner {
                 outgoing,
                 got_on: None,
+                recalls: 0,
             }),
             work: Notify::new(),
             room: Notify::new(),
+            disconnect: Notify::new(),
             drained: Notify::new(),
         }
     }
@@ -74,6 +87,19 @@ impl Proposals {
     /// Waits until there may be something for [`Proposals::turn`].
     pub(in crate::ensemble) async fn work(&self) {
         self.work.notified().await;
+    }
+
+    /// Waits so long, or until there is something else to be done than to send again what was refused.
+    pub(in crate::ensemble) async fn pause(&self, time: Duration) {
+        let over = tokio::time::sleep(time);
+        tokio::pin!(over);
+        while self.inner.lock().outgoing.must_pause() {
+            tokio::select! {
+                () = &mut over => break,
+                () = self.work() => {}
+            }
+        }
+        self.step(Event::Resume);
     }
 
     /// What is to be sent now; `None` if nothing is until woken.
@@ -134,11 +160,19 @@ impl Proposals {
             match command {
                 Command::Wake => self.work.notify_one(),
                 Command::Room => self.room.notify_waiters(),
+                Command::Disconnect => self.disconnect.notify_one(),
                 Command::End => self.drained.notify_waiters(),
-                Command::Append(_) | Command::Forward(..) | Command::Pause => send = Some(command),
+                Command::Append(_) | Command::Forward(..) | Command::Pause(_) => {
+                    send = Some(command);
+                }
             }
         }
         send
+    }
+
+    /// Whether what is applied here is of the term that is led now.
+    pub(in crate::ensemble) fn is_current(&self) -> bool {
+        self.inner.lock().outgoing.is_current()
     }
 
     /// What the clocks of this server say.
@@ -156,28 +190,55 @@ impl Proposals {
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Sequence of the last proposal submitted.
-    pub(in crate::ensemble) fn submitted(&self) -> u64 {
-        self.inner.lock().outgoing.submitted()
+    /// What has been submitted by now.
+    pub(in crate::ensemble) fn submitted(&self) -> Submitted {
+        let inner = self.inner.lock();
+        Submitted {
+            last: inner.outgoing.submitted(),
+            recalls: inner.recalls,
+        }
     }
 
-    /// Waits until the replicated cursor has passed `sequence`.
+    /// Waits until the replicated cursor has passed what had been submitted.
     ///
     /// # Errors
-    /// This server stops.
+    /// That has been recalled, or this server stops.
     pub(in crate::ensemble) async fn passed(
         &self,
-        sequence: u64,
+        submitted: Submitted,
         progress: &Progress,
     ) -> Result<(), ProposeError> {
-        let has_passed = || self.inner.lock().outgoing.cursor() >= sequence;
-        if has_passed() {
-            return Ok(());
+        let has_passed = || self.inner.lock().outgoing.cursor() >= submitted.last;
+        let is_recalled = || self.inner.lock().recalls != submitted.recalls;
+        let end = if has_passed() {
+            Ok(())
+        } else {
+            tokio::select! {
+                () = progress.until(|_| has_passed() || is_recalled()) => Ok(()),
+                () = progress.machine_gone() => Err(ProposeError::Stopped),
+            }
+        };
+        if is_recalled() {
+            return Err(ProposeError::NoLeader);
         }
-        tokio::select! {
-            () = progress.until(|_| has_passed()) => Ok(()),
-            () = progress.machine_gone() => Err(ProposeError::Stopped),
-        }
+        end
+    }
+
+    /// See [`crate::ensemble::Ensemble::recall`].
+    pub(in crate::ensemble) fn recall(&self) -> u64 {
+        let (commands, last) = {
+            let mut inner = self.inner.lock();
+            inner.recalls += 1;
+            let commands = inner.outgoing.step(Event::Recalled);
+            (commands, inner.outgoing.submitted())
+        };
+        let _nothing = self.obey(commands);
+        last
+    }
+
+    /// Waits until what is on its way to another server is to get no further.
+    pub(in crate::ensemble) async fn disconnect(&self) {
+        self.disconnect.notified().await;
     }
 
     /// Takes no more submissions; whoever waits for room is told.

@@ -4,7 +4,6 @@
 //! gathers into the next batch by itself (DESIGN 4.2).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +13,6 @@ use super::proposals::Proposals;
 use crate::ensemble::raft::core::Core;
 use crate::state::Rules;
 use crate::state::Unstamped;
-
-/// Between a refusal by a leader that still leads and the next attempt.
-const RESEND_PAUSE_MS: u64 = 10;
 
 /// Runs until `stopping`, or until the core is dead.
 pub(in crate::ensemble) async fn run(
@@ -29,6 +25,10 @@ pub(in crate::ensemble) async fn run(
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
+            () = proposals.disconnect() => {
+                forward.disconnect();
+                continue;
+            }
             () = proposals.work() => {}
         }
         // The connections that are ready to run get to submit first, and share the batch: a third
@@ -36,10 +36,7 @@ pub(in crate::ensemble) async fn run(
         tokio::task::yield_now().await;
         while let Some(command) = proposals.turn() {
             match command {
-                Command::Pause => {
-                    tokio::time::sleep(Duration::from_millis(RESEND_PAUSE_MS)).await;
-                    proposals.step(Event::Resume);
-                }
+                Command::Pause(time) => proposals.pause(time).await,
                 Command::Append(parcel) => {
                     if !append(&proposals, &core, rules, parcel).await {
                         return;
@@ -47,7 +44,7 @@ pub(in crate::ensemble) async fn run(
                 }
                 Command::Forward(to, parcel) => forward.send(to, parcel).await,
                 // Obeyed by the proposals themselves.
-                Command::Wake | Command::Room | Command::End => {}
+                Command::Wake | Command::Room | Command::Disconnect | Command::End => {}
             }
         }
     }

@@ -16,6 +16,7 @@ use super::super::raft::messages::{
 };
 use super::super::raft::records::{FormatError, end};
 use super::Refusal;
+use super::lineup::Presented;
 use crate::state::{ClusterId, LogPosition, ServerId, SessionId};
 
 /// Of one session in a report.
@@ -43,6 +44,8 @@ pub(in crate::ensemble) enum Ask {
         /// The end of the asker's log.
         last_log: Option<LogPosition>,
     },
+    /// Who are the members for you? These are they for the asker.
+    Members(Box<Presented>),
 }
 
 /// What is said to an [`Ask`].
@@ -69,6 +72,8 @@ pub(in crate::ensemble) enum Told {
         /// The end of its log.
         last_log: Option<LogPosition>,
     },
+    /// To [`Ask::Members`].
+    Members(Box<Presented>),
     /// To what only a leader answers.
     NotLeader {
         /// Who leads, as far as is known.
@@ -193,6 +198,10 @@ impl Ask {
                 out.put_u64(term);
                 put_position(out, last_log);
             }
+            Self::Members(presented) => {
+                out.put_u8(20);
+                presented.put(out);
+            }
         }
     }
 
@@ -209,6 +218,7 @@ impl Ask {
                 term: bytes.try_get_u64()?,
                 last_log: take_position(&mut bytes)?,
             },
+            20 => Self::Members(Box::new(Presented::take(&mut bytes)?)),
             _ => return Ok(None),
         };
         end(&bytes)?;
@@ -266,6 +276,10 @@ impl Told {
                 out.put_u64(*term);
                 put_position(out, *last_log);
             }
+            Self::Members(presented) => {
+                out.put_u8(20);
+                presented.put(out);
+            }
             Self::NotLeader { leader, term } => {
                 out.put_u8(1);
                 put_server(out, *leader);
@@ -292,6 +306,7 @@ impl Told {
                 term: bytes.try_get_u64()?,
                 last_log: take_position(&mut bytes)?,
             },
+            20 => Self::Members(Box::new(Presented::take(&mut bytes)?)),
             found => return Err(FormatError::Unknown { found }),
         };
         end(&bytes)?;

@@ -152,8 +152,9 @@ impl Shared {
         request: Request,
         hurry: bool,
     ) -> Result<Bytes, CallError> {
-        let link = self.links.get(&to).ok_or(CallError::Unknown(to))?;
-        let door = self.door(link, to, hurry).await?;
+        let link = self.links.read().get(&to).cloned();
+        let link = link.ok_or(CallError::Unknown(to))?;
+        let door = self.door(&link, to, hurry).await?;
         let mut turn = door.pending.turn().ok_or(CallError::Lost(to))?;
         let mut head = begin(Kind::Call, CALL_BYTES);
         head.put_u64(turn.number);

@@ -100,10 +100,10 @@ pub(super) async fn dial(
     to: ServerId,
     lane: Lane,
 ) -> Result<Connection, DialError> {
-    let config = &shared.config;
-    let addresses = config.addresses.get(&to).ok_or(DialError::Unknown(to))?;
+    let addresses = shared.addresses.read().get(&to).cloned();
+    let addresses = addresses.ok_or(DialError::Unknown(to))?;
     let mut told = DialError::Unknown(to);
-    for address in addresses {
+    for address in &addresses {
         match dial_name(shared, to, lane, address).await {
             Ok(connection) => return Ok(connection),
             // Equal ones too: `Refused` stands only if it is all that was heard.

@@ -213,7 +213,10 @@ fn judge(shared: &Shared, there: &Hello) -> (Hello, Result<Place, Mismatch>) {
         }
         here.judge(there)?;
         let lane = there.lane().ok_or(Mismatch::Lane)?;
-        if !shared.config.addresses.contains_key(&there.server) {
+        // A member that this server does not know of yet, or one that is to learn that it is out.
+        let is_ours =
+            here.identity.cluster.is_some() && here.identity.cluster == there.identity.cluster;
+        if !is_ours && !shared.addresses.read().contains_key(&there.server) {
             return Err(Mismatch::Stranger);
         }
         shared.registry.enter(there, lane)

@@ -15,6 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::call::{Door, Pending};
@@ -104,16 +105,16 @@ pub(super) struct Link {
     pub(super) door: Mutex<Option<Door>>,
     /// Somebody cannot wait for the next attempt.
     pub(super) hurry: Notify,
+    /// The peer is no member any more.
+    pub(super) close: CancellationToken,
 }
 
-/// Keeps the link to `to` until this server stops.
-pub(super) async fn keep(shared: Arc<Shared>, to: ServerId) {
-    let Some(link) = shared.links.get(&to) else {
-        return;
-    };
+/// Keeps the link to `to` until this server stops, or `to` is no member any more.
+pub(super) async fn keep(shared: Arc<Shared>, to: ServerId, link: Arc<Link>) {
     tokio::select! {
         () = shared.stopping.cancelled() => {}
-        () = keep_trying(&shared, link, to) => {}
+        () = link.close.cancelled() => {}
+        () = keep_trying(&shared, &link, to) => {}
     }
 }
 

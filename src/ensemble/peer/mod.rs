@@ -31,6 +31,7 @@ mod frame;
 mod handshake;
 mod hello;
 mod inbound;
+mod lineup;
 mod link;
 mod registry;
 mod replicate;
@@ -70,6 +71,8 @@ pub(in crate::ensemble) use forward::{ForwardAnswers, ForwardSender, Forwarded};
 pub(in crate::ensemble) use frame::Lost;
 pub(in crate::ensemble) use hello::{Hello, Identity, Lane};
 pub use inbound::ListenError;
+pub use lineup::{Lineup, Listed, Part, Roster};
+pub(in crate::ensemble) use lineup::{Membership, Presented};
 pub(in crate::ensemble) use link::{Down, LinkState, Phase};
 pub(in crate::ensemble) use replicate::{LaneError, Replication};
 pub(in crate::ensemble) use secret::Secret;
@@ -107,7 +110,9 @@ struct Shared {
     config: PeerConfig,
     network: Arc<dyn Network>,
     identity: RwLock<Identity>,
-    links: BTreeMap<ServerId, Link>,
+    links: RwLock<BTreeMap<ServerId, Arc<Link>>>,
+    /// Where the others are reached; who is not there is not dialled.
+    addresses: RwLock<BTreeMap<ServerId, Vec<PeerAddress>>>,
     states: watch::Sender<BTreeMap<ServerId, LinkState>>,
     registry: Arc<Registry>,
     stopping: CancellationToken,
@@ -130,34 +135,56 @@ impl Peers {
             .iter()
             .filter_map(|acceptor| acceptor.local_addr().ok())
             .collect();
-        let others = || {
-            config
-                .addresses
-                .keys()
-                .copied()
-                .filter(|id| *id != config.me)
-        };
-        let links = others().map(|id| (id, Link::default())).collect();
-        let states = others().map(|id| (id, LinkState::new())).collect();
         let shared = Arc::new(Shared {
             network,
             identity: RwLock::new(identity),
-            links,
-            states: watch::Sender::new(states),
+            links: RwLock::default(),
+            addresses: RwLock::default(),
+            states: watch::Sender::default(),
             registry: Arc::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
         });
-        for to in shared.links.keys() {
-            let task = link::keep(Arc::clone(&shared), *to);
-            shared.tasks.spawn(task);
-        }
-        Ok(Self {
+        let addresses = shared.config.addresses.clone();
+        let peers = Self {
             shared,
             acceptors: parking_lot::Mutex::new(acceptors),
             listening,
-        })
+        };
+        peers.follow(addresses);
+        Ok(peers)
+    }
+
+    /// From now on these are the others, this server's own line aside: links come and go, and a name that
+    /// has changed is dialled at the next attempt. Connections that last stay.
+    pub(in crate::ensemble) fn follow(&self, addresses: BTreeMap<ServerId, Vec<PeerAddress>>) {
+        let shared = &self.shared;
+        let mut links = shared.links.write();
+        links.retain(|id, link| {
+            let stays = addresses.contains_key(id);
+            if !stays {
+                tracing::info!(peer = %id, "no longer connected to");
+                link.close.cancel();
+                shared.states.send_modify(|states| drop(states.remove(id)));
+            }
+            stays
+        });
+        for id in addresses.keys().filter(|id| **id != shared.config.me) {
+            if links.contains_key(id) {
+                continue;
+            }
+            let link = Arc::new(Link::default());
+            links.insert(*id, Arc::clone(&link));
+            let new = LinkState::new();
+            shared
+                .states
+                .send_modify(|states| drop(states.insert(*id, new)));
+            shared
+                .tasks
+                .spawn(link::keep(Arc::clone(shared), *id, link));
+        }
+        *shared.addresses.write() = addresses;
     }
 
     /// Begins to accept, and to ask `serve` what peers ask of this server. Once.

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use openraft::storage::EntryResponder;
 use tokio::sync::oneshot;
@@ -15,6 +16,7 @@ use super::types::{EncodedBatch, Entry, Payload, StoredMembership, Types, positi
 use crate::ensemble::error::Failure;
 use crate::ensemble::origin::proposals::Proposals;
 use crate::ensemble::progress::Progress;
+use crate::metrics;
 use crate::state::{Batch, LogPosition, Origin, Replica, Sink};
 use crate::storage::{Checkpoint, Log, Snapshots};
 
@@ -73,6 +75,7 @@ impl Applier {
         let at = position(&id);
         let LogPosition { index, term } = at;
         let fail = |failure| self.progress.fail(failure);
+        let mut proposed_ms = None;
         match entry.payload {
             Payload::Normal(EncodedBatch(bytes)) => {
                 let batch = Batch::decode(bytes).map_err(|source| {
@@ -82,6 +85,7 @@ impl Applier {
                         source,
                     })
                 })?;
+                proposed_ms = Some(batch.reading.wall_ms);
                 let applied = self.replica.apply(at, &batch, &*self.sink);
                 applied.map_err(|source| {
                     fail(Failure::Apply {
@@ -103,8 +107,9 @@ impl Applier {
                     .map_err(|error| fail(Failure::Store(error)))?;
             }
         }
-        self.check_origin()?;
-        self.proposals.applied(at, self.own_cursor());
+        self.measure(proposed_ms);
+        let cursor = self.own_cursor()?;
+        self.proposals.applied(at, cursor);
         self.progress.advance(at);
         Ok(())
     }
@@ -129,23 +134,24 @@ impl Applier {
         self.replica
             .replace(tree, &*self.sink)
             .map_err(|error| fail(Failure::Store(error)))?;
-        self.check_origin()?;
-        self.proposals.replaced(at, self.own_cursor());
+        let cursor = self.own_cursor()?;
+        self.proposals.replaced(at, cursor);
         self.progress.advance(at);
         tracing::info!(%at, took = ?begun.elapsed(), "snapshot installed");
         Ok(())
     }
 
-    /// The last proposal of this process that has taken effect.
-    fn own_cursor(&self) -> Option<u64> {
-        let cursor = self.replica.read().cursor(self.origin.server);
-        (cursor.incarnation == self.origin.incarnation).then_some(cursor.sequence)
-    }
-
-    /// Whether this process is still the last one of this server that the log knows.
-    fn check_origin(&self) -> io::Result<()> {
+    /// Tells who is a member now, and returns the last proposal of this process that has taken effect.
+    ///
+    /// # Errors
+    /// This process is not the last one of this server that the log knows.
+    fn own_cursor(&self) -> io::Result<Option<u64>> {
         let fail = |failure| self.progress.fail(failure);
-        let cursor = self.replica.read().cursor(self.origin.server);
+        let cursor = {
+            let state = self.replica.read();
+            self.progress.line_up(&state.meta().lineups);
+            state.cursor(self.origin.server)
+        };
         if cursor.incarnation > self.origin.incarnation {
             let Origin {
                 server,
@@ -162,7 +168,22 @@ impl Applier {
                 other: cursor.incarnation,
             }));
         }
-        Ok(())
+        let is_ours = cursor.incarnation == self.origin.incarnation;
+        Ok(is_ours.then_some(cursor.sequence))
+    }
+
+    /// How long a batch took to get here, by the clocks of two servers; nothing of what is applied again
+    /// at a start.
+    ///
+    /// zk: FinalRequestProcessor.applyRequest, PROPAGATION_LATENCY.
+    fn measure(&self, proposed_ms: Option<i64>) {
+        let Some(proposed_ms) = proposed_ms.filter(|_| self.proposals.is_current()) else {
+            return;
+        };
+        let took_ms = self.proposals.reading().wall_ms.saturating_sub(proposed_ms);
+        if let Ok(took_ms) = u64::try_from(took_ms) {
+            metrics::propagated(Duration::from_millis(took_ms));
+        }
     }
 }
 

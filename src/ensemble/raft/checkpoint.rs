@@ -210,3 +210,46 @@ async fn ended_short(builds: &mut watch::Receiver<Option<LogPosition>>, held: Op
     }
     std::future::pending().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::LogEntry;
+    use crate::storage::memory::MemoryLog;
+
+    /// A log of a hundred entries of ten bytes, of which the first `purged` are gone.
+    fn log(purged: u64) -> MemoryLog {
+        let log = MemoryLog::new();
+        let entry = |index| LogEntry {
+            position: LogPosition { term: 1, index },
+            payload: bytes::Bytes::from_static(&[0x80; 10]),
+        };
+        log.append((0..100).map(entry).collect(), Box::new(drop));
+        if let Some(last) = purged.checked_sub(1) {
+            let upto = LogPosition {
+                term: 1,
+                index: last,
+            };
+            log.purge(upto).unwrap();
+        }
+        log
+    }
+
+    #[test]
+    fn what_is_too_much_goes_and_no_more() {
+        assert_eq!(excess(&log(0), 90, 2_000), None, "there is less");
+        assert_eq!(excess(&log(20), 90, 800), None, "just as much");
+        for (bytes_max, upto) in [(799, 20), (500, 49), (495, 50), (101, 89), (100, 89)] {
+            let log = log(20);
+            assert_eq!(excess(&log, 90, bytes_max), Some(upto), "{bytes_max}");
+            assert!(log.bytes_behind(Some(upto)) <= bytes_max);
+        }
+    }
+
+    /// What is behind the checkpoint is nowhere else.
+    #[test]
+    fn nothing_goes_behind_the_checkpoint() {
+        assert_eq!(excess(&log(20), 60, 100), Some(60));
+        assert_eq!(excess(&log(61), 60, 100), None);
+    }
+}

@@ -25,6 +25,7 @@ use super::messages::{
 };
 use super::network::PeerNetwork;
 use super::settings;
+use super::traffic::Traffic;
 use super::types::{
     CommittedLeaderId, EncodedBatch, Fatal, Raft, Respond, Types, Vote, log_id, position,
 };
@@ -41,8 +42,9 @@ use crate::storage::Checkpoint;
 /// openraft's core: a handle to be cloned.
 #[derive(Clone, Debug)]
 pub(in crate::ensemble) struct Core {
-    raft: Raft,
+    pub(super) raft: Raft,
     progress: Arc<Progress>,
+    traffic: Arc<Traffic>,
 }
 
 /// A leader whose disk has so much to do proposes nothing more: others may have made durable what it
@@ -114,7 +116,11 @@ impl Core {
         let settings = Arc::new(settings);
         let raft = Raft::new(config.server.0, settings, network, log, machine).await;
         match raft {
-            Ok(raft) => Ok(Self { raft, progress }),
+            Ok(raft) => Ok(Self {
+                raft,
+                progress,
+                traffic: Arc::new(Traffic::new(!config.is_alone())),
+            }),
             Err(fatal) => Err(StartError::Failed(failure(&progress, fatal))),
         }
     }
@@ -136,7 +142,12 @@ impl Core {
             told(Answer::Refused);
             return Ok(());
         }
+        self.traffic.proposed(term, batch.len());
+        let (begun, traffic) = (Instant::now(), Arc::clone(&self.traffic));
         let respond = Respond::new(move |outcome: openraft::raft::ClientWriteResult<Types>| {
+            if outcome.is_ok() {
+                traffic.committed(begun.elapsed());
+            }
             told(outcome.map_or(Answer::Refused, |written| Answer::At(written.log_id.index)));
         });
         self.raft
@@ -147,12 +158,18 @@ impl Core {
             .map_err(|_| Dead)
     }
 
+    /// What it has proposed and is asked.
+    pub(in crate::ensemble) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// Up to which index the log was committed when a quorum last confirmed that this server leads,
     /// which it did after the call.
     ///
     /// # Errors
     /// It does not lead, or no quorum says so.
     pub(in crate::ensemble) async fn read_index(&self) -> Result<LogPosition, ProposeError> {
+        let _counted = self.traffic.sync();
         let confirmed = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         let confirmed = confirmed.map_err(|error| match error {
             RaftError::APIError(_) => ProposeError::NoLeader,

@@ -15,8 +15,9 @@ use openraft::entry::RaftEntry as _;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 
+use crate::planted::{self, Defect};
 use crate::state::ServerId;
-use crate::storage::{Log, LogEntry, StorageError};
+use crate::storage::{Durable, Log, LogEntry, StorageError};
 
 use super::checkpoint::Pressure;
 use super::records;
@@ -204,6 +205,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        if planted::has(Defect::VoteNotSaved) {
+            return Ok(());
+        }
         let (told, durable) = tokio::sync::oneshot::channel();
         let tell = Box::new(move |result| {
             // Nobody waits only if the core has been dropped.
@@ -259,10 +263,14 @@ impl RaftLogStorage<Types> for LogStore {
         let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
         let progress = Arc::clone(&self.progress);
         progress.backlog().taken(bytes);
-        let durable = Box::new(move |result: Result<(), StorageError>| {
+        let mut durable: Durable = Box::new(move |result: Result<(), StorageError>| {
             progress.backlog().durable(bytes);
             callback.io_completed(result.map_err(|e| progress.fail(Failure::Storage(e))));
         });
+        if planted::has(Defect::SyncLeftOut) {
+            let told = std::mem::replace(&mut durable, Box::new(drop));
+            told(Ok(()));
+        }
         if self.placement.may_wait() && bytes <= WRITTEN_HERE_BYTES_MAX {
             self.log.append_here(entries, durable);
         } else {

@@ -19,7 +19,9 @@ use std::collections::BTreeSet;
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
 
 use super::types::{EncodedBatch, LogId, Membership, Payload, StoredMembership, Vote, log_id};
-use crate::state::LogPosition;
+use crate::ensemble::error::Failure;
+use crate::state::{LogPosition, ServerId};
+use crate::storage::Log;
 
 /// First byte of an entry that is no batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -190,6 +192,46 @@ pub(in crate::ensemble) fn decode_membership(
     let members = take_members(&mut bytes)?;
     end(&bytes)?;
     Ok(StoredMembership::new(position, members))
+}
+
+/// Who votes by the newest entry that says so: one in the log behind what the tree has, or the tree's.
+///
+/// # Errors
+/// What is stored is none of ours, or the log failed.
+pub(in crate::ensemble) fn stored_voters(
+    log: &dyn Log,
+    tree: Option<Bytes>,
+    applied: Option<LogPosition>,
+) -> Result<BTreeSet<ServerId>, Failure> {
+    const BYTES_AT_ONCE: usize = 1 << 20;
+    let record = |source| Failure::Record {
+        what: "membership",
+        source,
+    };
+    let stored = tree.map(decode_membership).transpose().map_err(record)?;
+    let mut voters: BTreeSet<ServerId> = stored
+        .iter()
+        .flat_map(StoredMembership::voter_ids)
+        .map(ServerId)
+        .collect();
+    let ends = log.ends();
+    let first = ends.purged.map_or(0, |at| at.index + 1);
+    let mut next = first.max(applied.map_or(0, |at| at.index + 1));
+    while ends.last.is_some_and(|last| next <= last.index) {
+        let entries = log.entries(next..u64::MAX, BYTES_AT_ONCE);
+        let entries = entries.map_err(Failure::Storage)?;
+        let Some(last) = entries.last() else { break };
+        next = last.position.index + 1;
+        for entry in entries {
+            let index = entry.position.index;
+            let payload = decode_entry(entry.payload);
+            let payload = payload.map_err(|source| Failure::Entry { index, source })?;
+            if let Payload::Membership(members) = payload {
+                voters = members.voter_ids().map(ServerId).collect();
+            }
+        }
+    }
+    Ok(voters)
 }
 
 fn version(bytes: &mut Bytes) -> Result<(), FormatError> {

@@ -1,5 +1,6 @@
 //! The room as a whole, on the stores in memory.
 
+mod bounds;
 mod forged;
 mod life;
 mod lost;

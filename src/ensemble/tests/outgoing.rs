@@ -12,6 +12,7 @@
 //! broken SERVER                   the stream to it broke
 //! turn                            all that is to be sent now
 //! resume                          the pause is over
+//! recall                          all clients have been sent away
 //! close | report
 //! ```
 
@@ -24,7 +25,7 @@ use goldenscript::{Command as Line, Context, Runner};
 use super::super::origin::outgoing::{Answer, Command, Event, Outgoing, Parcel};
 use super::*;
 use crate::ensemble::SubmitError;
-use crate::state::{Batch, LogPosition, Origin, Reading, Rules};
+use crate::state::{Action, Batch, LogPosition, Origin, Proposal, Reading, Rules};
 
 struct Story(Outgoing);
 
@@ -87,9 +88,10 @@ fn text(commands: &[Command]) -> String {
             Command::Forward(server, parcel) => {
                 writeln!(out, "forward to {server}: {}", parcel_text(parcel)).unwrap();
             }
-            Command::Pause => out.push_str("pause\n"),
+            Command::Pause(time) => writeln!(out, "pause {}", time.as_millis()).unwrap(),
             Command::Wake => out.push_str("wake\n"),
             Command::Room => out.push_str("room\n"),
+            Command::Disconnect => out.push_str("disconnect\n"),
             Command::End => out.push_str("end\n"),
         }
     }
@@ -105,8 +107,16 @@ fn parcel_text(parcel: &Parcel) -> String {
         (false, _) => "to be stamped",
         (true, _) => "STAMP IS WRONG",
     };
+    let does_nothing = |proposal: &Proposal| {
+        proposal.session == SessionId::NONE && proposal.action == Action::CloseSession
+    };
+    let nothing = match batch.proposals.iter().filter(|it| does_nothing(it)).count() {
+        0 => "",
+        count if count == batch.proposals.len() => ", nothing",
+        _ => ", A PART OF IT NOTHING",
+    };
     let (term, round) = (parcel.term, parcel.round);
-    format!("{first}..{last} in term {term}, round {round}, {stamp}")
+    format!("{first}..{last}{nothing} in term {term}, round {round}, {stamp}")
 }
 
 impl Runner for Story {
@@ -159,6 +169,7 @@ impl Runner for Story {
                 }
             }
             "resume" => Event::Resume,
+            "recall" => Event::Recalled,
             "close" => Event::Closed,
             other => return Err(format!("{other} is no command").into()),
         };

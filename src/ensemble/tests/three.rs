@@ -237,6 +237,32 @@ async fn all_learn_one_name_and_who_was_wiped_learns_it_again() {
     }
 }
 
+/// The first leader's disk has so much to do that it takes nothing: it was not asked again in its term.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_refused_is_proposed_again() {
+    const MUCH: usize = 1 << 30;
+    let mut three = Three::new();
+    for id in 1..=3 {
+        three.start(id).await;
+        three.servers[&id].ensemble.progress.backlog().taken(MUCH);
+    }
+    let leader = three.leader().await;
+    let server = &three.servers[&leader];
+    // What is proposed behind the name is refused, too.
+    server.submit(ActionRef::CloseSession);
+    let is_refused = async {
+        while server.ensemble.report().queue.resent < 2 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(is_refused).await;
+    assert!(server.replica.read().meta().cluster.is_none());
+    for server in three.servers.values() {
+        server.ensemble.progress.backlog().durable(MUCH);
+    }
+    within(server.cluster()).await;
+}
+
 /// Somebody has mixed up the server lines of two ensembles: server 3 of the one is started with the
 /// addresses of the other.
 #[tokio::test(flavor = "multi_thread")]

@@ -124,14 +124,14 @@ async fn writes_alone_ask_for_no_round_and_neither_does_anything_without_the_set
 
 /// Tells the clients, and holds apply up between two entries if it is told to.
 #[derive(Debug)]
-struct Gate {
+pub(super) struct Gate {
     deliver: Deliver,
     is_shut: Mutex<bool>,
     opened: Condvar,
 }
 
 impl Gate {
-    fn shut(&self, is_shut: bool) {
+    pub(super) fn shut(&self, is_shut: bool) {
         *self.is_shut.lock() = is_shut;
         self.opened.notify_all();
     }
@@ -156,9 +156,9 @@ impl Sink for Gate {
 }
 
 /// One server of three.
-struct Member {
-    gate: Arc<Gate>,
-    requests: Arc<Requests>,
+pub(super) struct Member {
+    pub(super) gate: Arc<Gate>,
+    pub(super) requests: Arc<Requests>,
 }
 
 type Addresses = BTreeMap<ServerId, Vec<PeerAddress>>;
@@ -221,7 +221,7 @@ async fn member(me: ServerId, addresses: &Addresses, config: Config) -> Member {
 }
 
 /// Three servers that serve, the leader first.
-async fn three(config: Config) -> Vec<Member> {
+pub(super) async fn three(config: Config) -> Vec<Member> {
     let addresses = addresses();
     let mut members = Vec::new();
     for me in addresses.keys() {

@@ -4,6 +4,7 @@
     reason = "what these tests do not send is a mistake in them"
 )]
 
+mod bogus;
 mod bounds;
 mod forgetful;
 mod linearizable;
@@ -11,6 +12,7 @@ mod model;
 mod moves;
 mod order;
 mod replaced;
+mod sent_away;
 mod waiting;
 mod warm;
 

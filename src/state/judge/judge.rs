@@ -55,6 +55,8 @@ pub(in crate::state) struct Judge<'a> {
     /// Of the entry.
     pub(in crate::state) term: u64,
     pub(in crate::state) session: SessionId,
+    /// The number of the proposal within its origin.
+    pub(in crate::state) sequence: u64,
     /// In whose name the proposal was made.
     pub(in crate::state) speaker: SessionOwner,
     pub(in crate::state) identities: &'a [Identity],
@@ -95,7 +97,17 @@ impl Judge<'_> {
             Action::ExpireSession { term, owner } => Ok(self.expire_session(*term, *owner)?),
             // Apply has seen to it: it is no txn.
             Action::Found { .. } => Ok(None),
-            Action::Reap { term, .. } if *term != self.term => Ok(None),
+            Action::Reap { term, .. }
+            | Action::LineUp { term, .. }
+            | Action::Settle { term, .. }
+                if *term != self.term =>
+            {
+                Ok(None)
+            }
+            Action::LineUp { members, .. } => Ok(self.line_up(members)?),
+            Action::Settle {
+                change, refusal, ..
+            } => Ok(self.settle(*change, *refusal)?),
             Action::Reap {
                 path, unused_ms, ..
             } => Ok(self.reap(path, *unused_ms)?),
@@ -143,14 +155,7 @@ impl Judge<'_> {
                 Ok(Outcome::Op(OpOutcome::Checked))
             }
             Request::Multi(multi) => self.multi(multi),
-            // zk: PrepRequestProcessor, reconfig: enabled, session, not standalone, in this order.
-            Request::Reconfig(_) if !self.rules.reconfig_enabled => {
-                Err(Stop::Refused(ErrorCode::RECONFIG_DISABLED))
-            }
-            Request::Reconfig(_) => {
-                self.session_alive()?;
-                Err(Stop::Refused(ErrorCode::UNIMPLEMENTED))
-            }
+            Request::Reconfig(request) => self.reconfig(request),
             _ => Err(Stop::Refused(ErrorCode::UNIMPLEMENTED)),
         }
     }

@@ -10,5 +10,6 @@ pub(super) mod multi;
 pub(super) mod new_znode;
 pub(super) mod overlay;
 pub(super) mod quota;
+pub(super) mod reconfig;
 pub(super) mod sessions;
 pub(super) mod tree;

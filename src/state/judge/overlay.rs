@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::state::acl::AclTable;
+use crate::state::lineup::Lineups;
 use crate::state::record::ids::{ClusterId, ServerId, SessionId, Zxid};
 use crate::state::record::znode::Znode;
 use crate::state::txn::{Change, Cursor, Event, Meta, SessionRecord};
@@ -111,6 +112,8 @@ pub(in crate::state) struct Overlay {
     mistaken: BTreeSet<Arc<str>>,
     /// Cursors that the slice has moved.
     pub(in crate::state) cursors: BTreeMap<ServerId, Cursor>,
+    /// What the slice has made of the members; `None`: nothing.
+    pub(in crate::state) lineups: Option<Lineups>,
     /// The first name that the slice has for the ensemble.
     pub(in crate::state) cluster: Option<ClusterId>,
 }
@@ -120,6 +123,7 @@ impl Overlay {
     pub(in crate::state) fn start_slice(&mut self, meta: &Meta) {
         self.slice.clear();
         self.cursors.clear();
+        self.lineups = None;
         self.cluster = None;
         self.counters = Counters::of(meta);
     }

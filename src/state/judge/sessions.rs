@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jute::ErrorCode;
 
 use super::judge::{Judge, Stop};
+use crate::planted::{self, Defect};
 use crate::state::record::ids::{SessionId, SessionOwner};
 use crate::state::store::StoreError;
 use crate::state::txn::{Change, Outcome, SessionRecord};
@@ -89,8 +90,13 @@ impl Judge<'_> {
         owner: SessionOwner,
     ) -> Result<Option<Outcome>, StoreError> {
         let is_owner = |record: &SessionRecord| record.owner == owner;
-        if term != self.term || !self.session_record().is_some_and(is_owner) {
+        let is_due = term == self.term && self.session_record().is_some_and(is_owner);
+        if !is_due && !planted::has(Defect::ExpiryNotFenced) {
             return Ok(None);
+        }
+        if planted::has(Defect::EphemeralKept) {
+            self.put_session(None);
+            return Ok(Some(Outcome::SessionClosed));
         }
         self.close_session()
     }

@@ -3,6 +3,7 @@
 pub(super) mod batch;
 pub(super) mod identity;
 pub(super) mod ids;
+pub(super) mod member;
 pub(super) mod path;
 pub(super) mod proposal;
 pub(crate) mod varint;

@@ -8,10 +8,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jute::OpCode;
+use jute::{ErrorCode, OpCode};
 
 use super::identity::Identities;
-use super::ids::{ClusterId, Origin, SessionId, SessionOwner};
+use super::ids::{ClusterId, Origin, SessionId, SessionOwner, Zxid};
+use crate::state::lineup::Members;
 use crate::state::rules::Rules;
 use crate::state::timeline::Reading;
 
@@ -88,6 +89,24 @@ pub enum Action {
     Found {
         /// The name.
         cluster: ClusterId,
+    },
+    /// Says who is a member, where nobody has asked for it: what the leader's files say. Void in another
+    /// term than its own, and while a change is under way.
+    LineUp {
+        /// The term in which it was decided.
+        term: u64,
+        /// Who they are.
+        members: Members,
+    },
+    /// Ends the change of the members that is under way. Void in another term than its own, and if that
+    /// change has ended.
+    Settle {
+        /// The term in which it was decided.
+        term: u64,
+        /// The txn that began it.
+        change: Zxid,
+        /// Why it could not be made; OK: it has been.
+        refusal: ErrorCode,
     },
 }
 
@@ -166,6 +185,22 @@ pub enum ActionRef<'a> {
         /// As there.
         cluster: ClusterId,
     },
+    /// As [`Action::LineUp`].
+    LineUp {
+        /// As there.
+        term: u64,
+        /// As there.
+        members: &'a Members,
+    },
+    /// As [`Action::Settle`].
+    Settle {
+        /// As there.
+        term: u64,
+        /// As there.
+        change: Zxid,
+        /// As there.
+        refusal: ErrorCode,
+    },
 }
 
 impl Action {
@@ -178,7 +213,9 @@ impl Action {
             Self::CloseSession
             | Self::ExpireSession { .. }
             | Self::Reap { .. }
-            | Self::Found { .. } => None,
+            | Self::Found { .. }
+            | Self::LineUp { .. }
+            | Self::Settle { .. } => None,
         }
     }
 
@@ -227,6 +264,19 @@ impl Action {
                 unused_ms: *unused_ms,
             },
             Self::Found { cluster } => ActionRef::Found { cluster: *cluster },
+            Self::LineUp { term, members } => ActionRef::LineUp {
+                term: *term,
+                members,
+            },
+            Self::Settle {
+                term,
+                change,
+                refusal,
+            } => ActionRef::Settle {
+                term: *term,
+                change: *change,
+                refusal: *refusal,
+            },
         }
     }
 }

@@ -411,6 +411,7 @@ fn answer_of(outcome: &Outcome) -> (ErrorCode, Bytes) {
         OpOutcome::Stat(stat) => MultiResult::SetData { stat: *stat },
         OpOutcome::Deleted => MultiResult::Delete,
         OpOutcome::Checked => MultiResult::Check,
+        OpOutcome::Data { .. } => panic!("no multi has it"),
     };
     let response = match outcome {
         Outcome::Refused(code) => return (*code, Bytes::new()),
@@ -435,6 +436,9 @@ fn answer_of(outcome: &Outcome) -> (ErrorCode, Bytes) {
         | Outcome::SessionOpened
         | Outcome::SessionAttached
         | Outcome::SessionClosed => Response::Empty,
+        Outcome::Op(OpOutcome::Data { .. }) | Outcome::Pending | Outcome::Settled(_) => {
+            panic!("a lone server has no members to change")
+        }
     };
     let mut body = BytesMut::new();
     response.encode(&mut body);

@@ -216,7 +216,7 @@ impl Intake for MapStore {
                         restored.quotas.retain(|other| other != path);
                         restored.quotas.extend(added.then(|| Arc::clone(path)));
                     }
-                    Change::Znode { .. } | Change::Reap { .. } => {}
+                    Change::Znode { .. } | Change::Reap { .. } | Change::Lineups(_) => {}
                 }
             }
         }

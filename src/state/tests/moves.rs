@@ -178,7 +178,10 @@ impl Model {
                 self.owners.remove(&session);
                 Came::Closed
             }
-            Action::Reap { .. } | Action::Found { .. } => panic!("never proposed here"),
+            Action::Reap { .. }
+            | Action::Found { .. }
+            | Action::LineUp { .. }
+            | Action::Settle { .. } => panic!("never proposed here"),
         };
         self.last_zxid = (self.last_zxid + 1).max(i64::try_from(term).unwrap() << 32 | 1);
         Some((came, self.last_zxid))

@@ -17,6 +17,7 @@ fn op_answer(outcome: &OpOutcome) -> Answer {
         OpOutcome::CreatedWithStat { path, stat } => Answer::PathStat(path.to_string(), *stat),
         OpOutcome::Stat(stat) => Answer::Stat(*stat),
         OpOutcome::Deleted | OpOutcome::Checked => Answer::Done,
+        OpOutcome::Data { .. } => panic!("no reconfig here"),
     }
 }
 
@@ -28,6 +29,7 @@ fn answer(outcome: &Outcome) -> Answer {
         | Outcome::SessionOpened
         | Outcome::SessionAttached
         | Outcome::SessionClosed => Answer::Done,
+        Outcome::Pending | Outcome::Settled(_) => panic!("no reconfig here"),
         Outcome::Multi(ops) => Answer::Multi(ops.iter().map(op_answer).collect()),
         Outcome::MultiRefused(codes) => {
             Answer::Multi(codes.iter().map(|code| Answer::Code(*code)).collect())

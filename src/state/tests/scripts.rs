@@ -9,9 +9,11 @@
 //!                                 password=N ms=MS; of=server.incarnation.connection and term=N
 //!                                 for what a leader has decided by
 //! the requests of the crate `golden`, with as=S auth=SCHEME:ID,.. for who asks
-//! undecodable | undecodable-multi | unknown-op | reconfig
+//! undecodable | undecodable-multi | unknown-op
+//! reconfig                        joining=TEXT leaving=TEXT members=TEXT version=N, null without
+//! line-up LINES | settle ZXID     term=N; refusal=CODE
 //! begin | apply                   server=N incarnation=N connection=N sequence=N with any write
-//! meta | quotas | sessions
+//! meta | quotas | sessions | members
 //! time MS | term N | restart
 //! ```
 
@@ -24,12 +26,12 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use golden::{Words, print};
 use goldenscript::{Command, Context, Runner};
-use jute::{MultiResult, OpCode, Request, Response, Stat, Text};
+use jute::{ErrorCode, MultiResult, OpCode, Reconfig, Request, Response, Stat, Text};
 
 use super::world::{ORIGIN, OWNER, World, client, identity, localhost, raw};
 use crate::state::{
-    Action, Event, Identities, OpOutcome, Origin, Outcome, Proposal, ReadStop, Rules, ServerId,
-    SessionId, SessionOwner, Txn, count_descendants,
+    Action, Event, Identities, Lineups, OpOutcome, Origin, Outcome, Proposal, ReadStop, Rules,
+    ServerId, SessionId, SessionOwner, Settled, Txn, Zxid, count_descendants, lines, read_lines,
 };
 
 fn session(text: &str) -> SessionId {
@@ -101,6 +103,9 @@ fn op_text(outcome: &OpOutcome) -> String {
         OpOutcome::Stat(stat) => stat_text(stat),
         OpOutcome::Deleted => "deleted".into(),
         OpOutcome::Checked => "checked".into(),
+        OpOutcome::Data { data, stat } => {
+            format!("{:?} {}", String::from_utf8_lossy(data), stat_text(stat))
+        }
     }
 }
 
@@ -117,6 +122,13 @@ fn txn_text(txn: &Txn) -> String {
             let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
             format!("multi [{}]", codes.join(" | "))
         }
+        Outcome::Pending => "pending".into(),
+        Outcome::Settled(settled) => {
+            let reply = settled.reply.as_ref();
+            let reply = reply.map_or_else(ToString::to_string, op_text);
+            let Settled { origin, .. } = &**settled;
+            format!("settles {} of {}: {reply}", settled.sequence, origin.server)
+        }
         Outcome::SessionOpened => format!("session {} open", txn.session),
         Outcome::SessionAttached => format!("session {} attached", txn.session),
         Outcome::SessionClosed => format!("session {} closed", txn.session),
@@ -132,6 +144,17 @@ fn txn_text(txn: &Txn) -> String {
         text.push_str(&line);
     }
     text
+}
+
+/// Null where no key says otherwise.
+fn reconfig(words: &Words) -> Result<Request> {
+    let text = |key| words.key(key).map(Text::from);
+    Ok(Request::Reconfig(Reconfig {
+        joining_servers: text("joining"),
+        leaving_servers: text("leaving"),
+        new_members: text("members"),
+        cur_config_id: number(words, "version", -1)?,
+    }))
 }
 
 /// In the order in which they came.
@@ -232,7 +255,21 @@ impl Script {
             "undecodable" => (asker(words), raw(OpCode::CREATE, &[0, 0])),
             "undecodable-multi" => (asker(words), raw(OpCode::MULTI, &[0, 0])),
             "unknown-op" => (asker(words), raw(OpCode(77), &[])),
-            "reconfig" => (asker(words), raw(OpCode::RECONFIG, &[0xff; 20])),
+            "reconfig" => (asker(words), client(&reconfig(words)?)),
+            "line-up" => {
+                let members = read_lines(path()).expect("lines of members");
+                (SessionId::NONE, Action::LineUp { term, members })
+            }
+            "settle" => {
+                let change = Zxid(i64::from_str_radix(path(), 16)?);
+                let refusal = ErrorCode(number(words, "refusal", 0)?);
+                let action = Action::Settle {
+                    term,
+                    change,
+                    refusal,
+                };
+                (SessionId::NONE, action)
+            }
             _ => match golden::change(name, words)? {
                 Some(request) => (asker(words), client(&request)),
                 None => return Ok(None),
@@ -283,6 +320,16 @@ impl Script {
                 let paths: Vec<_> = state.quotas().map(|path| &**path).collect();
                 writeln!(text, "[{}]", paths.join(" "))?;
             }
+            "members" => {
+                let Lineups { current, pending } = &state.meta().lineups;
+                let known = current.as_ref();
+                writeln!(text, "{:?}", known.map(|known| known.text()))?;
+                if let Some(pending) = pending {
+                    let wanted = lines(&pending.members);
+                    let (change, sequence) = (pending.change, pending.sequence);
+                    writeln!(text, "wanted by {change} of {sequence}: {wanted:?}")?;
+                }
+            }
             "meta" => {
                 let meta = state.meta();
                 writeln!(
@@ -327,6 +374,8 @@ impl Runner for Script {
                     reconfig_enabled: on("reconfig_enabled"),
                     digest_enabled: words.key("digest_enabled") != Some("no"),
                     emulate_353: on("emulate_353"),
+                    in_ensemble: on("in_ensemble"),
+                    two_voters_min: on("two_voters_min"),
                 };
                 self.world = World::new(self.rules);
             }

@@ -153,6 +153,8 @@ impl Contents {
                 toggle(Arc::make_mut(&mut self.reap), Arc::clone(path), *added)
             }
             Change::Quota { path, added } => toggle(&mut self.quotas, Arc::clone(path), *added),
+            // It is in the meta.
+            Change::Lineups(_) => {}
         }
     }
 }
@@ -297,7 +299,8 @@ impl Intake for MemoryTree {
                 Change::Session { .. }
                 | Change::Ephemeral { .. }
                 | Change::Acl { .. }
-                | Change::Quota { .. } => {}
+                | Change::Quota { .. }
+                | Change::Lineups(_) => {}
             }
         }
     }

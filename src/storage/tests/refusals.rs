@@ -337,3 +337,68 @@ fn figures_are_told() {
     });
     assert!(is_larger, "{stats:?}");
 }
+
+/// Others have committed what this disk had not taken yet: its tree may be ahead of its log, if there
+/// are any (DESIGN 3.4).
+#[test]
+fn a_tree_ahead_of_its_log_is_damage_only_where_nobody_else_has_the_rest() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..4));
+    drop(doors);
+    let early = disk.copy();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 4..10));
+    apply(&*doors.tree, 8, vec![came("/", &parent(0))]);
+    drop(doors);
+    fs::remove_dir_all(disk.path("log")).unwrap();
+    copy_all(&early.path("log"), &disk.path("log"));
+    let refused = disk.try_open().unwrap_err();
+    assert!(matches!(refused, StorageError::Lost { .. }), "{refused}");
+    let config = Config {
+        has_others: true,
+        ..config(disk.dir.path())
+    };
+    let stores = crate::storage::open(&config).unwrap();
+    assert_eq!(stores.log.ends().last, Some(at(1, 3)));
+    let applied = stores.tree().restore().unwrap().meta.applied;
+    assert_eq!(applied, Some(at(1, 8)));
+}
+
+/// One bit makes the type of a log that is used again out of a record's: RocksDB never came back from
+/// opening it.
+#[test]
+fn a_manifest_that_rocksdb_does_not_come_back_from_is_refused() {
+    let disk = RocksDisk::new();
+    let doors = disk.open();
+    append(&*doors.log, entries(1, 0..10));
+    apply(&*doors.tree, 5, vec![came("/", &parent(0))]);
+    drop(doors);
+    let current = fs::read_to_string(disk.path("tree/CURRENT")).unwrap();
+    let name = format!("tree/{}", current.trim_end());
+    let whole = fs::read(disk.path(&name)).unwrap();
+    // Where the records begin: there is one block.
+    assert!(whole.len() < 32 << 10);
+    let mut records = vec![0];
+    while let Some(length) = whole
+        .get(records[records.len() - 1] + 4..)
+        .and_then(<[u8]>::first_chunk)
+    {
+        let next = records[records.len() - 1] + 7 + usize::from(u16::from_le_bytes(*length));
+        records.push(next);
+    }
+    assert!(records.len() > 3, "{records:?}");
+    for at in &records[..records.len() - 1] {
+        let copy = disk.copy();
+        let mut bytes = whole.clone();
+        assert_eq!(bytes[at + 6], 1);
+        bytes[at + 6] ^= 4;
+        fs::write(copy.path(&name), bytes).unwrap();
+        let refused = copy.try_open().unwrap_err();
+        let StorageError::Corrupt { path, why, .. } = &refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(*path, copy.path(&name));
+        assert!(why.contains(&format!("byte {}:", at + 6)), "{why}");
+    }
+}

@@ -11,7 +11,7 @@ use rocksdb::{
 
 use tracing::warn;
 
-use super::options;
+use super::{manifest, options};
 use crate::state::StoreError;
 use crate::storage::StorageError;
 use crate::storage::varint::Malformed;
@@ -48,6 +48,7 @@ impl Database {
         options: &Options,
         families: Vec<ColumnFamilyDescriptor>,
     ) -> Result<Self, StorageError> {
+        manifest::check(path)?;
         DB::open_cf_descriptors(options, path, families)
             .map(|db| Self::new(db, path))
             .map_err(|source| open_error(path, source))
@@ -62,6 +63,7 @@ impl Database {
         options: &Options,
         families: Vec<ColumnFamilyDescriptor>,
     ) -> Result<Self, StorageError> {
+        manifest::check(path)?;
         DB::open_cf_descriptors_read_only(options, path, families, false)
             .map(|db| Self::new(db, path))
             .map_err(|source| open_error(path, source))

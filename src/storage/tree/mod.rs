@@ -8,6 +8,7 @@ pub(super) mod encode;
 pub(super) mod keys;
 pub(super) mod live;
 pub(super) mod loads;
+mod manifest;
 pub(super) mod marks;
 pub(super) mod options;
 pub(super) mod rocks_tree;

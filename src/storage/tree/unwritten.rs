@@ -73,7 +73,8 @@ impl Unwritten {
                 Change::Session { .. }
                 | Change::Ephemeral { .. }
                 | Change::Acl { .. }
-                | Change::Quota { .. } => {}
+                | Change::Quota { .. }
+                | Change::Lineups(_) => {}
             }
         }
     }

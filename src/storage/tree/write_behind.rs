@@ -213,6 +213,8 @@ impl WriteBehind {
                 pending.changes += 1;
                 self.put_index(&mut pending.batch, change)?;
             }
+            // It is in the meta.
+            Change::Lineups(_) => {}
         }
         Ok(())
     }
@@ -288,7 +290,7 @@ impl WriteBehind {
                 path.as_bytes().to_vec(),
                 added.then(Vec::new),
             ),
-            Change::Znode { .. } | Change::Acl { .. } => return Ok(()),
+            Change::Znode { .. } | Change::Acl { .. } | Change::Lineups(_) => return Ok(()),
         };
         let family = self.db.family(family.name())?;
         match value {

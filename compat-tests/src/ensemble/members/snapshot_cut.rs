@@ -18,6 +18,8 @@ const DATA_BYTES: usize = 2_000;
 /// Longer than both sides wait for a sign of life.
 const CUT_TIME: Duration = Duration::from_secs(3);
 const CUTS: usize = 3;
+/// So long after it has begun the first attempt is cut off, the others each a little later.
+const FIRST_CUT: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(2);
 /// What the follower says when an attempt begins.
 const BEGINS: &str = "receiving a snapshot";
@@ -37,8 +39,9 @@ pub(super) fn run(plan: &Plan) -> Result<String> {
         ensemble.spawn(wiped)?;
         let mut cuts = 0;
         while cuts < CUTS && until_another_begins(ensemble, wiped, cuts)? {
-            cut(ensemble, wiped)?;
             cuts += 1;
+            sleep(FIRST_CUT * u32::try_from(cuts)?);
+            cut(ensemble, wiped)?;
         }
         ensemble.wait_until_serving(START_TIME_MAX)?;
         Ok((begin.elapsed(), cuts))

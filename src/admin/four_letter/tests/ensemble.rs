@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::super::view::{Leading, Learner, ProposalBytes};
+use super::super::super::view::{Leading, Learner};
 use super::*;
 use crate::config::{self, Action, Settings};
-use crate::ensemble::{FollowerReport, QueueReport, Report, Role};
+use crate::ensemble::{FollowerReport, ProposalBytes, QueueReport, Report, Role};
 use crate::state::ServerId;
 
 /// What the genuine server said.
@@ -263,7 +263,10 @@ fn report(role: Role) -> Report {
         queue: QueueReport::default(),
         serves: true,
         leads_for: Some(Duration::from_secs(2)),
+        voters: 3,
         followers: Vec::new(),
+        proposal_bytes: None,
+        pending_syncs: 0,
     }
 }
 
@@ -306,6 +309,7 @@ fn the_part_is_what_the_ensemble_reports() {
 fn learners_are_those_that_are_connected() {
     let follower = |server, is_up, matched| FollowerReport {
         server: ServerId(server),
+        votes: server != 7,
         is_up,
         matched,
     };
@@ -316,6 +320,7 @@ fn learners_are_those_that_are_connected() {
             follower(4, true, None),
             follower(5, true, Some(36)),
             follower(6, true, Some(35)),
+            follower(7, true, Some(100)),
         ],
         ..report(Role::Leader { term: 3 })
     };
@@ -327,8 +332,15 @@ fn learners_are_those_that_are_connected() {
         .collect();
     assert_eq!(
         found,
-        [(1, true, 0), (4, false, 101), (5, true, 64), (6, false, 65)]
+        [
+            (1, true, 0),
+            (4, false, 101),
+            (5, true, 64),
+            (6, false, 65),
+            (7, true, 0)
+        ]
     );
     assert_eq!((leading.followers(), leading.synced_followers()), (4, 2));
+    assert_eq!(leading.synced_observers(), 1);
     assert_eq!(leading.uptime, Duration::from_secs(2));
 }

@@ -51,6 +51,37 @@ fn probed() -> Probed {
     }
 }
 
+fn presented() -> Presented {
+    let address = PeerAddress {
+        host: "zk".to_owned(),
+        port: 2888,
+    };
+    let listed = |part, addresses| Listed { part, addresses };
+    let members = [
+        (ServerId(1), listed(Part::Voter, vec![address])),
+        (ServerId(4), listed(Part::Observer, Vec::new())),
+    ];
+    let at = Some(LogPosition { term: 6, index: 5 });
+    Presented {
+        listed: Roster {
+            version: 0x10,
+            members: members.into(),
+        },
+        term: 7,
+        votes: true,
+        effective: Membership {
+            at,
+            quorums: vec![[ServerId(1)].into(), [ServerId(1), ServerId(2)].into()],
+            learners: [ServerId(4)].into(),
+        },
+        committed: Membership::default(),
+    }
+}
+
+const PRESENTED: &str = "1400000000000000100002000000000000000101010b48027a6b00000000000000040200\
+                         000000000000000701010000000000000006000000000000000502000100000000000000\
+                         010002000000000000000100000000000000020001000000000000000400000000";
+
 fn asks() -> Vec<(Ask, &'static str)> {
     vec![
         (Ask::Probe, "10"),
@@ -73,6 +104,7 @@ fn asks() -> Vec<(Ask, &'static str)> {
             "130000000000000002000000000000000701000000000000000600000000000000\
              05",
         ),
+        (Ask::Members(Box::new(presented())), PRESENTED),
     ]
 }
 
@@ -101,6 +133,7 @@ fn tolds() -> Vec<(Told, &'static str)> {
             },
             "1301000000000000000700",
         ),
+        (Told::Members(Box::new(presented())), PRESENTED),
     ]
 }
 
@@ -217,6 +250,38 @@ fn server() -> impl Strategy<Value = Option<ServerId>> {
     proptest::option::of(any::<u64>().prop_map(ServerId))
 }
 
+fn membership() -> impl Strategy<Value = Membership> {
+    let ids = || proptest::collection::btree_set(any::<u64>().prop_map(ServerId), 0..5);
+    let quorums = proptest::collection::vec(ids(), 0..3);
+    (position(), quorums, ids()).prop_map(|(at, quorums, learners)| Membership {
+        at,
+        quorums,
+        learners,
+    })
+}
+
+fn any_presented() -> impl Strategy<Value = Presented> {
+    let address = ("[a-z0-9.:]{0,20}", any::<u16>());
+    let address = address.prop_map(|(host, port)| PeerAddress { host, port });
+    let part = prop_oneof![Just(Part::Voter), Just(Part::Observer)];
+    let listed = (part, proptest::collection::vec(address, 0..4));
+    let listed = listed.prop_map(|(part, addresses)| Listed { part, addresses });
+    let members = (any::<u64>().prop_map(ServerId), listed);
+    let members = proptest::collection::vec(members, 0..6);
+    let roster = (any::<u64>(), members).prop_map(|(version, members)| Roster {
+        version,
+        members: members.into_iter().collect(),
+    });
+    let rest = (any::<u64>(), any::<bool>(), membership(), membership());
+    (roster, rest).prop_map(|(listed, (term, votes, effective, committed))| Presented {
+        listed,
+        term,
+        votes,
+        effective,
+        committed,
+    })
+}
+
 fn any_ask() -> impl Strategy<Value = Ask> {
     let touch = (any::<i64>(), any::<i32>());
     let touch = touch.prop_map(|(session, timeout_ms)| (SessionId(session), timeout_ms));
@@ -224,6 +289,7 @@ fn any_ask() -> impl Strategy<Value = Ask> {
         Just(Ask::Probe),
         Just(Ask::ReadIndex),
         proptest::collection::vec(touch, 0..40).prop_map(|sessions| Ask::Touches { sessions }),
+        any_presented().prop_map(|presented| Ask::Members(Box::new(presented))),
         (any::<u64>(), any::<u64>(), position()).prop_map(|(leader, term, last_log)| {
             Ask::LeaderGone {
                 leader: ServerId(leader),
@@ -257,6 +323,7 @@ fn any_told() -> impl Strategy<Value = Told> {
         probed.prop_map(Told::Probe),
         position().prop_map(|at| Told::ReadIndex { at }),
         any::<u64>().prop_map(|term| Told::Touched { term }),
+        any_presented().prop_map(|presented| Told::Members(Box::new(presented))),
         (any::<bool>(), any::<u64>(), position()).prop_map(|(gone, term, last_log)| {
             Told::LeaderGone {
                 gone,

@@ -116,6 +116,39 @@ async fn many_small_batches_count_too() {
     assert_eq!(sent, 64);
 }
 
+/// What is taken and not committed yet waits in the leader's memory, of whatever size the sender's window
+/// is.
+#[tokio::test(start_paused = true)]
+async fn a_leader_takes_no_more_than_it_can_keep_in_mind() {
+    let network = MemoryNetwork::default();
+    let wide = PeerConfig {
+        window_bytes: 64 << 20,
+        ..config(1, 2)
+    };
+    let (one, _two, member) = pair(&network, wide).await;
+    shut(&member.outcome_room);
+    let (mut sender, mut answers) = one.forward(id(2)).await.expect("connects");
+    let mut sent = 0;
+    while let Ok(done) = timeout(
+        Duration::from_secs(1),
+        sender.send(5, sent, batch(sent, 900)),
+    )
+    .await
+    {
+        done.expect("sent");
+        sent += 1;
+        assert!(sent < 5_000, "it takes all");
+    }
+    let taken = member.taken.lock().len();
+    assert!((256..=520).contains(&taken), "{taken}");
+    member.outcome_room.add_permits(10_000);
+    for expected in 0..sent {
+        let (id, _) = soon(answers.next()).await.expect("an answer");
+        assert_eq!(id, expected);
+    }
+    assert!(member.closed.borrow().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_is_none_costs_its_sender_the_stream_and_nothing_else() {
     let network = MemoryNetwork::default();

@@ -30,6 +30,8 @@ pub(super) struct Member {
     pub(super) append_room: Arc<Semaphore>,
     /// A permit for each batch that it takes.
     pub(super) forward_room: Arc<Semaphore>,
+    /// A permit for each batch of which it tells what became of it.
+    pub(super) outcome_room: Arc<Semaphore>,
     /// From here on its log conflicts.
     pub(super) conflicts_at: Mutex<Option<u64>>,
     /// All appends that it has seen.
@@ -55,6 +57,7 @@ impl Default for Member {
             refuses: Mutex::default(),
             append_room: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS / 2)),
             forward_room: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS / 2)),
+            outcome_room: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS / 2)),
             conflicts_at: Mutex::default(),
             appended: Arc::default(),
             taken: Arc::default(),
@@ -159,6 +162,7 @@ impl Serve for Member {
             Ask::Touches { sessions } => Told::Touched {
                 term: u64::try_from(sessions.len()).expect("few"),
             },
+            Ask::Members(presented) => Told::Members(presented),
             Ask::LeaderGone { leader, term, .. } => Told::NotLeader {
                 leader: Some(leader),
                 term,
@@ -170,6 +174,7 @@ impl Serve for Member {
     fn forward(&self, _: Hello) -> Box<dyn ForwardStream> {
         Box::new(Batches {
             room: Arc::clone(&self.forward_room),
+            outcome_room: Arc::clone(&self.outcome_room),
             taken: Arc::clone(&self.taken),
         })
     }
@@ -235,6 +240,7 @@ impl Receive for Snapshot {
 
 struct Batches {
     room: Arc<Semaphore>,
+    outcome_room: Arc<Semaphore>,
     taken: Arc<Mutex<Vec<(u64, Bytes)>>>,
 }
 
@@ -261,7 +267,12 @@ impl ForwardStream for Batches {
                     }
                 }
             };
-            std::future::ready(outcome).boxed()
+            let room = Arc::clone(&self.outcome_room);
+            async move {
+                room.acquire().await.expect("never closed").forget();
+                outcome
+            }
+            .boxed()
         }
         .boxed()
     }

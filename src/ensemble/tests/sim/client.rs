@@ -92,6 +92,20 @@ impl Client {
         self.in_flight.clear();
     }
 
+    /// A server has sent its clients away and taken back what is behind `last`: none of it ever takes
+    /// effect.
+    pub(super) fn recalled(&mut self, server: u64, run: u64, last: u64) {
+        if self
+            .place
+            .is_some_and(|place| (place.server, place.run) == (server, run))
+        {
+            self.leave();
+        }
+        let is_possible =
+            |loose: &(u64, u64, u64)| (loose.0, loose.1) != (server, run) || loose.2 <= last;
+        self.loose.retain(is_possible);
+    }
+
     /// It comes to a server that serves.
     fn arrive(&mut self, server: &Server) {
         let (Some(run), Some(ensemble)) = (&server.run, server.ensemble()) else {

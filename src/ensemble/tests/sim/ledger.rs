@@ -27,6 +27,8 @@ struct Inside {
     leaders: BTreeMap<u64, u64>,
     /// The last proposal of each server that has taken effect.
     cursors: BTreeMap<ServerId, (u64, u64)>,
+    /// Up to where proposals of a run of a server may be missing, since they were taken back.
+    recalled: BTreeMap<(ServerId, u64), u64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +86,17 @@ impl Ledger {
     /// How many terms have had a leader.
     pub(super) fn terms(&self) -> usize {
         self.0.lock().leaders.len()
+    }
+
+    /// `origin` has sent its clients away: what they asked for up to `last` may take effect or not, but
+    /// nothing behind the first that does not.
+    pub(super) fn recalled(&self, origin: Origin, last: u64) {
+        let mut inside = self.0.lock();
+        let now_ms = inside.now_ms;
+        let server = origin.server;
+        writeln!(inside.trace, "{now_ms} {server} recalls to {last}").unwrap();
+        let run = (server, origin.incarnation);
+        inside.recalled.insert(run, last);
     }
 
     /// `server` leads `term`: nobody else may.
@@ -155,7 +168,10 @@ impl Inside {
         } = record.origin;
         let now = (incarnation, record.sequence);
         let before = self.cursors.insert(server, now).unwrap_or((0, 0));
-        let follows = now == (before.0, before.1 + 1) || (now.0 > before.0 && now.1 == 1);
+        let next = if now.0 > before.0 { 1 } else { before.1 + 1 };
+        let recalled = self.recalled.get(&(server, incarnation)).copied();
+        let follows =
+            now.0 >= before.0 && (now.1 == next || (now.1 > next && recalled == Some(now.1 - 1)));
         if !follows {
             self.wrong(format!(
                 "{now:?} of {server:?} took effect behind {before:?}"

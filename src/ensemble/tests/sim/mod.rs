@@ -14,12 +14,16 @@
 //! `make sim SEEDS=1000` plays more of them, `make sim SEED=7` one; with `OXKEEPER_SIM_TRACES` set to a
 //! directory, what happened is written there.
 
+mod asking;
 mod client;
 mod dice;
 mod disk;
+mod expiry;
 mod faults;
+mod growing;
 mod ledger;
 mod planted;
+mod promises;
 mod scenarios;
 mod server;
 mod snapshots;

@@ -2,15 +2,24 @@
 
 use std::time::Duration;
 
+use super::super::submission;
+use super::disk::Defect;
 use super::server::{ALL, Speed};
 use super::world::World;
+use crate::ensemble::Submission;
+use crate::state::{ActionRef, SessionId, SessionOwner};
 use crate::storage::Log as _;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Three servers with some history; who leads.
 pub(super) fn begun(seed: u64) -> (World, u64) {
-    let mut world = World::new(seed, None);
+    begun_with(seed, None)
+}
+
+/// The same on disks with a defect.
+pub(super) fn begun_with(seed: u64, defect: Option<Defect>) -> (World, u64) {
+    let mut world = World::new(seed, defect);
     begin(&mut world);
     let leader = world.leader().unwrap();
     (world, leader)
@@ -229,4 +238,90 @@ fn a_server_that_is_stopped_while_it_joins_has_not_failed() {
         );
         ends_well(world);
     }
+}
+
+/// A client waits with its handshake at a server that is cut off, is sent away, and comes to another one.
+/// When the links were whole again, the old handshake took its session from it.
+#[test]
+fn what_waited_at_a_server_that_was_cut_off_never_takes_effect() {
+    for seed in 0..2 {
+        let (mut world, leader) = begun(seed);
+        let (cut_off, other) = others(leader);
+        let sessions = [SessionId(77_001), SessionId(77_002)];
+        open(&mut world, leader, sessions[0], 1);
+        let is_open = |world: &mut World| owner(world, cut_off, sessions[0]).is_some();
+        assert!(world.run_until(SECOND, is_open));
+        for one in [leader, other] {
+            world.network.cut(number(cut_off), number(one));
+        }
+        // One batch is sent after the other until the window is full; the rest waits here.
+        for _ in 0..20 {
+            attach(&mut world, cut_off, sessions[0], 2);
+            world.run_for(Duration::from_millis(2));
+        }
+        open(&mut world, cut_off, sessions[1], 3);
+        let is_sent_away = |world: &mut World| !admits(world, cut_off);
+        assert!(world.run_until(4 * SECOND, is_sent_away));
+        attach(&mut world, other, sessions[0], 4);
+        let is_there = |world: &mut World| {
+            let owner = owner(world, other, sessions[0]);
+            owner.is_some_and(|owner| owner.connection == 4)
+        };
+        assert!(world.run_until(SECOND, is_there));
+        for one in [leader, other] {
+            world.network.mend(number(cut_off), number(one));
+        }
+        let serves = |world: &mut World| world.server(cut_off).serves();
+        assert!(world.run_until(10 * SECOND, serves));
+        // What comes next takes effect, and nothing that came before it.
+        open(&mut world, cut_off, SessionId(77_003), 5);
+        let is_open = |world: &mut World| owner(world, cut_off, SessionId(77_003)).is_some();
+        assert!(
+            world.run_until(2 * SECOND, is_open),
+            "{}",
+            world.ledger.trace()
+        );
+        assert!(is_there(&mut world), "it was bounced");
+        assert_eq!(owner(&world, other, sessions[1]), None, "nobody has it");
+        ends_well(world);
+    }
+}
+
+fn admits(world: &mut World, id: u64) -> bool {
+    let ensemble = world.server(id).ensemble();
+    ensemble.is_some_and(|ensemble| ensemble.admits())
+}
+
+/// Who has a session, as this server knows it.
+fn owner(world: &World, id: u64, session: SessionId) -> Option<SessionOwner> {
+    let server = world.servers.iter().find(|server| server.id == id)?;
+    let state = server.run.as_ref()?.replica.read();
+    Some(state.session(session)?.owner)
+}
+
+fn open(world: &mut World, id: u64, session: SessionId, connection: u64) {
+    let open = ActionRef::OpenSession {
+        connection,
+        timeout_ms: 10_000,
+        password: &[7; 16],
+    };
+    submit(world, id, session, open);
+}
+
+fn attach(world: &mut World, id: u64, session: SessionId, connection: u64) {
+    let attach = ActionRef::Attach {
+        connection,
+        timeout_ms: 10_000,
+        password: &[7; 16],
+    };
+    submit(world, id, session, attach);
+}
+
+fn submit(world: &mut World, id: u64, session: SessionId, action: ActionRef<'_>) {
+    let wanted = Submission {
+        session,
+        ..submission(0, action)
+    };
+    let ensemble = world.server(id).ensemble().unwrap();
+    ensemble.submit(wanted).unwrap();
 }

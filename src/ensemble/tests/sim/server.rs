@@ -15,7 +15,7 @@ use super::ledger::{Ledger, Witness};
 use crate::clock::Clock;
 use crate::ensemble::{Config, Deaf, Ensemble, Failure, Parts, PeerAddress, Role, StartError};
 use crate::io::memory::MemoryNetwork;
-use crate::state::{Origin, Replica, Rules, ServerId, Sink, Store};
+use crate::state::{Members, Origin, Replica, Rules, ServerId, Sink, Store, read_lines};
 use crate::storage::{Log, Snapshots};
 
 /// All servers.
@@ -26,6 +26,10 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 const BEGIN_MS: i64 = 1_700_000_000_000;
 /// So seldom that the log holds what a lagging server needs, so often that trees are flushed.
 const CHECKPOINT_ENTRIES: u64 = 40;
+/// How long those that are to vote may take to catch up, where somebody waits for it.
+const CATCH_UP_MS: u64 = 5_000;
+/// As long as clients wait by default.
+const PATIENCE_MS: u64 = 2_000;
 
 /// How long the disk of a log takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +71,10 @@ impl Clock for SimClock {
 /// A server.
 pub(super) struct Server {
     pub(super) id: u64,
+    /// Who votes and who observes, as its files list them.
+    pub(super) listed: (Vec<u64>, Vec<u64>),
+    /// Its members change by requests; who asks may.
+    pub(super) by_requests: bool,
     pub(super) disk: SimDisk,
     pub(super) clock: Arc<SimClock>,
     pub(super) speed: Speed,
@@ -79,6 +87,8 @@ pub(super) struct Server {
     pub(super) is_wiped: bool,
     /// It has failed in a way in which a supervisor starts it again.
     pub(super) must_restart: bool,
+    /// It has just sent its clients away, and taken back what is behind this sequence.
+    pub(super) recalled: Option<u64>,
     /// Entries of its log that a checkpoint leaves for others.
     pub(super) entries_kept: Option<u64>,
     said: String,
@@ -93,6 +103,8 @@ pub(super) struct Run {
     pub(super) witness: Arc<Witness>,
     /// Which start it was.
     pub(super) number: u64,
+    /// Whether clients should be here, when it was last looked at.
+    admits: bool,
     /// Ends when the server has stopped in order.
     stopping: Option<oneshot::Receiver<()>>,
 }
@@ -101,6 +113,8 @@ impl Server {
     pub(super) fn new(id: u64, defect: Option<Defect>) -> Self {
         Self {
             id,
+            listed: (ALL.to_vec(), Vec::new()),
+            by_requests: false,
             disk: SimDisk::new(defect),
             clock: Arc::default(),
             speed: Speed::Fast,
@@ -109,6 +123,7 @@ impl Server {
             starts: 0,
             is_wiped: false,
             must_restart: false,
+            recalled: None,
             entries_kept: None,
             said: String::new(),
         }
@@ -119,16 +134,33 @@ impl Server {
             host: format!("s{id}"),
             port: 2888,
         };
-        let mut config = Config::new(ServerId(self.id), ALL.map(ServerId).to_vec());
+        let ids = |ids: &[u64]| ids.iter().copied().map(ServerId).collect::<Vec<_>>();
+        let (voters, observers) = &self.listed;
+        let mut config = Config::new(ServerId(self.id), ids(voters));
+        config.observers = ids(observers);
         config.placement = Placement::Simulated;
-        config.addresses = ALL
-            .map(|id| (ServerId(id), vec![address(id)]))
-            .into_iter()
-            .collect::<BTreeMap<_, _>>();
+        let all = voters.iter().chain(observers);
+        config.addresses = all.map(|id| (ServerId(*id), vec![address(*id)])).collect();
+        if self.by_requests {
+            config.catch_up_ms = CATCH_UP_MS;
+            config.members_by_files = false;
+            config.members = Some(self.members());
+        }
         config.listen = vec![address(self.id)];
         config.checkpoint_entries = CHECKPOINT_ENTRIES;
-        config.entries_kept = self.entries_kept.unwrap_or(config.entries_kept);
+        config.patience_ms = PATIENCE_MS;
+        // Whoever joins later finds all of it, if nothing else is said.
+        config.entries_kept = self.entries_kept.unwrap_or(10_000);
         config
+    }
+
+    /// What its files say, in full.
+    fn members(&self) -> Members {
+        let line = |id: &u64, role| format!("server.{id}=s{id}:2888:3888:{role};2181\n");
+        let (voters, observers) = &self.listed;
+        let voters = voters.iter().map(|id| line(id, "participant"));
+        let observers = observers.iter().map(|id| line(id, "observer"));
+        read_lines(&voters.chain(observers).collect::<String>()).unwrap()
     }
 
     /// Starts it on what its disk holds.
@@ -136,7 +168,13 @@ impl Server {
         self.starts += 1;
         self.clock.since_ms.store(steady_ms, SeqCst);
         let store = self.disk.found() as Arc<dyn Store>;
-        let replica = Arc::new(Replica::open(store, Rules::default()).unwrap());
+        let rules = Rules {
+            reconfig_enabled: self.by_requests,
+            in_ensemble: self.by_requests,
+            skip_acl: self.by_requests,
+            ..Rules::default()
+        };
+        let replica = Arc::new(Replica::open(store, rules).unwrap());
         let server = ServerId(self.id);
         // As `ensemble::origin` does it, which waits on another thread.
         let used = replica.read().cursor(server).incarnation;
@@ -175,6 +213,7 @@ impl Server {
             replica,
             witness,
             number: self.starts,
+            admits: false,
             stopping: None,
         });
     }
@@ -229,7 +268,25 @@ impl Server {
                 Err(error) => ledger.wrong(format!("{} does not start: {error:?}", self.id)),
             }
         }
+        self.send_away(ledger);
         self.look(ledger);
+    }
+
+    /// As `requests` does it: what its clients left here is taken back.
+    fn send_away(&mut self, ledger: &Ledger) {
+        let Some((run, ensemble)) = self
+            .run
+            .as_mut()
+            .and_then(|run| run.ensemble.clone().map(|ensemble| (run, ensemble)))
+        else {
+            return;
+        };
+        let admits = ensemble.admits();
+        if std::mem::replace(&mut run.admits, admits) && !admits {
+            let last = ensemble.recall();
+            ledger.recalled(ensemble.origin(), last);
+            self.recalled = Some(last);
+        }
     }
 
     /// Says what has changed, and whether that may be.

@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) ledger: Arc<Ledger>,
     pub(super) network: MemoryNetwork,
     pub(super) servers: Vec<Server>,
+    /// Who must be there in the end, and the same.
+    pub(super) members: Vec<u64>,
     pub(super) clients: Vec<Client>,
     pub(super) now_ms: u64,
     /// Whether clients ask for anything.
@@ -52,6 +54,7 @@ impl World {
             servers: ALL
                 .map(|id| Server::new(id, defect.filter(|it| *it != Defect::JoiningNotMarked)))
                 .into(),
+            members: ALL.to_vec(),
             clients: (1..=CLIENTS).map(Client::new).collect(),
             now_ms: 0,
             asks: true,
@@ -123,13 +126,15 @@ impl World {
         let now_ms = self.now_ms;
         self.ledger.tick(now_ms);
         self.network.advance(now_ms);
-        let mut order = [0, 1, 2];
-        order.rotate_left(usize::try_from(self.dice.below(3)).unwrap());
+        let mut order: Vec<usize> = (0..self.servers.len()).collect();
+        let first = self.dice.below(order.len() as u64);
+        order.rotate_left(usize::try_from(first).unwrap());
         if self.dice.once_in(2) {
             order.swap(0, 1);
         }
         for at in order {
             self.servers[at].tick(now_ms, &self.ledger);
+            self.recall(at);
             self.write(at);
             self.tell(at);
             if self.servers[at].must_restart {
@@ -149,6 +154,16 @@ impl World {
             client.step(&self.servers, &mut self.dice, asks);
         }
         self.sync();
+    }
+
+    /// Clients that are sent away hear it at once.
+    fn recall(&mut self, at: usize) {
+        let server = &mut self.servers[at];
+        if let (Some(last), Some(run)) = (server.recalled.take(), &server.run) {
+            for client in &mut self.clients {
+                client.recalled(server.id, run.number, last);
+            }
+        }
     }
 
     /// The disk gets on.
@@ -179,7 +194,8 @@ impl World {
 
     /// What had been acknowledged before a `sync` must be there when it ends.
     fn sync(&mut self) {
-        let running: Vec<usize> = (0..3).filter(|at| self.servers[*at].serves()).collect();
+        let all = 0..self.servers.len();
+        let running: Vec<usize> = all.filter(|at| self.servers[*at].serves()).collect();
         if self.asks
             && self.dice.once_in(100)
             && let Some(at) = self.dice.pick(&running)
@@ -239,12 +255,13 @@ impl World {
     /// Mends everything, and starts who does not run.
     pub(super) fn heal(&mut self) {
         self.ledger.note("heal");
-        for (one, other) in [(1, 2), (1, 3), (2, 3)] {
+        let last = u8::try_from(self.servers.len()).unwrap();
+        for (one, other) in (1..=last).flat_map(|one| (1..one).map(move |other| (other, one))) {
             self.network.mend(one, other);
             self.network.slow(one, other, 1);
             self.network.slow(other, one, 1);
         }
-        for id in ALL {
+        for id in self.members.clone() {
             self.server(id).usual = Speed::Fast;
             self.server(id).speed = Speed::Fast;
             if self.server(id).is_stopping() {
@@ -269,17 +286,38 @@ impl World {
                 && queue.waiting_bytes == 0
                 && report.applied.map(|at| at.index) == report.last_log
         };
-        let stopped: Vec<u64> = ALL
+        let members = self.members.clone();
+        let stopped: Vec<u64> = members
             .into_iter()
             .filter(|id| self.servers[usize::try_from(id - 1).unwrap()].run.is_none())
             .collect();
         for id in stopped {
             self.start(id);
         }
-        self.clients.iter().all(Client::is_quiet) && self.servers.iter().all(is_done) && {
+        self.clients.iter().all(Client::is_quiet) && self.ours().all(is_done) && {
             let applied = |server: &Server| Some(server.ensemble()?.report().applied);
-            let first = applied(&self.servers[0]);
-            self.servers.iter().all(|server| applied(server) == first)
+            let first = self.ours().next().and_then(applied);
+            self.ours().all(|server| applied(server) == first)
+        }
+    }
+
+    /// The servers that are members.
+    fn ours(&self) -> impl Iterator<Item = &Server> {
+        let members = self.members.iter();
+        members.map(|id| &self.servers[usize::try_from(id - 1).unwrap()])
+    }
+
+    /// Servers up to this one exist from now on; none of the new ones runs.
+    pub(super) fn grow(&mut self, last: u64) {
+        for id in self.servers.len() as u64 + 1..=last {
+            self.servers.push(Server::new(id, self.defect));
+        }
+    }
+
+    /// The files of these servers list these members from their next start on.
+    pub(super) fn list(&mut self, servers: &[u64], voters: &[u64], observers: &[u64]) {
+        for id in servers {
+            self.server(*id).listed = (voters.to_vec(), observers.to_vec());
         }
     }
 
@@ -321,7 +359,7 @@ impl World {
 
     /// All trees are equal and hold all that clients know to be there.
     fn compare(&mut self) {
-        let trees: Vec<_> = self.servers.iter().map(Server::tree).collect();
+        let trees: Vec<_> = self.ours().map(Server::tree).collect();
         for (at, tree) in trees.iter().enumerate().skip(1) {
             for (path, znode) in tree {
                 if trees[0].get(path) != Some(znode) {

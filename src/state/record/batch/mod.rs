@@ -13,6 +13,8 @@
 //!      EXPIRE    term varint, owner: server, incarnation, connection varints
 //!      REAP      term varint, path, unused_ms (zigzag varint)
 //!      FOUND     16 bytes
+//!      LINE_UP   term varint, a line for each member, each with a line feed
+//!      SETTLE    term varint, zxid of the change (zigzag varint), error code (zigzag varint)
 //! ```
 //!
 //! `count` is the number of actions. The sequence gap is the distance from the sequence behind
@@ -22,12 +24,13 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use jute::OpCode;
+use jute::{ErrorCode, OpCode};
 
 use super::identity::{Identities, Identity};
-use super::ids::{ClusterId, Origin, ServerId, SessionId, SessionOwner};
+use super::ids::{ClusterId, Origin, ServerId, SessionId, SessionOwner, Zxid};
 use super::proposal::{Action, ActionRef, Batch, BatchFormat, Proposal};
 use super::varint;
+use crate::state::lineup::{lines, read_lines};
 use crate::state::rules::Rules;
 use crate::state::timeline::Reading;
 
@@ -41,6 +44,8 @@ mod tag {
     pub(in crate::state) const REAP: u8 = 20;
     pub(in crate::state) const ATTACH: u8 = 21;
     pub(in crate::state) const FOUND: u8 = 22;
+    pub(in crate::state) const LINE_UP: u8 = 23;
+    pub(in crate::state) const SETTLE: u8 = 24;
 }
 
 /// Version, reading, rules, count.
@@ -292,6 +297,8 @@ fn tag_of(action: ActionRef<'_>) -> u8 {
         ActionRef::ExpireSession { .. } => tag::EXPIRE,
         ActionRef::Reap { .. } => tag::REAP,
         ActionRef::Found { .. } => tag::FOUND,
+        ActionRef::LineUp { .. } => tag::LINE_UP,
+        ActionRef::Settle { .. } => tag::SETTLE,
     }
 }
 
@@ -336,6 +343,19 @@ fn put_action(out: &mut BytesMut, action: ActionRef<'_>) {
             put_zigzag(out, unused_ms);
         }
         ActionRef::Found { cluster } => out.put_slice(&cluster.0),
+        ActionRef::LineUp { term, members } => {
+            put_varint(out, term);
+            put_slice(out, lines(members).as_bytes());
+        }
+        ActionRef::Settle {
+            term,
+            change,
+            refusal,
+        } => {
+            put_varint(out, term);
+            put_zigzag(out, change.0);
+            put_zigzag(out, i64::from(refusal.0));
+        }
     }
 }
 
@@ -489,6 +509,16 @@ impl Reader {
             },
             tag::FOUND => Action::Found {
                 cluster: ClusterId(self.array("cluster")?),
+            },
+            tag::LINE_UP => Action::LineUp {
+                term: self.varint("term")?,
+                members: read_lines(&self.text("members")?)
+                    .ok_or(FormatError::Impossible { field: "members" })?,
+            },
+            tag::SETTLE => Action::Settle {
+                term: self.varint("term")?,
+                change: Zxid(self.zigzag("change")?),
+                refusal: ErrorCode(self.zigzag_i32("refusal")?),
             },
             _ => return Err(FormatError::Impossible { field: "tag" }),
         })

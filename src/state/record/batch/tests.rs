@@ -31,6 +31,17 @@ fn action() -> impl Strategy<Value = Action> {
             let owner = SessionOwner { origin, connection };
             Action::ExpireSession { term, owner }
         }),
+        any::<u64>().prop_map(|term| Action::LineUp {
+            term,
+            members: read_lines("server.1=a:1:2;3\nserver.9=b:1:2:observer\n").unwrap(),
+        }),
+        (any::<u64>(), any::<i64>(), any::<i32>()).prop_map(|(term, change, refusal)| {
+            Action::Settle {
+                term,
+                change: Zxid(change),
+                refusal: ErrorCode(refusal),
+            }
+        }),
         (any::<u64>(), ".{0,9}", any::<i64>()).prop_map(|(term, path, unused_ms)| {
             Action::Reap {
                 term,

@@ -97,3 +97,36 @@ fn a_page_that_is_dropped_while_a_log_is_opened_is_not_served() {
         assert_eq!(all(&open(disk.cut().path())), expected, "{bytes} bytes");
     }
 }
+
+/// An appender that finds the writer held leaves its entries to whoever holds it.
+#[test]
+fn whoever_measures_the_log_keeps_no_write_waiting() {
+    const ENTRIES: u64 = 50_000;
+    /// Nobody waits so long for anything but what will never come.
+    const NEVER: Duration = Duration::from_secs(60);
+    let dir = tempfile::tempdir().unwrap();
+    let log = SegmentLog::open_at(&place(dir.path()), &unsynced()).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = &is_over;
+    thread::scope(|scope| {
+        let measured = &log;
+        scope.spawn(move || {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                measured.bytes_behind(Some(1));
+            }
+        });
+        let (tell, told) = mpsc::channel();
+        let mut written = 0;
+        while written < ENTRIES {
+            let tell = tell.clone();
+            let done = move |result: Result<(), StorageError>| tell.send(result).unwrap();
+            log.append_here(vec![entry(1, written, 1)], Box::new(done));
+            if told.recv_timeout(NEVER).is_err() {
+                break;
+            }
+            written += 1;
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(written, ENTRIES);
+    });
+}

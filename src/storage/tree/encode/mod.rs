@@ -5,7 +5,8 @@
 //! znode    version, flags, czxid, mzxid - czxid, pzxid - czxid, ctime, mtime - ctime, version,
 //!          creations, aversion, [owner, 8 bytes], acl, children, data to the end
 //! meta     version, flags, [applied: term, index], [membership], [cluster, 16 bytes], last zxid, time, next ACL,
-//!          znodes, data bytes, ephemerals, cursors: count, (server, incarnation, sequence)*
+//!          znodes, data bytes, ephemerals, cursors: count, (server, incarnation, sequence)*,
+//!          [members: zxid, lines], [wanted: zxid, server, incarnation, sequence, lines]
 //! time     stamp, age, anchored, [term, wall, steady], settings: count, (zxid, ahead)*
 //! session  version, migrated, timeout, password (16 bytes), owner: server, incarnation, connection
 //! acl      version, references, count, entries in jute's form
@@ -20,8 +21,9 @@ use bytes::{Bytes, BytesMut};
 use jute::Acl;
 
 use crate::state::{
-    AclId, Anchor, ClusterId, Cursor, LogPosition, Meta, Origin, Owner, Reading, ServerId,
-    SessionOwner, SessionRecord, Setting, Timeline, Znode, Zxid,
+    AclId, Anchor, ClusterId, Cursor, Lineup, Lineups, LogPosition, Members, Meta, Origin, Owner,
+    PendingLineup, Reading, ServerId, SessionOwner, SessionRecord, Setting, Timeline, Znode, Zxid,
+    lines, read_lines,
 };
 use crate::storage::varint::{ByteReader, Malformed, put_bytes, put_i64, put_u64};
 
@@ -34,6 +36,8 @@ enum Version {
     /// Meta of 2026-11 has a timeline in place of the last time; a session of 2026-12 has an owner
     /// in place of a server.
     V2 = 2,
+    /// Meta of 2026-12 that knows the members; without any it is still written as V2.
+    V3 = 3,
 }
 
 const HAS_DATA: u8 = 1;
@@ -41,6 +45,8 @@ const HAS_OWNER: u8 = 1 << 1;
 const HAS_APPLIED: u8 = 1;
 const HAS_MEMBERSHIP: u8 = 1 << 1;
 const HAS_CLUSTER: u8 = 1 << 2;
+const HAS_MEMBERS: u8 = 1 << 3;
+const HAS_WANTED: u8 = 1 << 4;
 
 /// Appends a znode's value to `out`.
 pub(in crate::storage) fn put_znode(node: &Znode, out: &mut Vec<u8>) {
@@ -117,13 +123,20 @@ pub(in crate::storage) fn put_meta(meta: &Meta, out: &mut Vec<u8>) {
     } else {
         0
     };
-    out.push(Version::V2 as u8);
+    let Lineups { current, pending } = &meta.lineups;
+    let (version, members) = match (current, pending) {
+        (None, None) => (Version::V2, 0),
+        (Some(_), None) => (Version::V3, HAS_MEMBERS),
+        (None, Some(_)) => (Version::V3, HAS_WANTED),
+        (Some(_), Some(_)) => (Version::V3, HAS_MEMBERS | HAS_WANTED),
+    };
+    out.push(version as u8);
     let cluster = if meta.cluster.is_some() {
         HAS_CLUSTER
     } else {
         0
     };
-    out.push(applied | membership | cluster);
+    out.push(applied | membership | cluster | members);
     if let Some(applied) = meta.applied {
         put_position(out, applied);
     }
@@ -145,11 +158,12 @@ pub(in crate::storage) fn put_meta(meta: &Meta, out: &mut Vec<u8>) {
         put_u64(out, applied.incarnation);
         put_u64(out, applied.sequence);
     }
+    put_lineups(out, &meta.lineups);
 }
 
 /// Reads the value of the state's small rest.
 pub(in crate::storage) fn read_meta(value: &[u8]) -> Result<Meta, Malformed> {
-    let mut cursor = versioned(value, Version::V2)?;
+    let mut cursor = versioned(value, Version::V2).or_else(|_| versioned(value, Version::V3))?;
     let flags = cursor.u8("flags")?;
     let applied = match flags & HAS_APPLIED {
         0 => None,
@@ -182,11 +196,13 @@ pub(in crate::storage) fn read_meta(value: &[u8]) -> Result<Meta, Malformed> {
             },
         );
     }
-    cursor.end("cursors")?;
+    let lineups = read_lineups(&mut cursor, flags)?;
+    cursor.end("members")?;
     Ok(Meta {
         applied,
         membership,
         cluster,
+        lineups,
         last_zxid,
         timeline,
         acl_next,
@@ -195,6 +211,57 @@ pub(in crate::storage) fn read_meta(value: &[u8]) -> Result<Meta, Malformed> {
         ephemerals,
         cursors,
     })
+}
+
+/// Who the members are and are to be; nothing of what there is not.
+fn put_lineups(out: &mut Vec<u8>, lineups: &Lineups) {
+    if let Some(Lineup { members, version }) = lineups.current.as_deref() {
+        put_i64(out, version.0);
+        put_bytes(out, lines(members).as_bytes());
+    }
+    if let Some(pending) = lineups.pending.as_deref() {
+        put_i64(out, pending.change.0);
+        put_u64(out, pending.origin.server.0);
+        put_u64(out, pending.origin.incarnation);
+        put_u64(out, pending.sequence);
+        put_bytes(out, lines(&pending.members).as_bytes());
+    }
+}
+
+fn read_lineups(cursor: &mut ByteReader<'_>, flags: u8) -> Result<Lineups, Malformed> {
+    let current = match flags & HAS_MEMBERS {
+        0 => None,
+        _ => {
+            let version = Zxid(cursor.i64("zxid of the members")?);
+            let members = read_members(cursor)?;
+            Some(Arc::new(Lineup { members, version }))
+        }
+    };
+    let pending = match flags & HAS_WANTED {
+        0 => None,
+        _ => {
+            let change = Zxid(cursor.i64("zxid of the change")?);
+            let origin = Origin {
+                server: ServerId(cursor.u64("who asked")?),
+                incarnation: cursor.u64("incarnation of who asked")?,
+            };
+            let sequence = cursor.u64("sequence of who asked")?;
+            let members = read_members(cursor)?;
+            Some(Arc::new(PendingLineup {
+                change,
+                origin,
+                sequence,
+                members,
+            }))
+        }
+    };
+    Ok(Lineups { current, pending })
+}
+
+fn read_members(cursor: &mut ByteReader<'_>) -> Result<Members, Malformed> {
+    let text = cursor.bytes("members")?;
+    let members = std::str::from_utf8(&text).ok().and_then(read_lines);
+    members.ok_or_else(|| cursor.malformed("members", "no lines of members"))
 }
 
 /// Appends a position in the log.

@@ -109,6 +109,47 @@ fn timeline() -> Timeline {
     }
 }
 
+fn lineups() -> Lineups {
+    let lines = "server.1=a:1:2:participant;0.0.0.0:3\nserver.255=b:1:2|c:1:2:observer\n";
+    let members = read_lines(lines).unwrap();
+    let pending = PendingLineup {
+        change: Zxid(1 << 40),
+        origin: Origin {
+            server: ServerId(3),
+            incarnation: u64::MAX,
+        },
+        sequence: 77,
+        members: read_lines("server.7=d:1:2\n").unwrap(),
+    };
+    Lineups {
+        current: Some(Arc::new(Lineup {
+            members,
+            version: Zxid(-1),
+        })),
+        pending: Some(Arc::new(pending)),
+    }
+}
+
+#[test]
+fn members_come_back_whichever_there_are() {
+    let Lineups { current, pending } = lineups();
+    for (current, pending, version) in [
+        (None, None, Version::V2),
+        (current.clone(), None, Version::V3),
+        (None, pending.clone(), Version::V3),
+        (current, pending, Version::V3),
+    ] {
+        let meta = Meta {
+            lineups: Lineups { current, pending },
+            ..Meta::default()
+        };
+        let mut value = Vec::new();
+        put_meta(&meta, &mut value);
+        assert_eq!(value.first(), Some(&(version as u8)));
+        assert_eq!(read_meta(&value), Ok(meta));
+    }
+}
+
 #[test]
 fn cut_values_are_refused() {
     let mut meta_value = Vec::new();
@@ -117,6 +158,7 @@ fn cut_values_are_refused() {
         membership: Some(Bytes::from_static(b"members")),
         cluster: Some(ClusterId([0xc1; 16])),
         timeline: timeline(),
+        lineups: lineups(),
         ..Meta::default()
     };
     put_meta(&meta, &mut meta_value);

@@ -16,7 +16,7 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use crate::state::ServerId;
+use super::ids::ServerId;
 
 /// What a member may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
