@@ -33,8 +33,7 @@ pub(super) fn fill(at: SocketAddr, root: &str, count: usize, bytes: usize) -> Re
     let directories = count.div_ceil(CHILDREN);
     let mut creates = vec![create(root.to_owned(), "")];
     creates.extend((0..directories).map(|it| create(format!("{root}/{it}"), "")));
-    let data = "x".repeat(bytes);
-    let node = |it: usize| create(format!("{root}/{}/{it}", it / CHILDREN), &data);
+    let node = |it: usize| create(format!("{root}/{}/{it}", it / CHILDREN), &text(it, bytes));
     creates.extend((0..count).map(node));
     for ops in creates.chunks(WINDOW) {
         for outcome in ask(&mut connection, ops)? {
@@ -117,6 +116,18 @@ fn digest(at: SocketAddr, root: &str) -> Result<Digest> {
     }
     let count = found.len();
     Ok(Digest { count, hash })
+}
+
+/// So many bytes that no two znodes share, and that no server makes much shorter.
+fn text(it: usize, bytes: usize) -> String {
+    let mut state = it as u64 + 1;
+    let letter = |_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        char::from(b' ' + (state >> 58) as u8)
+    };
+    (0..bytes).map(letter).collect()
 }
 
 fn reads(path: &str) -> [Op; 2] {

@@ -6,6 +6,8 @@
 
 mod by_reconfig;
 mod filling;
+mod snapshot_cut;
+mod wiped_by_a_snapshot;
 mod wiped_by_the_log;
 
 use std::time::{Duration, Instant};
@@ -37,8 +39,10 @@ pub struct Plan {
 type Case = fn(&Plan) -> Result<String>;
 
 /// All cases, by name.
-const CASES: [(&str, Case); 2] = [
+const CASES: [(&str, Case); 4] = [
     ("wiped-follower-by-the-log", wiped_by_the_log::run),
+    ("wiped-follower-by-a-snapshot", wiped_by_a_snapshot::run),
+    ("snapshot-cut-off", snapshot_cut::run),
     ("three-five-three-by-reconfig", by_reconfig::run),
 ];
 
