@@ -186,6 +186,17 @@ impl Ensemble {
         &self.members[member].server
     }
 
+    /// Has the files of a member list these; takes effect with its next start.
+    pub fn list(&mut self, own: usize, members: &[usize]) {
+        let server = &mut self.members[own].server;
+        server.forget_config("server.");
+        for other in members {
+            let (quorum, election) = self.network.way_to(own, *other);
+            let line = format!("{}:{}:{}", quorum.ip(), quorum.port(), election.port());
+            server.set_config(&format!("server.{}", other + 1), &line);
+        }
+    }
+
     /// Starts a member; does not wait.
     ///
     /// # Errors

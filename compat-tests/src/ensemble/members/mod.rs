@@ -5,6 +5,7 @@
 //! look at themselves.
 
 mod filling;
+mod grown;
 mod wiped_by_the_log;
 
 use std::time::{Duration, Instant};
@@ -36,7 +37,10 @@ pub struct Plan {
 type Case = fn(&Plan) -> Result<String>;
 
 /// All cases, by name.
-const CASES: [(&str, Case); 1] = [("wiped-follower-by-the-log", wiped_by_the_log::run)];
+const CASES: [(&str, Case); 2] = [
+    ("one-three-five-three-by-files", grown::run),
+    ("wiped-follower-by-the-log", wiped_by_the_log::run),
+];
 
 /// Runs the cases; true if none failed.
 ///
