@@ -17,6 +17,7 @@ SHELL := /bin/bash
 .PHONY: bench-floor bench-sweeps bench-plots bench-table
 .PHONY: sim
 .PHONY: run-ensemble test-ensemble chaos-ensemble compat-ensemble bench-ensemble
+.PHONY: differential-ensemble reports scripts kafka-rolling patroni-ensemble cases-ensemble planted
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -101,9 +102,45 @@ chaos-ensemble: build  ## 10 of each fault between three servers; CHAOS="--cycle
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-chaos --cycles 10 $(CHAOS)
 
-compat-ensemble: build  ## The suites with real clients on a follower of three servers of SERVER
+cases-ensemble: build  ## Failures of three servers that have a name; CASES="part of a name"
+	@compat-tests/tools/deps test
+	@$(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-cases $(CASES)
+
+planted: deps  ## Break the server on purpose, in one way after the other: the tests must find each
+	@compat-tests/tools/deps test
+	@echo "oxkeeper: building a server that can be broken"
+	@$(CARGO) build --release --locked --bin oxkeeper --features planted
+	@mkdir -p "$(CACHE)/planted"
+	@cp "$(BIN)" "$(CACHE)/planted/oxkeeper"
+	@$(CARGO) build --release --locked --bin oxkeeper
+	@$(CARGO) test --release --locked --quiet -p oxkeeper --lib -- ensemble::tests::sim::planted::
+	@SERVER=oxkeeper OXKEEPER_BIN="$(CACHE)/planted/oxkeeper" \
+		$(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-planted $(DEFECT)
+
+compat-ensemble: build  ## The suites with real clients on a follower of three of SERVER, and on three that are killed
 	@compat-tests/tools/deps test
 	@SERVER="$(SERVER)" compat-tests/tools/suites ensemble
+
+differential-ensemble: build  ## 1,000 sequences to a follower of ours and one of a genuine ensemble
+	@compat-tests/tools/deps test
+	@SERVER=oxkeeper $(CARGO) run --release --locked --quiet -p compat-tests -- differential --members 3 \
+		--sequences $(or $(SEQUENCES),1000)
+
+reports: build  ## What others reported of ensembles, played on three of SERVER; REPORT="part of a name"
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-reports $(REPORT)
+
+scripts: build  ## zkServer.sh status of the distribution at ZOOKEEPER_HOME, of each of three of SERVER
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" $(CARGO) run --release --locked --quiet -p compat-tests -- ensemble-scripts
+
+kafka-rolling: build  ## Three Kafka brokers on three of SERVER, killed and stopped one after the other under load
+	@compat-tests/tools/deps test
+	@SERVER="$(SERVER)" compat-tests/clients/kafka/run rolling
+
+patroni-ensemble: build  ## The same as patroni on three of SERVER, the leader of which is killed
+	@compat-tests/tools/deps patroni
+	@MEMBERS=3 SERVER="$(SERVER)" compat-tests/clients/patroni/run
 
 hostile: build  ## Hostile bytes and load, while others are served; HOSTILE="--quick", part of a name
 	@compat-tests/tools/deps test

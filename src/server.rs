@@ -1,5 +1,7 @@
 //! The composition root: starts the rooms from the disk upwards, and stops them in reverse.
 
+mod doors;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::session::{Greeter, SessionClocks};
 use crate::state::{LocalConfig, Replica, StoreError};
 use crate::storage::{self, StorageError, Stores};
 use crate::{config as settings, ensemble, leader, metrics, session};
+use doors::Followed;
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +70,7 @@ pub struct Server {
     stop_clients: CancellationToken,
     stop_chores: CancellationToken,
     listener: Option<JoinHandle<()>>,
+    members: Option<Followed>,
     metrics_addr: Option<SocketAddr>,
     scraped: Option<JoinHandle<()>>,
     chores: TaskTracker,
@@ -181,6 +185,24 @@ fn peer_listen(members: &settings::EnsembleSettings) -> Vec<ensemble::PeerAddres
     listen
 }
 
+/// Where requests change the members the log says who they are, unless the files are newer, or this server
+/// is none of them: then it is what its files say that it presents.
+fn take_members(
+    listed: &mut settings::EnsembleSettings,
+    rules: &crate::state::Rules,
+    replica: &Replica,
+) {
+    let current = replica.read().meta().lineups.current.clone();
+    let Some(current) = current.filter(|_| rules.reconfig_enabled && !listed.standalone) else {
+        return;
+    };
+    let version = u64::try_from(current.version.0).unwrap_or_default();
+    if listed.version <= version && current.members.contains_key(&listed.me) {
+        listed.members = current.members.values().cloned().collect();
+        listed.version = version;
+    }
+}
+
 /// What the ensemble is told.
 fn ensemble_config(settings: &Settings) -> ensemble::Config {
     let members = &settings.ensemble;
@@ -192,6 +214,15 @@ fn ensemble_config(settings: &Settings) -> ensemble::Config {
     config.observers = members.observers();
     config.version = members.version;
     config.members_by_files = !settings.state.reconfig_enabled;
+    if settings.state.reconfig_enabled && !members.standalone {
+        let listed = members.members.iter().cloned();
+        config.members = Some(listed.map(|one| (one.id, one)).collect());
+        if settings.placement.is_none() {
+            // Others may come.
+            config.placement = ensemble::Placement::Several;
+        }
+        config.set_window(config.window_batches);
+    }
     let init_limit_ms = u64::try_from(members.init_limit().as_millis()).unwrap_or(u64::MAX);
     config.catch_up_ms = init_limit_ms.max(CATCH_UP_MS_MIN);
     config.heartbeat_ms = u64::from(members.heartbeat_ms);
@@ -266,11 +297,12 @@ impl Server {
     ///
     /// # Errors
     /// As the rooms: nothing is left running.
-    pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
-        let mut config = ensemble_config(&settings);
+    pub async fn start(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ServerError> {
         let (listener, client_addr) = open_client_port(&settings)?;
         let scraped = open_metrics_port(&settings)?;
         let (stores, replica) = open_stores(&settings, &*clock).await?;
+        take_members(&mut settings.ensemble, &settings.state, &replica);
+        let mut config = ensemble_config(&settings);
         let sessions = Arc::new(session_clocks(&settings, &replica));
         if settings.ensemble.standalone {
             keep_id(&mut config, &stores, &replica).await?;
@@ -308,6 +340,7 @@ impl Server {
             voters: settings.ensemble.quorum_size(),
             started: Instant::now(),
         };
+        let members = Followed::of(&settings);
         let inspector = Arc::new(Inspector::new(settings.admin, sources));
         let front = Front::new(
             Arc::clone(&requests),
@@ -321,6 +354,7 @@ impl Server {
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
+            members,
             metrics_addr: scraped.as_ref().map(HttpListener::local_addr),
             scraped: None,
             chores: TaskTracker::new(),
@@ -342,10 +376,18 @@ impl Server {
             let serving = scraped.run(answer, self.stop_clients.clone());
             self.scraped = Some(tokio::spawn(serving));
         }
-        if let Some(listener) = listener {
-            let serving = listener.run(Arc::clone(&self.front), self.stop_clients.clone());
-            self.listener = Some(tokio::spawn(serving));
-        }
+        let (front, stop) = (Arc::clone(&self.front), self.stop_clients.clone());
+        self.listener = match (listener, self.members.take()) {
+            (Some(listener), Some(members)) => {
+                let serving = members.serve(listener, self.ensemble.lineups(), front, stop);
+                Some(tokio::spawn(serving))
+            }
+            (Some(listener), None) => {
+                let never = CancellationToken::new();
+                Some(tokio::spawn(listener.run(front, stop, never)))
+            }
+            (None, _) => None,
+        };
         self
     }
 

@@ -83,16 +83,27 @@ pub fn run() -> Result<bool> {
     Ok(suite.close())
 }
 
-/// `tools/disk_faults.c`, compiled.
-struct Library {
+/// A file of `tools/` that stands between a server and the system, compiled.
+#[derive(Debug)]
+pub(crate) struct Library {
     dir: TempDir,
+    name: &'static str,
 }
 
 impl Library {
+    /// Of disks that hang or fail.
     fn build() -> Result<Self> {
+        Self::of("disk_faults")
+    }
+
+    /// `tools/NAME.c`.
+    ///
+    /// # Errors
+    /// There is no C compiler.
+    pub(crate) fn of(name: &'static str) -> Result<Self> {
         let dir = tempfile::tempdir().context("make a directory for the library")?;
-        let library = Self { dir };
-        let source = settings::package_dir().join("tools/disk_faults.c");
+        let library = Self { dir, name };
+        let source = settings::package_dir().join(format!("tools/{name}.c"));
         let output = Command::new("cc")
             .args([
                 "-std=c11", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o",
@@ -107,8 +118,9 @@ impl Library {
         Ok(library)
     }
 
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("disk_faults.so")
+    /// For LD_PRELOAD.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().join(format!("{}.so", self.name))
     }
 }
 

@@ -122,6 +122,17 @@ impl Disk {
         Self::mount_with(image, dir, "loop")
     }
 
+    /// Why there can be none here, if so.
+    pub fn why_not() -> Option<String> {
+        let tried = || -> Result<()> {
+            let dir = tempfile::tempdir().context("make a directory")?;
+            let over = dir.path().join("over");
+            fs::create_dir(&over).context("make a directory")?;
+            Self::mount(&dir.path().join("image"), &over).map(drop)
+        };
+        tried().err().map(|error| format!("{error:#}"))
+    }
+
     fn mount_with(image: &Path, dir: &Path, options: &'static str) -> Result<Self> {
         let file = fs::File::create(image).context("make the disk's file")?;
         file.set_len(DISK_BYTES).context("make the disk's file")?;

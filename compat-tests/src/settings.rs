@@ -51,6 +51,29 @@ pub fn placement() -> Option<String> {
     env::var("PLACEMENT").ok()
 }
 
+/// How many servers make one that is lent: `MEMBERS`, or 1.
+///
+/// # Errors
+/// `MEMBERS` is no number.
+pub fn members() -> Result<usize> {
+    match env::var("MEMBERS") {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("MEMBERS={text}: a number")),
+        Err(_) => Ok(1),
+    }
+}
+
+/// Where a distribution of Apache ZooKeeper is unpacked: `ZOOKEEPER_HOME`.
+///
+/// # Errors
+/// It is not set.
+pub fn zookeeper_home() -> Result<PathBuf> {
+    let home = env::var_os("ZOOKEEPER_HOME");
+    home.map(PathBuf::from)
+        .context("ZOOKEEPER_HOME is not set: an unpacked distribution of Apache ZooKeeper")
+}
+
 /// The seed of the random suites: `SEED`, or `otherwise`.
 ///
 /// # Errors

@@ -110,6 +110,15 @@ pub(super) enum Sessions {
 pub(super) type Watches = Vec<(Arc<str>, SessionId)>;
 
 impl Sources {
+    /// A line for each member, and the version without a line feed, if requests change them; else what the
+    /// files say is what counts.
+    pub(super) fn members(&self) -> Option<String> {
+        let state = self.replica.read();
+        let current = state.meta().lineups.current.as_ref();
+        let current = current.filter(|_| state.rules().reconfig_enabled);
+        current.map(|current| current.text())
+    }
+
     /// This server's part in the ensemble now.
     pub(super) fn view(&self) -> View {
         View::of(&self.ensemble.report(), self.voters)

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::ensemble::{Report, Role};
+use crate::ensemble::{ProposalBytes, Report, Role};
 use crate::state::ServerId;
 
 /// Entries that may be on their way to a member that keeps up: more than all that is let go of at once,
@@ -60,14 +60,6 @@ pub(super) struct Learner {
     pub(super) is_synced: bool,
     /// Entries of the leader's log that it has not acknowledged.
     pub(super) lag_entries: u64,
-}
-
-/// Sizes of proposals since the start or the last `srst`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ProposalBytes {
-    pub(super) last: u64,
-    pub(super) min: u64,
-    pub(super) max: u64,
 }
 
 impl View {
@@ -151,7 +143,6 @@ impl View {
 }
 
 impl Leading {
-    /// Sizes of proposals are not known: they travel in batches. Syncs that wait are not counted.
     fn of(report: &Report) -> Self {
         let last = report.last_log.map_or(0, |index| index + 1);
         let connected = report.followers.iter().filter(|one| one.is_up);
@@ -167,7 +158,8 @@ impl Leading {
         Self {
             uptime: report.leads_for.unwrap_or_default(),
             learners: learners.collect(),
-            ..Self::default()
+            pending_syncs: report.pending_syncs,
+            proposal_bytes: report.proposal_bytes,
         }
     }
 

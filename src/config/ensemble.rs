@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::dynamic::MemberFiles;
 use crate::state::{Member, PeerType, ServerId};
 
 /// This server as one of an ensemble, or alone.
@@ -32,6 +33,8 @@ pub struct EnsembleSettings {
     pub election_ms_max: u32,
     /// What all members know and nobody else: how peers are recognised.
     pub peer_secret_file: Option<PathBuf>,
+    /// Where the members are written when they change; `None`: there is no zoo.cfg, or they do not.
+    pub files: Option<MemberFiles>,
 }
 
 impl Default for EnsembleSettings {
@@ -49,6 +52,7 @@ impl Default for EnsembleSettings {
             election_ms_min: 300,
             election_ms_max: 600,
             peer_secret_file: None,
+            files: None,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! every mistake in one go, in the order of the files.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where a setting was written.
@@ -23,6 +23,16 @@ pub enum Source {
         /// From 1; `None` where the whole file is meant.
         line: Option<u32>,
     },
+}
+
+impl Source {
+    /// The file, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Source::File { path, .. } => Some(path),
+            Source::Default | Source::Environment(_) | Source::CommandLine => None,
+        }
+    }
 }
 
 impl fmt::Display for Source {

@@ -20,6 +20,7 @@ mod builder;
 mod command_line;
 mod differences;
 mod docs;
+mod dynamic;
 mod ensemble;
 mod files;
 mod finding;
@@ -47,6 +48,7 @@ use gather::Gathered;
 
 pub use crate::state::{ClientAddress, Member, PeerAddress, PeerType};
 pub use docs::markdown;
+pub use dynamic::MemberFiles;
 pub use ensemble::EnsembleSettings;
 pub use finding::{ConfigError, Source, Warning};
 pub use settings::Settings;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::state::ServerId;
+use crate::state::{Members, ServerId};
 
 use super::error::StartError;
 use super::peer::{Lineup, Listed, Part, PeerAddress, PeerConfig, Roster, Secret};
@@ -56,6 +56,8 @@ pub struct Config {
     pub version: u64,
     /// Whether the files say who is a member, and not the replicated configuration.
     pub members_by_files: bool,
+    /// What the files say in full, if requests change the members from there on.
+    pub members: Option<Members>,
     /// How long those that are to vote may take to catch up, before it is complained.
     ///
     /// zk: initLimit.
@@ -137,6 +139,7 @@ impl Config {
             observers: Vec::new(),
             version: 0,
             members_by_files: true,
+            members: None,
             catch_up_ms: 20_000,
         }
     }
@@ -156,7 +159,7 @@ impl Config {
     pub fn set_window(&mut self, batches: usize) {
         self.window_batches = batches;
         let twice = u64::try_from(batches).map_or(u64::MAX, |batches| batches.saturating_mul(2));
-        let least = match self.is_alone() {
+        let least = match self.stays_alone() {
             true => ENTRIES_KEPT_MIN,
             false => ENTRIES_FOR_OTHERS,
         };
@@ -189,6 +192,11 @@ impl Config {
     /// Whether there are no others, so that nobody has to be waited for.
     pub(super) fn is_alone(&self) -> bool {
         self.lineup().is_only(self.server)
+    }
+
+    /// Whether nobody can come either, before the next start.
+    pub(super) fn stays_alone(&self) -> bool {
+        self.is_alone() && self.members_by_files
     }
 
     /// Who is listed.

@@ -118,8 +118,8 @@ pub enum Failure {
         #[source]
         source: FormatError,
     },
-    /// A snapshot came from a peer, of which there are none yet.
-    #[error("install a snapshot: not built yet")]
+    /// A snapshot in which nothing has been applied.
+    #[error("install a snapshot that holds nothing")]
     Install,
     /// This server could not get into its ensemble.
     #[error("join the ensemble")]

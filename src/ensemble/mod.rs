@@ -48,7 +48,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::io::Network;
 use crate::state::{
-    ActionRef, Identities, LogPosition, Origin, Replica, ServerId, SessionId, Sink,
+    ActionRef, Identities, Lineups, LogPosition, Origin, Replica, ServerId, SessionId, Sink,
 };
 use crate::storage::{Log, Snapshots};
 
@@ -59,6 +59,7 @@ pub use members::role::Role;
 pub use origin::outgoing::QueueReport;
 pub use peer::{Lineup, Listed, ListenError, Part, PeerAddress, Roster, SecretError};
 pub use placement::Placement;
+pub use raft::traffic::ProposalBytes;
 pub use start::{lone_owner, origin};
 
 use members::change::Change;
@@ -157,6 +158,10 @@ pub struct Report {
     pub voters: usize,
     /// The other members, if this server leads.
     pub followers: Vec<FollowerReport>,
+    /// What it has proposed in this term since [`Ensemble::reset_figures`], if it leads.
+    pub proposal_bytes: Option<ProposalBytes>,
+    /// Read indexes that it is confirming: `sync`s that come together share one.
+    pub pending_syncs: u64,
 }
 
 /// Another member, as its leader sees it.
@@ -295,6 +300,12 @@ impl Ensemble {
         }
     }
 
+    /// Who the members are by the log, and who is wanted, to be watched; nobody as long as that is what
+    /// the servers' files say.
+    pub fn lineups(&self) -> watch::Receiver<Lineups> {
+        self.progress.lineups()
+    }
+
     /// Whether clients are to be served: this server leads and a quorum says so, or it follows a
     /// leader that it hears, and knows all that was acknowledged before.
     pub fn serves(&self) -> bool {
@@ -393,7 +404,14 @@ impl Ensemble {
             leads_for: self.progress.leads_for(),
             voters: self.core.membership().voters().len(),
             followers: self.followers(),
+            proposal_bytes: self.core.traffic().proposal_bytes(term),
+            pending_syncs: self.core.traffic().syncs(),
         }
+    }
+
+    /// What a report says of sizes counts from here on.
+    pub fn reset_figures(&self) {
+        self.core.traffic().reset();
     }
 
     /// Resolves when a store has failed or the core has died. Nothing works then: end the

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::state::LogPosition;
+use crate::state::{Lineups, LogPosition};
 
 use super::error::Failure;
 
@@ -54,12 +54,29 @@ impl Backlog {
 pub(super) struct Progress {
     applied: watch::Sender<Option<LogPosition>>,
     built: watch::Sender<Option<LogPosition>>,
+    lineups: watch::Sender<Lineups>,
     failure: watch::Sender<Option<Arc<Failure>>>,
     stopping: AtomicBool,
     machine_gone: CancellationToken,
     backlog: Backlog,
     /// Since when this server leads.
     leads_since: Mutex<Option<Instant>>,
+    /// What is applied here may be long past: it is not known yet whether a snapshot is needed.
+    behind: AtomicBool,
+    /// It is long past as long as this has not been applied: a leader has offered it as a snapshot.
+    wanted: Mutex<Option<LogPosition>>,
+    /// Snapshots that are being sent.
+    sending: watch::Sender<usize>,
+}
+
+/// A snapshot is being sent, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Underway(Arc<Progress>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.sending.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Progress {
@@ -67,11 +84,15 @@ impl Progress {
         Self {
             applied: watch::Sender::new(applied),
             built: watch::Sender::new(None),
+            lineups: watch::Sender::default(),
             failure: watch::Sender::new(None),
             stopping: AtomicBool::new(false),
             machine_gone: CancellationToken::new(),
             backlog: Backlog::default(),
             leads_since: Mutex::new(None),
+            behind: AtomicBool::new(true),
+            wanted: Mutex::default(),
+            sending: watch::Sender::new(0),
         }
     }
 
@@ -83,6 +104,40 @@ impl Progress {
     /// For how long it has led.
     pub(super) fn leads_for(&self) -> Option<Duration> {
         self.leads_since.lock().map(|since| since.elapsed())
+    }
+
+    /// Whether a follower may be so far behind that it needs a snapshot; its leader's entries or
+    /// heartbeats tell that it is not.
+    pub(super) fn behind(&self, is_behind: bool) {
+        self.behind.store(is_behind, Ordering::Release);
+    }
+
+    /// A leader offers a snapshot that ends with `at`.
+    pub(super) fn want(&self, at: LogPosition) {
+        let mut wanted = self.wanted.lock();
+        *wanted = wanted.max(Some(at));
+    }
+
+    /// Whether what is applied here is long past, as far as is known.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire) || self.applied() < *self.wanted.lock()
+    }
+
+    /// A snapshot begins to be sent.
+    pub(super) fn send(self: &Arc<Self>) -> Underway {
+        self.sending.send_modify(|count| *count += 1);
+        Underway(Arc::clone(self))
+    }
+
+    /// How many snapshots are being sent.
+    pub(super) fn sends(&self) -> usize {
+        *self.sending.borrow()
+    }
+
+    /// Waits until none is.
+    pub(super) async fn sent(&self) {
+        // The sender lives in `self`.
+        drop(self.sending.subscribe().wait_for(|count| *count == 0).await);
     }
 
     /// What the log has taken and the disk has not.
@@ -110,6 +165,22 @@ impl Progress {
     pub(super) async fn until(&self, wanted: impl FnMut(&Option<LogPosition>) -> bool) {
         // The sender lives in `self`, so the wait cannot end for lack of it.
         drop(self.applied.subscribe().wait_for(wanted).await);
+    }
+
+    /// These are the members, and those that are wanted, as of what has been applied.
+    pub(super) fn line_up(&self, lineups: &Lineups) {
+        self.lineups.send_if_modified(|known| {
+            let is_new = known != lineups;
+            if is_new {
+                known.clone_from(lineups);
+            }
+            is_new
+        });
+    }
+
+    /// The same, to be watched.
+    pub(super) fn lineups(&self) -> watch::Receiver<Lineups> {
+        self.lineups.subscribe()
     }
 
     /// An attempt at a checkpoint has ended; up to which entry the newest one now reaches.

@@ -22,6 +22,8 @@ use super::members::failover::Failover;
 use super::members::founding::Founding;
 use super::members::lag::Lag;
 use super::members::listing::Listing;
+use super::members::receiving::Receiver;
+use super::members::reconfig::Reconfiguring;
 use super::members::serving::{Heard, Pulse, Service};
 use super::members::standing::Standing;
 use super::members::succession::Succession;
@@ -40,6 +42,7 @@ use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
 use super::raft::network::PeerNetwork;
 use super::raft::records::stored_voters;
+use super::raft::sending::Sending;
 use super::{Ensemble, Parts, Touched};
 
 /// So many times the log between two checkpoints stays, at most.
@@ -52,6 +55,7 @@ struct Unstarted {
     /// What the tree holds.
     applied: Option<LogPosition>,
     log: Arc<dyn Log>,
+    snapshots: Arc<dyn Snapshots>,
     replica: Arc<Replica>,
     progress: Arc<Progress>,
     proposals: Arc<Proposals>,
@@ -97,25 +101,27 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     let applied = replica.read().applied();
     let (progress, rules) = (Progress::new(applied), *replica.read().rules());
     let progress = Arc::new(progress);
+    progress.line_up(&replica.read().meta().lineups);
     let outgoing = Outgoing::new(origin, &config, rules, applied);
     let proposals = Arc::new(Proposals::new(outgoing, clock));
     let pressure = Arc::new(pressure(&config, &*log, &*snapshots)?);
-    let applier = Applier {
+    let applier = Arc::new(Applier {
         origin,
         log: Arc::clone(&log),
         replica: Arc::clone(&replica),
         sink,
         proposals: Arc::clone(&proposals),
         progress: Arc::clone(&progress),
-    };
-    let (placement, applying) = (config.placement, applying(applier, &config)?);
-    let (state, told) = (Arc::clone(&replica), Arc::clone(&progress));
-    let machine = Machine::new(applying, state, snapshots, told, placement);
+    });
+    let placement = config.placement;
+    let applying = applying(Arc::clone(&applier), &config)?;
+    let machine = Machine::new(applying, applier, Arc::clone(&snapshots), placement);
     let unstarted = Unstarted {
         config,
         origin,
         applied,
         log: Arc::clone(&log),
+        snapshots,
         replica,
         progress: Arc::clone(&progress),
         proposals: Arc::clone(&proposals),
@@ -152,7 +158,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
 }
 
 /// Where entries are applied, by the placement.
-fn applying(applier: Applier, config: &Config) -> Result<Applying, StartError> {
+fn applying(applier: Arc<Applier>, config: &Config) -> Result<Applying, StartError> {
     if config.placement.applies_here() {
         return Ok(Applying::Here(applier));
     }
@@ -196,7 +202,9 @@ impl Unstarted {
         let change = Arc::new(self.change(&member));
         let founding = self.founding(&member, identity, service.serving.clone());
         tasks.spawn(founding.run(stopping.clone()));
-        if !self.config.is_alone() {
+        let reconfiguring = self.reconfiguring(&member, &change, service.serving.clone());
+        tasks.spawn(reconfiguring.run(stopping.clone()));
+        if !self.config.stays_alone() {
             let failover = failover(&self.config, &member, Arc::clone(&standing));
             tasks.spawn(failover.run(stopping.clone()));
             let listing = self.listing(&member, standing, &change);
@@ -242,6 +250,13 @@ impl Unstarted {
             views: member.views.clone(),
             links: member.peers.links(),
             heard: Arc::clone(heard),
+            receiver: Receiver {
+                core: member.core.clone(),
+                standing: Arc::clone(&standing),
+                snapshots: Arc::clone(&self.snapshots),
+                progress: Arc::clone(&self.progress),
+                placement: self.config.placement,
+            },
             standing,
             census: Arc::clone(&member.census),
             proposals: Arc::clone(&self.proposals),
@@ -270,7 +285,7 @@ impl Unstarted {
                 views: member.views.clone(),
             },
             tasks,
-            is_alone: config.is_alone(),
+            is_alone: config.stays_alone(),
             server: config.server,
             outside: member.census.outside(),
         }
@@ -284,6 +299,24 @@ impl Unstarted {
             views: member.views.clone(),
             catch_up: Duration::from_millis(self.config.catch_up_ms),
             turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn reconfiguring(
+        &self,
+        member: &Member,
+        change: &Arc<Change>,
+        serving: watch::Receiver<bool>,
+    ) -> Reconfiguring {
+        Reconfiguring {
+            listed: self.config.members.clone(),
+            core: member.core.clone(),
+            census: Arc::clone(&member.census),
+            change: Arc::clone(change),
+            proposals: Arc::clone(&self.proposals),
+            progress: Arc::clone(&self.progress),
+            views: member.views.clone(),
+            serving,
         }
     }
 
@@ -383,7 +416,11 @@ impl Unstarted {
                 StartError::Failed(first.unwrap_or_else(|| Arc::new(Failure::CutOff { doing })))
             })?;
         }
-        let network = PeerNetwork::new(config.server, Arc::clone(peers));
+        let sending = Sending {
+            progress: Arc::clone(&progress),
+            placement: config.placement,
+        };
+        let network = PeerNetwork::new(config.server, Arc::clone(peers), sending);
         Core::start(config, network, log_store, machine, progress).await
     }
 

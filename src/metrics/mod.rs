@@ -189,8 +189,10 @@ handles! {
     connection_request_count: counter,
     connection_token_deficit: histogram,
     dbinittime: histogram,
+    diff_count: counter,
     election_time: histogram,
     fsynctime: histogram,
+    inflight_snap_count: histogram,
     looking_count: counter,
     node_changed_watch_count: histogram,
     node_children_watch_count: histogram,
@@ -199,12 +201,15 @@ handles! {
     learner_commit_received_count: counter,
     learner_proposal_received_count: counter,
     proposal_count: counter,
+    propagation_latency: histogram,
+    quorum_ack_latency: histogram,
     readlatency: histogram,
     reads_issued_from_session_queue: histogram,
     replies_too_large_total: counter,
     response_bytes: counter,
     sent_bytes_total: counter,
     sessionless_connections_expired: counter,
+    snap_count: counter,
     snapshottime: histogram,
     stale_sessions_expired: counter,
     startup_snap_load_time: histogram,
@@ -249,6 +254,25 @@ pub fn snapshot_took(took: Duration) {
     HANDLES.snapshottime.record(ms(took));
 }
 
+/// A server that is too far behind for the log is sent a snapshot.
+///
+/// zk: LearnerHandler.syncFollower, SNAP.
+pub fn snapshot_sent() {
+    HANDLES.snap_count.increment(1);
+}
+
+/// So many snapshots are on their way, with one that begins.
+pub fn snapshots_in_flight(count: usize) {
+    HANDLES.inflight_snap_count.record(whole(count as u128));
+}
+
+/// A server that has connected is brought up to date by the log.
+///
+/// zk: LearnerHandler.syncFollower, DIFF.
+pub fn diff_sent() {
+    HANDLES.diff_count.increment(1);
+}
+
 /// The stores were opened and the state restored from them.
 pub fn database_opened(took: Duration) {
     HANDLES.dbinittime.record(ms(took));
@@ -275,6 +299,16 @@ pub fn reply_too_large() {
 /// A request that went through the log was answered so long after it came.
 pub fn update_answered(took: Duration) {
     HANDLES.updatelatency.record(ms(took));
+}
+
+/// A batch has been applied here so long after its leader proposed it.
+pub fn propagated(took: Duration) {
+    HANDLES.propagation_latency.record(ms(took));
+}
+
+/// A quorum has a batch, and its leader has applied it, so long after that proposed it.
+pub fn quorum_acknowledged(took: Duration) {
+    HANDLES.quorum_ack_latency.record(ms(took));
 }
 
 /// Whether what is applied from now on was proposed by another server.

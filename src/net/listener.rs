@@ -47,6 +47,26 @@ pub struct Listener {
     complaint: Seldom,
 }
 
+/// Opens listeners that count their connections together.
+#[derive(Debug)]
+pub struct Opener {
+    config: Config,
+    limits: Arc<Limits>,
+}
+
+impl Opener {
+    /// Opens a socket.
+    ///
+    /// # Errors
+    /// As [`Listener::open`].
+    pub fn open(&self, addr: SocketAddr) -> Result<Listener, ListenError> {
+        Ok(Listener {
+            limits: Arc::clone(&self.limits),
+            ..Listener::open(addr, self.config.clone())?
+        })
+    }
+}
+
 impl Listener {
     /// Opens the socket. Port 0 lets the system choose.
     ///
@@ -78,12 +98,22 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Accepts until `stop`; then waits until every connection has ended.
-    pub async fn run(self, front: Arc<Front>, stop: CancellationToken) {
+    /// Opens others, whose connections count with those of this one.
+    pub fn opener(&self) -> Opener {
+        Opener {
+            config: self.config.clone(),
+            limits: Arc::clone(&self.limits),
+        }
+    }
+
+    /// Accepts until `stop`, and then ends every connection; or until `retire`, and leaves them. Waits for
+    /// their end in both cases.
+    pub async fn run(self, front: Arc<Front>, stop: CancellationToken, retire: CancellationToken) {
         let connections = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
+                () = retire.cancelled() => break,
                 accepted = self.accept() => accepted,
             };
             match accepted {
@@ -100,8 +130,12 @@ impl Listener {
                 }
             }
         }
-        front.connections.end_all();
+        drop(self);
         connections.close();
+        tokio::select! {
+            () = stop.cancelled() => front.connections.end_all(),
+            () = connections.wait() => {}
+        }
         connections.wait().await;
     }
 

@@ -19,4 +19,4 @@ mod tests;
 
 pub use config::Config;
 pub use front::Front;
-pub use listener::{ListenError, Listener};
+pub use listener::{ListenError, Listener, Opener};

@@ -295,6 +295,32 @@ impl Deliver {
         }
     }
 
+    /// Ends all connections: what they watch and wait for was of another state. Writes of theirs that
+    /// this one holds already are never answered, since nobody knows what they came to; the others may
+    /// still take effect, and have nobody who is told.
+    fn part_with_all(&self, state: &State) {
+        let connections = self.shared.connections.all();
+        let origin = self.shared.origin;
+        let cursor = state.cursor(origin.server);
+        let covered = if cursor.incarnation == origin.incarnation {
+            cursor.sequence
+        } else {
+            0
+        };
+        let mut pending = self.shared.pending.lock();
+        for connection in &connections {
+            connection.fence();
+        }
+        while let Some(front) = pending.take(covered) {
+            front.connection.reads_answered(front.reads.len());
+            front.connection.write_answered();
+        }
+        drop(pending);
+        for connection in &connections {
+            connection.outbox.end(End::Now);
+        }
+    }
+
     /// A session is gone: its connection closes, behind the reply if its client asked for it.
     fn close_connection(&self, session: SessionId) {
         if let Some(connection) = self.shared.connections.of_session(session) {
@@ -341,6 +367,14 @@ impl Sink for Deliver {
         if txn.outcome == Outcome::SessionClosed {
             self.close_connection(txn.session);
         }
+    }
+
+    fn replaced(&self, state: &State) {
+        let live = state.sessions();
+        let sessions = live.map(|(id, record)| (id, record.timeout_ms, record.owner.origin.server));
+        self.shared.sessions.replace(sessions);
+        self.part_with_all(state);
+        self.shared.lag.reach(state.last_zxid());
     }
 
     fn slice_done(&self) {

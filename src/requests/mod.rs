@@ -195,7 +195,8 @@ impl Requests {
 
     /// Ends all connections, since no leader hears this server, and takes back what they have proposed:
     /// what has not left this server takes no effect when there is a leader again. Their clients have
-    /// gone elsewhere by then, and an old handshake would take their sessions from them.
+    /// gone elsewhere by then, and an old handshake would take their sessions from them. So are ends of
+    /// sessions that this server has proposed as a leader: all sessions begin again.
     ///
     /// zk: Learner.shutdown, Follower.followLeader: what was forwarded to a leader that is gone goes with
     /// the connection to it, and a server's requests with its processors.
@@ -208,6 +209,7 @@ impl Requests {
         taken_back.iter().for_each(|one| one.connection.fence());
         self.ensemble.recall();
         drop(pending);
+        self.shared.sessions.restart_all();
         for one in taken_back {
             one.connection.reads_answered(one.reads.len());
             one.connection.outbox.end(End::Now);

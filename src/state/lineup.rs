@@ -43,7 +43,7 @@ pub struct PendingLineup {
 }
 
 /// What the state holds of the members.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Lineups {
     /// Those in force.
     pub current: Option<Arc<Lineup>>,
@@ -60,12 +60,21 @@ impl Lineup {
     }
 }
 
-impl Lineups {
-    /// True if nothing is known.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+/// Asked after each entry that is applied: mostly it is the same value.
+impl PartialEq for Lineups {
+    fn eq(&self, other: &Self) -> bool {
+        fn same<T: PartialEq>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+            match (one, other) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+                (one, other) => one.is_none() && other.is_none(),
+            }
+        }
+        same(self.current.as_ref(), other.current.as_ref())
+            && same(self.pending.as_ref(), other.pending.as_ref())
     }
 }
+
+impl Eq for Lineups {}
 
 /// A line for each member, each with a line feed.
 pub fn lines(members: &Members) -> String {

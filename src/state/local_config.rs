@@ -42,8 +42,11 @@ impl LocalConfig {
     }
 
     /// What is shown of the znode at `path` instead of `node`; `None`: the node itself.
-    pub(super) fn over(&self, path: &str, node: &Znode) -> Option<Znode> {
-        let is_written = node.mzxid != Zxid::default();
+    ///
+    /// `outdated`: what a txn of this zxid has written there are members that the log knew when requests
+    /// changed them, which they do not any more.
+    pub(super) fn over(&self, path: &str, node: &Znode, outdated: Option<Zxid>) -> Option<Znode> {
+        let is_written = node.mzxid != Zxid::default() && Some(node.mzxid) != outdated;
         if path != path::CONFIG || is_written {
             return None;
         }

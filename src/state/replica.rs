@@ -16,6 +16,7 @@ use super::record::ids::{AclId, LogPosition, ServerId, SessionId, Zxid};
 use super::record::path;
 use super::record::znode::Znode;
 use super::rules::Rules;
+use super::sink::Sink;
 use super::store::{Entry, Missing, Peek, Pins, Restored, Store, StoreError, View};
 use super::txn::{Change, Cursor, Meta, SessionRecord, Txn};
 
@@ -134,16 +135,27 @@ impl State {
         self.local_config.as_ref()
     }
 
+    /// The txn that said last who is a member, if requests do not change the members any more.
+    pub(super) fn outdated(&self) -> Option<Zxid> {
+        let current = self.meta.lineups.current.as_ref();
+        let current = current.filter(|_| !self.rules.reconfig_enabled);
+        current.map(|current| current.version)
+    }
+
     /// Bytes of data in the tree, with what only this server shows.
     pub fn data_bytes_shown(&self) -> u64 {
-        let local = self.local_config.as_ref().filter(|local| {
-            let Peek::Known(Some(node)) = self.peek_znode(path::CONFIG) else {
-                return false;
-            };
-            local.over(path::CONFIG, &node).is_some()
-        });
-        let local_bytes = local.map_or(0, LocalConfig::text_bytes);
-        self.meta.data_bytes.saturating_add(local_bytes as u64)
+        let bytes = self.meta.data_bytes;
+        let Some(local) = &self.local_config else {
+            return bytes;
+        };
+        let Peek::Known(Some(node)) = self.peek_znode(path::CONFIG) else {
+            return bytes;
+        };
+        if local.over(path::CONFIG, &node, self.outdated()).is_none() {
+            return bytes;
+        }
+        let hidden = bytes.saturating_sub(node.data_bytes() as u64);
+        hidden.saturating_add(local.text_bytes() as u64)
     }
 
     /// The last txn.
@@ -292,13 +304,13 @@ impl Replica {
     /// for them gets into the new one. Readers wait for the exchange only, not for `store` to be
     /// read. No guard of the state may be held by the caller.
     ///
-    /// Nobody is told of what changes by it: before, close the clients that this server has, and
-    /// with them their watches and what they have left to apply. The caller also sees to it that
-    /// the tree is not older than this one.
+    /// `sink` is told in the same moment, not of what changes by it, but that it is another state: it
+    /// closes the clients that this server has, with them their watches and what they have left to
+    /// apply. The caller sees to it that the tree is not older than this one.
     ///
     /// # Errors
     /// The storage failed; the old tree is still in its place: end the process.
-    pub fn replace(&self, store: Arc<dyn Store>) -> Result<(), StoreError> {
+    pub fn replace(&self, store: Arc<dyn Store>, sink: &dyn Sink) -> Result<(), StoreError> {
         let mut work = self.work.lock();
         let rules = *self.read().rules();
         let mut fresh = State::open(store, rules)?;
@@ -306,7 +318,9 @@ impl Replica {
         let old = {
             let mut state = self.state.write();
             fresh.local_config = state.local_config.take();
-            std::mem::replace(&mut *state, fresh)
+            let old = std::mem::replace(&mut *state, fresh);
+            sink.replaced(&state);
+            old
         };
         drop(work);
         // Perhaps the last of it: closing a database takes a while.

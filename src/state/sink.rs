@@ -11,6 +11,10 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// quickly. Called once per txn, in zxid order, with the state right after this txn.
     fn applied(&self, state: &State, txn: &Txn);
 
+    /// The state is another one from now on, a snapshot from another server: this one. What was changed by
+    /// it nobody is told. The write lock is held: return quickly.
+    fn replaced(&self, state: &State);
+
     /// The lock has been released after a slice of txns: wake the connections that were told.
     fn slice_done(&self);
 }
@@ -21,5 +25,6 @@ pub struct Silence;
 
 impl Sink for Silence {
     fn applied(&self, _state: &State, _txn: &Txn) {}
+    fn replaced(&self, _state: &State) {}
     fn slice_done(&self) {}
 }

@@ -14,22 +14,66 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::files::{io_error, sync_dir};
-use super::log::SegmentLog;
-use super::ours::{claim, identify, installed, open_tree};
-use super::places::{Layout, holds_database};
-use super::tree::db::Database;
+use super::ours::{claim, identify, open_tree};
+use super::places::{Layout, holds_database, tree_behind};
+use super::tree::live::Live;
 use super::tree::options::Split;
-use super::tree::rocks_tree::read_meta;
+use super::tree::rocks_tree::{RocksTree, read_meta};
 use super::{Log, StorageError};
+use crate::state::{LogPosition, Meta};
 
-/// Sees that there is a tree of our format in `received`, and makes it that of the store `id`. May
-/// come again.
+/// Makes a received checkpoint the tree of one store.
+#[derive(Debug)]
+pub(super) struct Installer {
+    live: Arc<Live>,
+    /// The random id of the store.
+    id: u64,
+    split: Split,
+    /// One at a time.
+    installing: Mutex<()>,
+}
+
+impl Installer {
+    pub(super) fn new(live: Arc<Live>, id: u64, split: Split) -> Self {
+        Self {
+            live,
+            id,
+            split,
+            installing: Mutex::default(),
+        }
+    }
+
+    /// See [`prepare`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn prepare(&self, received: &Path) -> Result<Meta, StorageError> {
+        prepare(received, self.id, self.split)
+    }
+
+    /// What has been prepared in `received` comes in the place of the live tree, for good.
+    ///
+    /// # Errors
+    /// The disk failed: a start finds one or the other.
+    pub(super) fn install(&self, received: &Path) -> Result<Arc<RocksTree>, StorageError> {
+        let _one_at_a_time = self.installing.lock();
+        let place = tree_behind(self.live.current().db().path());
+        put_in_place(received, &place)?;
+        Ok(self.live.replace(open_tree(&place, self.split)?))
+    }
+}
+
+/// Sees that there is a tree of our format in `received`, and makes it that of the store `id`; what it
+/// says of itself. May come again.
 ///
 /// # Errors
 /// There is none, or the disk failed.
-pub(super) fn prepare(received: &Path, id: u64, split: Split) -> Result<(), StorageError> {
+pub(super) fn prepare(received: &Path, id: u64, split: Split) -> Result<Meta, StorageError> {
     let nothing = |why: &str| StorageError::Lost {
         path: received.to_owned(),
         why: why.to_owned(),
@@ -39,11 +83,13 @@ pub(super) fn prepare(received: &Path, id: u64, split: Split) -> Result<(), Stor
     }
     let tree = open_tree(received, split)?;
     identify(tree.db())?;
-    let applied = read_meta(tree.db())?.applied;
-    let at = applied.ok_or_else(|| nothing("the tree to be installed is empty"))?;
+    let meta = read_meta(tree.db())?;
+    let at = meta.applied;
+    let at = at.ok_or_else(|| nothing("the tree to be installed is empty"))?;
     claim(tree.db(), id, at)?;
     drop(tree);
-    sync_dir(received)
+    sync_dir(received)?;
+    Ok(meta)
 }
 
 /// From now on the tree in `received` is the tree, also after a start. Both lie on one file system.
@@ -55,15 +101,12 @@ pub(super) fn put_in_place(received: &Path, place: &Path) -> Result<(), StorageE
     sync_dir(place.parent().unwrap_or(place))
 }
 
-/// If the tree was installed, the log goes on behind it. By Raft's rule what lies behind stays only if
-/// the log holds the entry at which the tree was taken.
+/// A tree that came from another server when it held `at`: the log goes on behind it. By Raft's rule
+/// what lies behind stays only if the log holds the entry at which the tree was taken.
 ///
 /// # Errors
 /// The storage failed.
-pub(super) fn follow(tree: &Database, log: &SegmentLog) -> Result<(), StorageError> {
-    let Some(at) = installed(tree)? else {
-        return Ok(());
-    };
+pub(super) fn follow(at: LogPosition, log: &dyn Log) -> Result<(), StorageError> {
     let purged = log.ends().purged;
     if purged.is_some_and(|purged| purged.index >= at.index) {
         return Ok(());

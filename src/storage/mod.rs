@@ -31,7 +31,7 @@ pub use config::Config;
 pub use error::StorageError;
 pub use format::Format;
 pub use log::{Durable, Log, LogEnds, LogEntry};
-pub use snapshots::{Checkpoint, Snapshots};
+pub use snapshots::{Checkpoint, ReceiveError, Receiving, SnapshotFile, Snapshots};
 pub use stats::StorageStats;
 
 use crate::state::Store;

@@ -8,14 +8,13 @@ use std::io;
 use std::path::{Path, absolute};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tracing::warn;
 
 use super::format::{refuse_foreign, require_made, use_up_permission};
-use super::install;
+use super::install::{self, Installer};
 use super::log::SegmentLog;
-use super::ours::{identify, log_was_begun, note_log_begun, open_tree};
-use super::places::{Layout, tree_behind};
+use super::ours::{identify, installed, log_was_begun, note_log_begun, open_tree};
+use super::places::Layout;
 use super::snapshots::checkpoints::RocksSnapshots;
 use super::stats::bytes_below;
 use super::tree::live::Live;
@@ -32,11 +31,7 @@ pub(super) struct RocksStores {
     pub(super) live: Arc<Live>,
     pub(super) snapshots: Arc<RocksSnapshots>,
     layout: Layout,
-    /// The random id of the store, which its log and its tree share.
-    id: u64,
-    split: Split,
-    /// One at a time.
-    installing: Mutex<()>,
+    installer: Arc<Installer>,
 }
 
 impl RocksStores {
@@ -64,19 +59,26 @@ impl RocksStores {
         }
         let log = SegmentLog::open(&layout.log, &layout.tree, id, config)?;
         note_log_begun(tree.db())?;
-        install::follow(tree.db(), &log)?;
+        let installed = installed(tree.db())?;
+        if let Some(at) = installed {
+            install::follow(at, &log)?;
+        }
         check_positions(config, &layout, tree_meta.applied, &log)?;
         let live = Arc::new(Live::new(tree));
-        let snapshots = RocksSnapshots::open(Arc::clone(&live), layout.snapshots.clone())?;
+        let installer = Arc::new(Installer::new(Arc::clone(&live), id, split));
+        let snapshots = RocksSnapshots::open(
+            Arc::clone(&live),
+            layout.snapshots.clone(),
+            Arc::clone(&installer),
+            installed,
+        )?;
         install::remove_older(&layout)?;
         Ok(Self {
             log: Arc::new(log),
             live,
             snapshots: Arc::new(snapshots),
             layout,
-            id,
-            split,
-            installing: Mutex::default(),
+            installer,
         })
     }
 
@@ -85,11 +87,8 @@ impl RocksStores {
     /// # Errors
     /// As there.
     pub(super) fn install(&self, received: &Path) -> Result<Arc<RocksTree>, StorageError> {
-        let _one_at_a_time = self.installing.lock();
-        install::prepare(received, self.id, self.split)?;
-        let place = tree_behind(self.live.current().db().path());
-        install::put_in_place(received, &place)?;
-        Ok(self.live.replace(open_tree(&place, self.split)?))
+        self.installer.prepare(received)?;
+        self.installer.install(received)
     }
 
     /// Counters and sizes; walks the directories.

@@ -31,7 +31,15 @@ func connect(address string, timeout time.Duration) *client {
 	quiet := zk.WithLogger(log.New(io.Discard, "", 0))
 	conn, events, err := zk.Connect([]string{address}, timeout, quiet)
 	ok(err)
-	c := &client{conn, events}
+	// The client drops what does not fit into its own queue, which is short: a try to connect takes a place.
+	kept := make(chan zk.Event, 10_000)
+	go func() {
+		defer close(kept)
+		for event := range events {
+			kept <- event
+		}
+	}()
+	c := &client{conn, kept}
 	c.await(zk.StateHasSession)
 	return c
 }

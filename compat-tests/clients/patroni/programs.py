@@ -18,6 +18,10 @@ import sysconfig
 import time
 import urllib.request
 
+# The harness's loans are asked for as kazoo's suite does.
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "python"))
+import lent  # noqa: E402  the path above must be there first
+
 PATIENCE_S = 300
 START_S = 120
 STOP_S = 180
@@ -62,15 +66,20 @@ def tail(path, lines=40):
 
 
 class Keeper:
-    """The server under test, by the environment's SERVER: zookeeper, oxkeeper or HOST:PORT."""
+    """The server under test, by the environment's SERVER: zookeeper, oxkeeper or HOST:PORT.
+
+    With SERVERS it is what the harness lends (`compat lend`), with MEMBERS=3 an ensemble. `kill` then
+    means its leader.
+    """
 
     def __init__(self, directory):
         self.kind = os.environ.get("SERVER", "zookeeper")
-        self.external = ":" in self.kind
+        self.loan = lent.Server() if "SERVERS" in os.environ else None
+        self.external = self.loan is None and ":" in self.kind
         self.process = None
         self.log = os.path.join(directory, "log")
-        if self.external:
-            self.hosts = self.kind
+        self.hosts = self.kind
+        if self.loan is not None or self.external:
             return
         os.mkdir(directory)
         self.config = os.path.join(directory, "zoo.cfg")
@@ -83,7 +92,11 @@ class Keeper:
             )
 
     def start(self):
-        """Starts it, or starts it again on the same port and data; returns when it serves."""
+        """Starts what does not run, the second time on the same port and data; returns when all serve."""
+        if self.loan is not None:
+            self.loan.start()
+            self.hosts = self.loan.addresses()
+            return
         if not self.external:
             if self.kind == "oxkeeper":
                 command = [os.environ["OXKEEPER_BIN"]]
@@ -100,7 +113,7 @@ class Keeper:
             time.sleep(0.05)
 
     def word(self, word):
-        host, port = self.hosts.split(":")
+        host, port = self.hosts.split(",")[0].split(":")
         try:
             with socket.create_connection((host, int(port)), timeout=5) as connection:
                 connection.sendall(word.encode())
@@ -109,10 +122,19 @@ class Keeper:
             return ""
 
     def kill(self):
-        """SIGKILL, if it runs."""
-        if self.process is not None and self.process.poll() is None:
+        """SIGKILL to the one that leads, if it runs."""
+        if self.loan is not None:
+            self.loan.kill(self.loan.leader())
+        elif self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def end(self):
+        """No part of it runs on."""
+        if self.loan is not None:
+            self.loan.close()
+        else:
+            self.kill()
 
 
 class Node:
@@ -160,7 +182,7 @@ class Node:
             "scope": scope,
             "name": self.name,
             "restapi": {"listen": f"127.0.0.1:{self.rest_port}", "connect_address": f"127.0.0.1:{self.rest_port}"},
-            "zookeeper": {"hosts": [keeper.hosts]},
+            "zookeeper": {"hosts": keeper.hosts.split(",")},
             "bootstrap": {
                 "dcs": dynamic,
                 "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, "data-checksums"],

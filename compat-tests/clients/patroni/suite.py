@@ -241,7 +241,7 @@ class Suite:
             if self.keeper.external:
                 self.client.retry(self.client.delete, self.root, recursive=True)
             self.client.stop()
-        self.keeper.kill()
+        self.keeper.end()
 
 
 def main():

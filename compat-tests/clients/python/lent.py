@@ -14,6 +14,9 @@ class Server:
     `start` returns HOST:PORT when the server serves. `kill` is `kill -9`; a `start` after `stop` or
     `kill` finds the same port and data. `proxy` returns HOST:PORT of a way to the server that `cut`
     closes and `mend` opens again.
+
+    With MEMBERS=3 it is an ensemble of three: `start` returns when all serve, with the address of the
+    first. A number, from 1, names one of them; it is started without waiting.
     """
 
     def __init__(self, **config):
@@ -38,14 +41,26 @@ class Server:
         """A line of zoo.cfg for the next start."""
         self._ask(f"config {key} {value}")
 
-    def start(self):
-        return self._ask("start")
+    def members(self):
+        """How many servers make this one."""
+        return int(self._ask("members"))
 
-    def stop(self):
-        self._ask("stop")
+    def addresses(self):
+        """Those of all, with commas between them."""
+        return self._ask("addresses")
 
-    def kill(self):
-        self._ask("kill")
+    def leader(self):
+        """The number of the one that leads."""
+        return int(self._ask("leader"))
+
+    def start(self, number=""):
+        return self._ask(f"start {number}".rstrip())
+
+    def stop(self, number=""):
+        self._ask(f"stop {number}".rstrip())
+
+    def kill(self, number=""):
+        self._ask(f"kill {number}".rstrip())
 
     def proxy(self):
         return self._ask("proxy")

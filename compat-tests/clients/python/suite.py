@@ -1,4 +1,4 @@
-"""Kazoo's own test suite, and the recipes of test_recovery.py, against one server.
+"""Kazoo's own test suite, and the recipes of test_recovery.py, against one server, or an ensemble of MEMBERS.
 
     suite.py                  all
     suite.py --quick          only what is marked quick below
@@ -9,6 +9,7 @@ Run through `run`, which lends it servers. A line per test, the sum as the last 
 
 import fnmatch
 import logging
+import os
 import pathlib
 import sys
 
@@ -18,6 +19,8 @@ import harness  # noqa: F401  puts lent servers under kazoo's harness
 
 HERE = pathlib.Path(__file__).parent
 TEST_SECONDS_MAX = 240
+# How many servers make one that is lent.
+MEMBERS = int(os.environ.get("MEMBERS", "1"))
 
 # The recipes, and the main ones through a crash and an expired session; the rest asks more of the same three times, once
 # for each of kazoo's handlers.
@@ -33,14 +36,16 @@ def name_of(item):
 
 
 class Suite:
-    """Leaves out what left_out.txt names, and says what became of the rest."""
+    """Leaves out what left_out.txt and left_out_alone.txt name, and says what became of the rest."""
 
     def __init__(self, quick):
         self.quick = quick
         self.counts = {"ok": 0, "FAIL": 0, "skip": 0}
         self.names = {}
         self.took = {}
-        self.left = [line.split(None, 1) for line in (HERE / "left_out.txt").read_text().splitlines() if line[:1] not in ("", "#")]
+        files = ["left_out.txt"] if MEMBERS > 1 else ["left_out.txt", "left_out_alone.txt"]
+        lines = [line for file in files for line in (HERE / file).read_text().splitlines()]
+        self.left = [line.split(None, 1) for line in lines if line[:1] not in ("", "#")]
         self.unused = {pattern for pattern, _ in self.left}
 
     def pytest_collection_modifyitems(self, config, items):
@@ -96,7 +101,7 @@ def main(arguments):
     )
     logging.disable()  # clients still close while Python ends
     if suite.unused and not narrowed:
-        print("FAIL left_out.txt names tests that do not exist:", *sorted(suite.unused))
+        print("FAIL left_out*.txt names tests that do not exist:", *sorted(suite.unused))
         code = 1
     print("{ok} passed, {FAIL} failed, {skip} skipped or left out".format(**suite.counts))
     return int(code)

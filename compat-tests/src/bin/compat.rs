@@ -56,12 +56,32 @@ enum Suite {
     Chaos(Chaos),
     /// Three servers, faults between and in them under load, two judges of all that came of it.
     EnsembleChaos(EnsembleChaos),
+    /// Failures of three servers that have a name.
+    EnsembleCases {
+        /// Only cases whose names contain this.
+        #[arg(default_value = "")]
+        only: String,
+    },
+    /// Servers that are broken on purpose are found: OXKEEPER_BIN is built with the feature `planted`.
+    EnsemblePlanted {
+        /// Only defects whose names contain this.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Members that come back late, with less than they had, or anew, while clients work.
     EnsembleMembers {
         /// Only cases whose name contains this.
         #[arg(default_value = "")]
         only: String,
     },
+    /// What others reported of ensembles, played again.
+    EnsembleReports {
+        /// Only reports whose name contains this.
+        #[arg(default_value = "")]
+        only: String,
+    },
+    /// `zkServer.sh status` of the distribution at ZOOKEEPER_HOME, of each of three.
+    EnsembleScripts,
     /// Judges a history that ensemble-chaos has kept.
     EnsembleJudge {
         /// Its file.
@@ -111,6 +131,9 @@ struct Differential {
     /// End after so many failures.
     #[arg(long, default_value_t = 5)]
     failures: usize,
+    /// How many servers make each of the two; with more than one, a follower of each is talked to.
+    #[arg(long, default_value_t = 1)]
+    members: usize,
     /// A line of zoo.cfg for both servers, key=value.
     #[arg(long = "config")]
     config: Vec<String>,
@@ -266,6 +289,20 @@ struct Hostile {
     quick: bool,
 }
 
+impl Hostile {
+    fn plan(&self) -> Result<hostile::Plan> {
+        let part = if self.quick { 10 } else { 1 };
+        Ok(hostile::Plan {
+            kind: settings::server_kind()?,
+            silent: self.silent / part,
+            watches: self.watches / part,
+            sessions: self.sessions / part,
+            seed: settings::seed(1)?,
+            quick: self.quick,
+        })
+    }
+}
+
 #[derive(Debug, Args)]
 struct Soak {
     /// How long.
@@ -310,18 +347,7 @@ fn run(suite: &Suite) -> Result<bool> {
         Suite::Memory => memory::run(settings::server_kind()?),
         Suite::Damage => damage::run(settings::seed(1)?),
         Suite::Disk => disk::run(),
-        Suite::Hostile(arguments) => {
-            let part = if arguments.quick { 10 } else { 1 };
-            let plan = hostile::Plan {
-                kind: settings::server_kind()?,
-                silent: arguments.silent / part,
-                watches: arguments.watches / part,
-                sessions: arguments.sessions / part,
-                seed: settings::seed(1)?,
-                quick: arguments.quick,
-            };
-            hostile::run(&plan, &arguments.only)
-        }
+        Suite::Hostile(arguments) => hostile::run(&arguments.plan()?, &arguments.only),
         Suite::Chaos(arguments) => chaos::run(&chaos::Plan {
             kind: settings::server_kind()?,
             cycles: arguments.cycles,
@@ -333,11 +359,17 @@ fn run(suite: &Suite) -> Result<bool> {
             history: arguments.history.clone(),
         }),
         Suite::EnsembleChaos(arguments) => ensemble::chaos::run(&arguments.plan()?),
+        Suite::EnsembleCases { only } => ensemble::cases::run(settings::server_kind()?, only),
+        Suite::EnsemblePlanted { only } => ensemble::planted::run(settings::seed(1)?, only),
         Suite::EnsembleMembers { only } => ensemble::members::run(&ensemble::members::Plan {
             kind: settings::server_kind()?,
             only: only.clone(),
             seed: settings::seed(1)?,
         }),
+        Suite::EnsembleReports { only } => ensemble::reports::run(settings::server_kind()?, only),
+        Suite::EnsembleScripts => {
+            ensemble::scripts::run(settings::server_kind()?, &settings::zookeeper_home()?)
+        }
         Suite::EnsembleJudge { file, damages } => ensemble::chaos::judge_kept(file, *damages),
         Suite::OnEnsemble(arguments) => on::run(&arguments.plan()?),
         Suite::Soak(arguments) => soak::run(&soak::Plan {
@@ -348,6 +380,7 @@ fn run(suite: &Suite) -> Result<bool> {
         }),
         Suite::Lend(arguments) => lend::run(&lend::Plan {
             kind: settings::server_kind()?,
+            members: settings::members()?,
             command: arguments.command.clone(),
             time_max: Duration::from_secs(60 * arguments.minutes),
         }),
@@ -377,7 +410,7 @@ fn differential(arguments: &Differential) -> Result<bool> {
     let subject = settings::server_kind()?;
     let local = !matches!(subject, Kind::External(_));
     ensure!(
-        local || arguments.config.is_empty(),
+        local || (arguments.config.is_empty() && arguments.members == 1),
         "a server that somebody else started cannot be configured"
     );
     // Room for every timeout asked for: no session of a sequence may expire.
@@ -391,11 +424,17 @@ fn differential(arguments: &Differential) -> Result<bool> {
     let plan = Plan {
         subject,
         reference: Kind::ZooKeeper,
+        members: arguments.members,
         sequences: arguments.sequences,
         seed: settings::seed(1)?,
         first: arguments.first,
         restart_every: if local { arguments.restart_every } else { 0 },
-        lapse_every: if local { arguments.lapse_every } else { 0 },
+        // On a follower only what is written lapses: see `differential::Run::written`.
+        lapse_every: if local && arguments.members == 1 {
+            arguments.lapse_every
+        } else {
+            0
+        },
         failures_max: arguments.failures,
         options,
     };

@@ -271,7 +271,11 @@ pub fn word(symbols: &mut Symbols, word: &str, answer: &[u8]) -> String {
             }
         }
         "conf" => lines.retain(|line| {
-            !line.contains("Size=") && !line.contains("ort=") && !line.contains("Dir=")
+            let of_a_member = line.starts_with("server.") || line.starts_with("serverId=");
+            let differs = ["Size=", "ort=", "Dir="]
+                .iter()
+                .any(|part| line.contains(part));
+            !differs && !of_a_member
         }),
         "envi" | "dirs" => {
             lines.retain(|line| !line.starts_with("oxkeeper."));

@@ -28,11 +28,18 @@ pub struct Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 21] = [
+pub const DIFFERENCES: [Difference; 22] = [
     Difference {
         request: "createTTL with a mode that has no TTL and a negative ttl",
         genuine: "ends the process while applying, again at every start",
         ours: "-8: a client must not end a server",
+        how: How::NeverSent,
+    },
+    Difference {
+        request: "a write that cannot be decoded, to a member of an ensemble",
+        genuine: "proposes an error with the zxid of the txn before: a follower that waits for it \
+                  answers nobody any more, and sessions can be opened nowhere",
+        ours: "-5: a client must not stop an ensemble",
         how: How::NeverSent,
     },
     Difference {
@@ -156,6 +163,22 @@ pub const DIFFERENCES: [Difference; 21] = [
         how: How::Normalised,
     },
 ];
+
+/// True for what members of an ensemble are not sent besides: writes that cannot be decoded.
+pub fn never_sent_to_members(op: &Op) -> bool {
+    let is_write = matches!(op.code(), 1 | 2 | 5 | 7 | 13..=16 | 19..=21);
+    match op {
+        Op::Bare { .. } | Op::Broken { .. } => is_write,
+        Op::Multi { items, ended, .. } => {
+            // A multi is read whole, and a list that is null is no list there.
+            let unreadable = |item: &Op| {
+                matches!(item, Op::Create { acl: None, .. }) || never_sent_to_members(item)
+            };
+            is_write && (!ended || items.iter().any(unreadable))
+        }
+        _ => false,
+    }
+}
 
 /// True for what [`DIFFERENCES`] says is never sent. Damaged requests are judged as what their
 /// bytes may become.

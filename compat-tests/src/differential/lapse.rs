@@ -57,8 +57,8 @@ pub fn options(options: &Options, steps: &[Step]) -> Options {
 
 impl Side {
     pub(super) fn begin_expiry(&mut self, slot: usize, timeout_ms: Option<i32>) -> Result<()> {
-        let sessions = session_count(self.server.address(), ANSWER_TIME_MAX)?;
-        let address = self.server.address();
+        let sessions = session_count(self.host.address(), ANSWER_TIME_MAX)?;
+        let address = self.host.address();
         let slot = &mut self.slots[slot];
         self.skipped = slot.session == 0;
         if self.skipped {
@@ -84,7 +84,7 @@ impl Side {
     }
 
     pub(super) fn finish_expiry(&mut self, slot: usize, seen: &mut Seen) -> Result<()> {
-        let address = self.server.address();
+        let address = self.host.address();
         let deadline = Instant::now() + LAPSE_TIME_MAX;
         let mut count = session_count(address, ANSWER_TIME_MAX)?;
         while count > self.sessions_after && Instant::now() < deadline {

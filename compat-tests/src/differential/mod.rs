@@ -4,6 +4,7 @@
 //! - [`generate`], [`timed`]: make sequence *n* of a seed; [`burst`]: what it may pipeline;
 //! - [`side`]: does a step on one server; [`canon`] makes text
 //!   of its answers;
+//! - [`host`]: what is talked to, a lone server or a follower;
 //! - [`lapse`]: expiry and reaping, on servers of their own with short ticks;
 //! - [`pair`]: both in lockstep; [`shrink`] makes failures short;
 //! - [`differences`]: the list of what may differ.
@@ -15,6 +16,7 @@ pub mod burst;
 pub mod canon;
 pub mod differences;
 pub mod generate;
+pub mod host;
 pub mod lapse;
 pub mod pair;
 pub mod random;
@@ -45,6 +47,8 @@ pub struct Plan {
     pub subject: Kind,
     /// The server that is right.
     pub reference: Kind,
+    /// How many servers make each; with more than one, a follower of each is talked to.
+    pub members: usize,
     /// How many random sequences.
     pub sequences: u64,
     /// Their seed.
@@ -72,8 +76,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 pub fn run(plan: &Plan) -> Result<bool> {
     let mut run = Run {
         suite: Suite::open(format!(
-            "differential: {} beside {}, seed {}",
-            plan.subject, plan.reference, plan.seed
+            "differential: {} beside {}, {} each, seed {}",
+            plan.subject, plan.reference, plan.members, plan.seed
         )),
         plan,
         pair: None,
@@ -81,7 +85,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
         unused: None,
     };
     if matches!(plan.subject, Kind::External(_)) {
-        let mut pair = Pair::start(plan.subject, plan.reference, &plan.options)?;
+        let mut pair = Pair::start(plan.subject, plan.reference, plan.members, &plan.options)?;
         ensure!(
             pair.is_level()?,
             "the built-in nodes of {} are not as a new server has them: give this suite a new one",
@@ -201,6 +205,21 @@ impl Run<'_> {
                 ));
                 continue;
             }
+            // What a session asks for as it comes back to a genuine follower, its leader may not heed: the
+            // follower goes on reporting it with the timeout of before.
+            let renews = |step: &Step| {
+                matches!(
+                    step,
+                    Step::Expire {
+                        timeout_ms: Some(_),
+                        ..
+                    }
+                )
+            };
+            if self.plan.members > 1 && steps.iter().any(renews) {
+                say(format_args!("skip {name}: a follower's leader decides"));
+                continue;
+            }
             if self.sequence(&name, &steps)? {
                 self.suite.pass(name);
             }
@@ -210,6 +229,13 @@ impl Run<'_> {
 
     /// Runs one sequence; reports and shortens it when the servers differ.
     fn sequence(&mut self, name: &str, steps: &[Step]) -> Result<bool> {
+        let asked;
+        let steps = if self.plan.members > 1 {
+            asked = host::for_members(steps.to_vec());
+            &asked
+        } else {
+            steps
+        };
         let Some(first) = self.attempt(steps)? else {
             return Ok(true);
         };
@@ -262,11 +288,16 @@ impl Run<'_> {
             Some(pair) => Ok(pair),
             None if lapse::needs_time(steps) => {
                 let options = lapse::options(&plan.options, steps);
-                let mut pair = Pair::start(plan.subject, plan.reference, &options)?;
+                let mut pair = Pair::start(plan.subject, plan.reference, plan.members, &options)?;
                 pair.hide_zxids();
                 Ok(place.insert(pair))
             }
-            None => Ok(place.insert(Pair::start(plan.subject, plan.reference, &plan.options)?)),
+            None => Ok(place.insert(Pair::start(
+                plan.subject,
+                plan.reference,
+                plan.members,
+                &plan.options,
+            )?)),
         }
     }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::host::Host;
 use super::side::{Counts, Seen, Side};
 use super::step::{Op, Request, Step};
-use crate::server::{Kind, Options, Server};
+use crate::server::{Kind, Options};
 use crate::suite::say;
 
 /// A word whose answer depends on connections that are just going is asked again for so long: a
@@ -59,14 +60,19 @@ pub struct Pair {
 type Nodes = Vec<(Vec<u8>, String)>;
 
 impl Pair {
-    /// Starts both.
+    /// Starts both, each of so many members.
     ///
     /// # Errors
     /// One does not serve.
-    pub fn start(subject: Kind, reference: Kind, options: &Options) -> Result<Self> {
+    pub fn start(
+        subject: Kind,
+        reference: Kind,
+        members: usize,
+        options: &Options,
+    ) -> Result<Self> {
         let (one, two) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| Server::start(reference, options.clone()));
-            let one = Server::start(subject, options.clone());
+            let other = scope.spawn(|| Host::start(reference, members, options));
+            let one = Host::start(subject, members, options);
             (one, other.join())
         });
         let two = two.map_err(|_| anyhow::anyhow!("the reference's start panicked"))?;
@@ -131,8 +137,8 @@ impl Pair {
     pub fn logs(&self) -> String {
         format!(
             "log of the subject:\n{}\nlog of the reference:\n{}",
-            self.subject.server.log_tail(),
-            self.reference.server.log_tail()
+            self.subject.host.log_tail(),
+            self.reference.host.log_tail()
         )
     }
 
@@ -212,11 +218,8 @@ impl Pair {
         let enforces = self.enforces_quota.to_string();
         let again = |side: &mut Side| -> Result<Nodes> {
             side.drop_connections();
-            side.server.set_config("enforceQuota", &enforces);
-            if crash {
-                side.server.kill9()?;
-            }
-            side.server.restart()?;
+            side.host.set_config("enforceQuota", &enforces);
+            side.host.restart(crash)?;
             side.connect_control()?;
             side.walk()
         };
@@ -268,7 +271,9 @@ impl Pair {
 
     fn clean(&mut self) -> Result<()> {
         for side in [&mut self.subject, &mut self.reference] {
-            side.close_sessions().context("close the sessions")?;
+            let kind = side.host.kind();
+            side.close_sessions()
+                .with_context(|| format!("close the sessions at {kind}"))?;
             let nodes = side.walk()?;
             side.clean(&nodes)?;
         }

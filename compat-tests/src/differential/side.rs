@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::canon::{self, Symbols};
+use super::host::Host;
 use super::step::{Context, Op, Request, Step, Who};
 use crate::client::{Connection, Hello, Received, request};
-use crate::server::Server;
 use crate::wire::{Reader, Writer};
 
 /// How long an answer may take. Only a failure waits so long: no step awaits silence.
@@ -50,8 +50,8 @@ pub(super) struct Slot {
 /// One server with the connections of the running sequence.
 #[derive(Debug)]
 pub struct Side {
-    /// The process.
-    pub server: Server,
+    /// The process, or several.
+    pub host: Host,
     pub(super) symbols: Symbols,
     pub(super) root: String,
     pub(super) slots: Vec<Slot>,
@@ -76,9 +76,9 @@ impl Side {
     ///
     /// # Errors
     /// It does not.
-    pub fn new(server: Server) -> Result<Self> {
+    pub fn new(host: Host) -> Result<Self> {
         let mut side = Self {
-            server,
+            host,
             symbols: Symbols::default(),
             root: String::new(),
             slots: Vec::new(),
@@ -147,7 +147,7 @@ impl Side {
                 };
                 hello.timeout_ms = *timeout_ms;
                 hello.read_only = *read_only;
-                let mut connection = Connection::open(self.server.address(), ANSWER_TIME_MAX)?;
+                let mut connection = Connection::open(self.host.address(), ANSWER_TIME_MAX)?;
                 let mut fresh = Slot {
                     session: hello.session,
                     ..Slot::default()
@@ -188,7 +188,7 @@ impl Side {
                 None => self.skipped = true,
             },
             Step::Word(word) => {
-                let mut connection = Connection::open(self.server.address(), ANSWER_TIME_MAX)?;
+                let mut connection = Connection::open(self.host.address(), ANSWER_TIME_MAX)?;
                 connection.send(word.as_bytes());
                 self.word = Some(connection);
             }
@@ -507,7 +507,7 @@ impl Side {
     pub fn close_sessions(&mut self) -> Result<()> {
         self.slots.clear();
         for (session, password) in std::mem::take(&mut self.open_sessions) {
-            let mut connection = Connection::open(self.server.address(), ANSWER_TIME_MAX)?;
+            let mut connection = Connection::open(self.host.address(), ANSWER_TIME_MAX)?;
             let hello = Hello {
                 session,
                 password: Some(password),

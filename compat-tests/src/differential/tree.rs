@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::canon;
+use super::host::CONFIG;
 use super::side::{ANSWER_TIME_MAX, SESSION_TIMEOUT_MS, Side};
 use crate::client::{Connection, Received, request};
 use crate::wire::{Reader, Writer};
@@ -41,6 +42,9 @@ impl Side {
                     );
                 }
                 next.extend(children_of(path, &replies[2].2)?);
+                if self.host.has_members() && path == CONFIG.as_bytes() {
+                    text = format!("{CONFIG}, as each shows it");
+                }
                 found.push((path.clone(), text));
             }
             next.sort();
@@ -61,7 +65,9 @@ impl Side {
             body.buffer(Some(path)).i32(-1);
             asked.push((2, body.finish()));
         }
-        for (path, text) in found.iter().filter(|(path, _)| built_in(path)) {
+        let is_shown = |path: &[u8]| self.host.has_members() && path == CONFIG.as_bytes();
+        let built_in = found.iter().filter(|(path, _)| built_in(path));
+        for (path, text) in built_in.filter(|(path, _)| !is_shown(path)) {
             let perms = if path.ends_with(b"config") { 1 } else { 31 };
             if !text.contains(&format!("acl [{perms:#x} \"world\":\"anyone\"]")) {
                 let mut body = Writer::new();
@@ -90,7 +96,7 @@ impl Side {
     /// # Errors
     /// The server does not answer.
     pub fn connect_control(&mut self) -> Result<()> {
-        let mut connection = Connection::open(self.server.address(), ANSWER_TIME_MAX)?;
+        let mut connection = Connection::open(self.host.address(), ANSWER_TIME_MAX)?;
         let (session, _) = connection.new_session(SESSION_TIMEOUT_MS)?;
         self.control = Some((connection, session));
         let mut body = Writer::new();
@@ -120,10 +126,7 @@ impl Side {
         let mut replies = Vec::new();
         while replies.len() < asked.len() {
             let Received::Frame(frame) = connection.receive()? else {
-                bail!(
-                    "the control connection was closed by {}",
-                    self.server.kind()
-                )
+                bail!("the control connection was closed by {}", self.host.kind())
             };
             let mut reader = Reader::new(&frame);
             let _xid = reader.i32()?;

@@ -4,16 +4,24 @@
 //! - [`net`]: the network;
 //! - [`guard`]: nothing outlives the run;
 //! - [`chaos`]: faults under load;
+//! - [`cases`]: failures that have a name;
+//! - [`planted`]: servers that are broken on purpose, to be found by those;
 //! - [`members`]: servers that come back late, with less than they had, or anew;
 //! - [`on`]: other programs on one of the servers;
+//! - [`reports`]: what others reported of ensembles, played again;
+//! - [`scripts`]: the genuine scripts asked of each;
 //! - [`proof`]: load with a recorded history, and the checkers that judge it.
 
+pub mod cases;
 pub mod chaos;
 pub mod guard;
 pub mod members;
 pub mod net;
 pub mod on;
+pub mod planted;
 pub mod proof;
+pub mod reports;
+pub mod scripts;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -26,6 +34,7 @@ use rustix::process::Signal;
 use self::guard::Guard;
 use self::net::{Network, Way, Wiring};
 use crate::client::{Connection, word};
+use crate::fault::Disk;
 use crate::server::{Kind, Options, Server, process_figure};
 
 /// How long a word or a handshake may take when all are asked again and again.
@@ -47,6 +56,8 @@ pub struct Setup {
     pub options: Options,
     /// The network between them.
     pub wiring: Wiring,
+    /// Whether each has its data on a disk whose power can fail.
+    pub disks: bool,
 }
 
 impl Setup {
@@ -63,6 +74,7 @@ impl Setup {
             members: 3,
             options,
             wiring,
+            disks: false,
         }
     }
 }
@@ -91,8 +103,25 @@ pub struct Ensemble {
 
 #[derive(Debug)]
 struct Member {
+    /// In front of the server, whose directory it lies in: it goes first.
+    disk: Option<Disk>,
     server: Server,
     frozen: bool,
+    /// Its disk has no power.
+    dark: bool,
+}
+
+/// The disk of a member, which holds nothing but its number.
+fn mount(server: &Server, id: usize) -> Result<Disk> {
+    let data = server.data_dir().context("its data directory")?;
+    let disk = Disk::mount(&data.with_extension("disk"), &data)?;
+    fs::write(data.join("myid"), format!("{id}\n")).context("write myid")?;
+    // Else the loss of power takes it.
+    let written = fs::File::open(data.join("myid")).context("open myid")?;
+    written.sync_all().context("sync myid")?;
+    let dir = fs::File::open(&data).context("open a data directory")?;
+    dir.sync_all().context("sync a data directory")?;
+    Ok(disk)
 }
 
 impl Ensemble {
@@ -138,9 +167,13 @@ impl Ensemble {
                 options = options.config(&format!("server.{}", other + 1), &line);
             }
             let client = network.seat(own).client;
+            let server = Server::member(setup.kind, options, client, own + 1)?;
+            let disk = setup.disks.then(|| mount(&server, own + 1)).transpose()?;
             members.push(Member {
-                server: Server::member(setup.kind, options, client, own + 1)?,
+                disk,
+                server,
                 frozen: false,
+                dark: false,
             });
         }
         Ok(Self {
@@ -197,6 +230,18 @@ impl Ensemble {
         }
     }
 
+    /// Changes a line of zoo.cfg of all; takes effect with their next start.
+    pub fn set_config(&mut self, key: &str, value: &str) {
+        for member in &mut self.members {
+            member.server.set_config(key, value);
+        }
+    }
+
+    /// True while the process of a member runs.
+    pub fn is_running(&mut self, member: usize) -> bool {
+        self.members[member].server.is_running()
+    }
+
     /// Starts a member; does not wait.
     ///
     /// # Errors
@@ -225,6 +270,33 @@ impl Ensemble {
             member.server.signal(Signal::KILL)?;
         }
         (0..self.len()).try_for_each(|member| self.kill9(member))
+    }
+
+    /// The power of these members fails in one moment: what their disks have not written by then is lost.
+    ///
+    /// # Errors
+    /// They have no disks of their own, or could not be signalled.
+    pub fn power_off(&mut self, members: &[usize]) -> Result<()> {
+        // Until all disks have failed none of them does anything any more.
+        for member in members {
+            self.members[*member].server.signal(Signal::STOP)?;
+        }
+        for member in members {
+            let disk = self.members[*member].disk.as_ref();
+            disk.context("it has no disk of its own")?.fail()?;
+            self.members[*member].dark = true;
+        }
+        members.iter().try_for_each(|member| self.kill9(*member))
+    }
+
+    /// The directory in which a member runs, and where what hangs on its disk is written down.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn dir(&self, member: usize) -> Result<std::path::PathBuf> {
+        let data = self.server(member).data_dir();
+        let dir = data.as_deref().and_then(std::path::Path::parent);
+        Ok(dir.context("its directory")?.to_owned())
     }
 
     /// SIGTERM, and waits for the end.
@@ -290,6 +362,23 @@ impl Ensemble {
         self.network.set(from, to, way)
     }
 
+    /// Breaks the connections that one member has made to another.
+    ///
+    /// # Errors
+    /// The network cannot do that.
+    pub fn break_off(&self, from: usize, to: usize) -> Result<()> {
+        self.network.break_off(from, to)
+    }
+
+    /// What one member has said to another since this was asked last.
+    ///
+    /// # Errors
+    /// The network does not listen.
+    pub fn beats(&self, from: usize, to: usize) -> Result<net::Beats> {
+        let beats = self.network.beats(from, to);
+        beats.context("only proxies hear what servers say")
+    }
+
     /// Every way is as it was, every member runs.
     ///
     /// # Errors
@@ -304,6 +393,10 @@ impl Ensemble {
             }
             if !self.members[from].server.is_running() {
                 self.kill9(from)?;
+                if std::mem::take(&mut self.members[from].dark) {
+                    let disk = self.members[from].disk.as_ref();
+                    disk.context("it has no disk of its own")?.come_back()?;
+                }
                 self.spawn(from)?;
             }
         }

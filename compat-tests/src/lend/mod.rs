@@ -13,9 +13,21 @@
 //! | `stop`, `kill` | SIGTERM, `kill -9`; answers when it has ended |
 //! | `proxy` | answers HOST:PORT of a way to it that can be cut |
 //! | `cut`, `mend` | closes the proxy's connections and turns new ones away; lets them in again |
+//! | `members` | how many servers make one |
+//!
+//! With `MEMBERS=3` each loan is an ensemble of three. `start` answers once all serve, and the address is
+//! that of the first, as behind `proxy`: what one client wrote another one reads. `stop` and `kill` end
+//! all. Besides:
+//!
+//! | Line | What it does |
+//! | --- | --- |
+//! | `addresses` | those of all, with commas between them |
+//! | `leader` | the number of the one that leads, from 1 |
+//! | `start N`, `stop N`, `kill N` | this one; `start` does not wait until it serves |
 //!
 //! So every language has the same servers, crashes and cuts, and only its own client to write.
 
+mod lent;
 mod proxy;
 
 use std::io::{BufRead, BufReader, Write};
@@ -26,10 +38,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::server::{Kind, Options, Server};
+use crate::server::{Kind, Options};
 use crate::suite::say;
+use lent::{End, Lent};
 use proxy::Proxy;
 
 /// How often the program, and its loans behind it, are looked at.
@@ -42,6 +55,8 @@ const RETURN_TIME_MAX: Duration = Duration::from_secs(30);
 pub struct Plan {
     /// Which server is lent.
     pub kind: Kind,
+    /// How many make one; 1: a lone server.
+    pub members: usize,
     /// The program and its arguments.
     pub command: Vec<String>,
     /// How long it may take.
@@ -59,10 +74,14 @@ pub fn run(plan: &Plan) -> Result<bool> {
         .context("name a program to run")?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen for the program")?;
     let address = listener.local_addr().context("listen for the program")?;
-    let kind = plan.kind;
+    let (kind, members) = (plan.kind, plan.members);
+    ensure!(
+        members == 1 || (members > 1 && !matches!(kind, Kind::External(_))),
+        "{members} servers of {kind}: they must be started here"
+    );
     let loans = Arc::new(AtomicUsize::new(0));
     let open = Arc::clone(&loans);
-    thread::spawn(move || serve(&listener, kind, &open));
+    thread::spawn(move || serve(&listener, kind, members, &open));
     let mut child = Command::new(program)
         .args(arguments)
         .env("SERVERS", address.to_string())
@@ -94,13 +113,13 @@ fn wait(child: &mut Child, time_max: Duration) -> Result<bool> {
     Ok(false)
 }
 
-fn serve(listener: &TcpListener, kind: Kind, loans: &Arc<AtomicUsize>) {
+fn serve(listener: &TcpListener, kind: Kind, members: usize, loans: &Arc<AtomicUsize>) {
     for stream in listener.incoming().flatten() {
         loans.fetch_add(1, Ordering::SeqCst);
         let loans = Arc::clone(loans);
         thread::spawn(move || {
             // The program went away: so does its server.
-            drop(Loan::new(kind).answer_all(&stream));
+            drop(Loan::new(kind, members).answer_all(&stream));
             loans.fetch_sub(1, Ordering::SeqCst);
         });
     }
@@ -110,17 +129,19 @@ fn serve(listener: &TcpListener, kind: Kind, loans: &Arc<AtomicUsize>) {
 #[derive(Debug)]
 struct Loan {
     kind: Kind,
+    members: usize,
     options: Options,
-    server: Option<Server>,
+    lent: Option<Lent>,
     proxy: Option<Proxy>,
 }
 
 impl Loan {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: Kind, members: usize) -> Self {
         Self {
             kind,
+            members,
             options: Options::default(),
-            server: None,
+            lent: None,
             proxy: None,
         }
     }
@@ -155,8 +176,8 @@ impl Loan {
             }),
             ("config", Some(key), Some(value)) => {
                 self.options = std::mem::take(&mut self.options).config(key, value);
-                if let Some(server) = &mut self.server {
-                    server.set_config(key, value);
+                if let Some(lent) = &mut self.lent {
+                    lent.set_config(key, value);
                 }
                 Ok(String::new())
             }
@@ -164,13 +185,17 @@ impl Loan {
                 self.options = std::mem::take(&mut self.options).property(name, value);
                 Ok(String::new())
             }
-            ("start", None, None) => self.start(),
-            ("stop", None, None) => {
-                self.own()?.stop()?;
-                Ok(String::new())
+            ("members", None, None) => Ok(self.members.to_string()),
+            ("addresses", None, None) => {
+                let lent = self.lent.as_ref().context("it was not started")?;
+                Ok(lent.addresses().join(","))
             }
-            ("kill", None, None) => {
-                self.own()?.kill9()?;
+            ("leader", None, None) => Ok(self.own()?.leader()?.to_string()),
+            ("start", None, None) => self.start(),
+            ("start", Some(number), None) => self.own()?.start_member(parse(number)?),
+            ("stop" | "kill", number, None) => {
+                let how = if verb == "stop" { End::Stop } else { End::Kill };
+                self.own()?.end(number.map(parse).transpose()?, how)?;
                 Ok(String::new())
             }
             ("proxy", None, None) => self.proxy(),
@@ -184,32 +209,36 @@ impl Loan {
     }
 
     fn start(&mut self) -> Result<String> {
-        if let Some(server) = &mut self.server {
-            if !server.is_running() {
-                server.restart()?;
-            }
-            return Ok(server.address().to_string());
+        if let Some(lent) = &mut self.lent {
+            lent.start_again()?;
+            return Ok(lent.addresses().swap_remove(0));
         }
-        let server = Server::start(self.kind, self.options.clone())?;
-        Ok(self.server.insert(server).address().to_string())
+        let lent = Lent::start(self.kind, self.members, &self.options)?;
+        Ok(self.lent.insert(lent).addresses().swap_remove(0))
     }
 
-    /// The server, when it is one that may be stopped.
-    fn own(&mut self) -> Result<&mut Server> {
+    /// What was lent, when it may be stopped.
+    fn own(&mut self) -> Result<&mut Lent> {
         if matches!(self.kind, Kind::External(_)) {
             bail!("a server that somebody else started is not stopped");
         }
-        self.server.as_mut().context("it was not started")
+        self.lent.as_mut().context("it was not started")
     }
 
     fn proxy(&mut self) -> Result<String> {
-        let server = self.server.as_ref().context("it was not started")?;
+        let lent = self.lent.as_ref().context("it was not started")?;
         let proxy = match self.proxy.take() {
             Some(proxy) => proxy,
-            None => Proxy::open(server.address())?,
+            None => Proxy::open(lent.addresses()[0].parse().context("an address")?)?,
         };
         Ok(self.proxy.insert(proxy).address().to_string())
     }
+}
+
+fn parse(number: &str) -> Result<usize> {
+    number
+        .parse()
+        .with_context(|| format!("{number}: a number of a server"))
 }
 
 #[cfg(test)]
@@ -223,7 +252,7 @@ mod tests {
     #[test]
     fn a_foreign_server_is_lent_but_never_stopped() {
         let address = "127.0.0.1:1".parse().expect("an address");
-        let mut loan = Loan::new(Kind::External(address));
+        let mut loan = Loan::new(Kind::External(address), 1);
         assert_eq!(loan.answer("kind").expect("kind"), "external");
         let why = "a server that somebody else started is not stopped";
         assert_eq!(refused(&mut loan, "stop"), why);
@@ -231,14 +260,29 @@ mod tests {
     }
 
     #[test]
+    fn an_ensemble_of_foreign_servers_cannot_be_lent() {
+        let foreign = Plan {
+            kind: Kind::External("127.0.0.1:1".parse().expect("an address")),
+            members: 3,
+            command: vec!["true".to_owned()],
+            time_max: Duration::from_secs(60),
+        };
+        assert!(run(&foreign).is_err());
+    }
+
+    #[test]
     fn nonsense_is_refused() {
-        let mut loan = Loan::new(Kind::Oxkeeper);
+        let mut loan = Loan::new(Kind::Oxkeeper, 1);
         assert_eq!(loan.answer("kind").expect("kind"), "oxkeeper");
         assert_eq!(loan.answer("config tickTime 500").expect("config"), "");
         for line in ["", "starts", "config", "config tickTime", "start now"] {
             assert_eq!(refused(&mut loan, line), "no such request", "{line}");
         }
         assert_eq!(refused(&mut loan, "kill"), "it was not started");
+        for line in ["kill 1", "start 1", "addresses", "leader"] {
+            assert_eq!(refused(&mut loan, line), "it was not started", "{line}");
+        }
+        assert_eq!(loan.answer("members").expect("members"), "1");
         assert_eq!(refused(&mut loan, "cut"), "there is no proxy to cut");
     }
 
@@ -246,6 +290,7 @@ mod tests {
     fn the_programs_end_is_the_answer() {
         let plan = |words: &[&str], seconds| Plan {
             kind: Kind::Oxkeeper,
+            members: 1,
             command: words.iter().map(|word| (*word).to_owned()).collect(),
             time_max: Duration::from_secs(seconds),
         };

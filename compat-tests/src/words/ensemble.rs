@@ -100,8 +100,18 @@ fn counts(address: SocketAddr) -> Result<String> {
         "zk_commit_count",
         "zk_learner_proposal_received_count",
         "zk_learner_commit_received_count",
+        "zk_cnt_quorum_ack_latency",
+        "zk_cnt_propagation_latency",
+        "zk_last_proposal_size",
+        "zk_min_proposal_size",
+        "zk_max_proposal_size",
     ] {
-        let value: u64 = figure(&text, name).with_context(|| format!("no {name}"))?;
+        let value: i64 = match figure(&text, name) {
+            Some(value) => value,
+            // Of the leader only.
+            None if name.ends_with("_proposal_size") => continue,
+            None => bail!("no {name}"),
+        };
         let some = if value > 0 { "some" } else { "none" };
         out += &format!("{name}\t{some}\n");
     }

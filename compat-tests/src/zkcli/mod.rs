@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::client::{REPLY_TIME_MAX, word};
+use crate::differential::host::Host;
 use crate::differential::side::Side;
 use crate::server::{Kind, Options, Server};
 use crate::settings;
@@ -112,7 +113,7 @@ fn without_membership(text: &str) -> String {
 
 /// Deletes what a script left on a server that the next script will use, too.
 fn sweep(server: Server) -> Result<()> {
-    let mut side = Side::new(server)?;
+    let mut side = Side::new(Host::Lone(Box::new(server)))?;
     let nodes = side.walk()?;
     side.clean(&nodes)
 }

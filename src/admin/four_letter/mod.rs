@@ -110,7 +110,11 @@ pub(super) fn answer(
         }
         Word::Conf => {
             let port = sources.client_addr.map(|addr| addr.port());
-            server::put_conf(&mut out, &config.conf, port, &sources.storage());
+            let mut conf = config.conf.clone();
+            if let (Some(known), Some(members)) = (&mut conf.ensemble, sources.members()) {
+                known.membership = members;
+            }
+            server::put_conf(&mut out, &conf, port, &sources.storage());
         }
         Word::Dirs => server::put_dirs(&mut out, &sources.storage()),
         Word::Envi => server::put_environment(&mut out),
@@ -122,6 +126,7 @@ pub(super) fn answer(
         }
         Word::Srst => {
             sources.connections.stats().reset();
+            sources.ensemble.reset_figures();
             // zk: PrometheusMetricsProvider.resetAllValues does nothing: counters there only grow.
             if config.metrics_provider == MetricsProvider::Default {
                 metrics::reset();

@@ -164,7 +164,7 @@ pub(super) static KEYS: &[Key] = &[
         |d, on| d.membership.standalone_enabled = on,
         "`false`: one voter is an ensemble too, of which it is the leader",
     ),
-    strict_flag("reconfigEnabled", "false", |d, on| d.settings.state.reconfig_enabled = on, "the reconfig operation; a standalone server answers that it has nothing to change, an ensemble cannot do it yet"),
+    strict_flag("reconfigEnabled", "false", |d, on| d.settings.state.reconfig_enabled = on, "the reconfig operation: members that change by a request are in the log, which then counts more than the files; a standalone server answers that it has nothing to change"),
     text(
         "dynamicConfigFile",
         "",

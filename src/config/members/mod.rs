@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::builder::{Builder, resolve};
+use super::dynamic::MemberFiles;
 use super::ensemble::EnsembleSettings;
 use super::finding::{Findings, Source};
 use super::membership::MemberKey;
@@ -221,18 +222,18 @@ impl Builder {
             self.check_peer_type(own, findings);
             self.take_client_part(own, findings);
         }
-        if self.settings.state.reconfig_enabled {
-            let text = "not built yet: the members are those of the server lines, until those are \
-                        changed and the server starts again";
-            findings.warn(&self.origin("reconfigEnabled"), "reconfigEnabled", text);
-        }
         let read = &self.membership;
+        self.settings.state.in_ensemble = true;
+        self.settings.state.two_voters_min = read.standalone_enabled;
+        let path = self.source.as_ref().and_then(Source::path);
+        let files = path.filter(|_| self.settings.state.reconfig_enabled);
         let me = own.map_or(ServerId::default(), |own| own.id);
         self.settings.session.server_id = u8::try_from(me.0).unwrap_or_default();
         self.settings.ensemble = EnsembleSettings {
             me,
             members: read.servers.values().cloned().collect(),
             standalone: false,
+            files: files.map(MemberFiles::beside),
             ..self.alone()
         };
     }

@@ -410,10 +410,18 @@ fn the_dynamic_file_of_an_ensemble() {
 }
 
 #[test]
-fn reconfig_is_told_to_be_missing() {
-    let (_, warnings) = three("reconfigEnabled=true\n").run();
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("reconfigEnabled: not built yet"));
+fn files_are_written_where_members_change_by_requests() {
+    let world = three("reconfigEnabled=true\n");
+    let (settings, warnings) = world.run();
+    assert_eq!(warnings, Vec::<String>::new());
+    let zoo = world.dir.path().join("zoo.cfg");
+    assert_eq!(settings.ensemble.files, Some(MemberFiles::beside(&zoo)));
+    let rules = settings.state;
+    assert!(rules.reconfig_enabled && rules.in_ensemble && rules.two_voters_min);
+    let (settings, _) = three("standaloneEnabled=false\n").run();
+    assert_eq!(settings.ensemble.files, None);
+    let rules = settings.state;
+    assert!(!rules.reconfig_enabled && rules.in_ensemble && !rules.two_voters_min);
 }
 
 #[test]

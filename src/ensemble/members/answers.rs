@@ -14,18 +14,21 @@ use crate::ensemble::Touched;
 use crate::ensemble::members::beginning::is_new;
 use crate::ensemble::members::census::Census;
 use crate::ensemble::members::failover::is_gone;
+use crate::ensemble::members::receiving::Receiver;
 use crate::ensemble::members::serving::Heard;
 use crate::ensemble::members::standing::Standing;
 use crate::ensemble::origin::outgoing::Answer;
 use crate::ensemble::origin::proposals::Proposals;
 use crate::ensemble::peer::{
-    Ask, ForwardStream, Forwarded, Hello, Lane, LinkState, Lost, Probed, Refusal, Serve, Told,
+    Ask, ForwardStream, Forwarded, Hello, Lane, LinkState, Lost, Offer, Probed, Receipt, Refusal,
+    Serve, Told,
 };
 use crate::ensemble::raft::core::{Core, View};
 use crate::ensemble::raft::messages::{
     AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
     VoteResponse,
 };
+use crate::ensemble::raft::types::position;
 use crate::state::{Action, Batch, LogPosition, Replica, Rules, ServerId, Unstamped};
 use crate::storage::Log;
 
@@ -48,6 +51,7 @@ pub(in crate::ensemble) struct Answers {
     /// The longest silence of a quorum that is no failure.
     pub(in crate::ensemble) silence_max: Duration,
     pub(in crate::ensemble) touched: Arc<dyn Touched>,
+    pub(in crate::ensemble) receiver: Receiver,
 }
 
 impl Answers {
@@ -143,12 +147,16 @@ impl Serve for Answers {
             if !self.standing.follows(request.vote.leader_id.term) {
                 return Err(Refusal::NotReady);
             }
+            let committed = request.leader_commit.as_ref().map(position);
             let response = self.core.append(request).await?;
             if matches!(
                 response,
                 AppendResponse::Success | AppendResponse::PartialSuccess(_)
             ) {
                 self.heard.now();
+                if self.core.last_log() >= committed {
+                    self.receiver.progress.behind(false);
+                }
             }
             Ok(response)
         }
@@ -161,6 +169,7 @@ impl Serve for Answers {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxStream<'static, Result<AppendResult, Refusal>> {
         let heard = Arc::clone(&self.heard);
+        let progress = Arc::clone(&self.receiver.progress);
         let standing = Arc::clone(&self.standing);
         let refused = Arc::new(AtomicBool::new(false));
         let refuses = Arc::clone(&refused);
@@ -181,6 +190,8 @@ impl Serve for Answers {
         responses
             .inspect(move |response| {
                 if matches!(response, Ok(Ok(_))) {
+                    // The leader has what this server needs.
+                    progress.behind(false);
                     heard.now();
                 }
             })
@@ -236,6 +247,10 @@ impl Serve for Answers {
             proposals: Arc::clone(&self.proposals),
             rules: self.rules,
         })
+    }
+
+    fn snapshot(&self, from: Hello, offer: Offer) -> BoxFuture<'_, Result<Receipt, Refusal>> {
+        self.receiver.clone().begin(from, offer).boxed()
     }
 
     fn closed(&self, _: Hello, _: Lane, _: &Lost) {}

@@ -11,6 +11,8 @@ pub(super) mod failover;
 pub(super) mod founding;
 pub(super) mod lag;
 pub(super) mod listing;
+pub(super) mod receiving;
+pub(super) mod reconfig;
 pub(super) mod role;
 pub(super) mod serving;
 pub(super) mod standing;

@@ -124,7 +124,9 @@ impl Pulse {
                 // A lone voter asks nobody; those that follow without a vote do not count.
                 self.votes_alone() || acked.is_some_and(|silence| silence <= self.silence_max)
             }
-            Role::Follower { .. } | Role::Observer { .. } => self.heard.is_within(self.silence_max),
+            Role::Follower { .. } | Role::Observer { .. } => {
+                self.heard.is_within(self.silence_max) && !self.progress.is_behind()
+            }
             Role::Candidate | Role::Stopped => false,
         }
     }
@@ -240,6 +242,10 @@ impl Pulse {
                 );
             }
             let has_changed = replace(&serving, serves);
+            if has_changed && !serves && !self.is_alone {
+                // Whoever comes back serves when it is known not to have missed too much.
+                self.progress.behind(true);
+            }
             if has_changed && !self.is_alone {
                 let View { role, leader } = *self.views.borrow();
                 let leader = leader.map(|(leader, _)| leader.0);

@@ -86,6 +86,14 @@ pub(in crate::ensemble) enum Event {
     },
     /// Nobody waits any more for what has been submitted.
     Recalled,
+    /// The state is a snapshot's from now on: entries up to `position` have been applied elsewhere, and
+    /// what came of this origin's proposals in them is not known here.
+    Replaced {
+        /// Its last entry.
+        position: LogPosition,
+        /// The last sequence of this origin that has taken effect in it, if any has.
+        cursor: Option<u64>,
+    },
     /// No more submissions.
     Closed,
 }
@@ -324,6 +332,7 @@ impl Outgoing {
             Event::Broken { server } => self.broken(server),
             Event::Applied { position, cursor } => self.applied(position, cursor),
             Event::Recalled => self.recalled(),
+            Event::Replaced { position, cursor } => self.replaced(position, cursor),
             Event::Closed => {
                 self.closed = true;
                 let mut commands = vec![Command::Room];
@@ -466,6 +475,16 @@ impl Outgoing {
         commands
     }
 
+    /// What has taken effect is not sent again, as if it had been applied here. Of an answer for what is
+    /// in the snapshot nobody waits: whoever asked is gone.
+    fn replaced(&mut self, position: LogPosition, cursor: Option<u64>) -> Vec<Command> {
+        let mut commands = self.applied(position, cursor);
+        if !commands.contains(&Command::Wake) {
+            commands.insert(0, Command::Wake);
+        }
+        commands
+    }
+
     /// Proposals that do nothing, with the numbers of all that may be on its way: no longer than those,
     /// since none is shorter.
     fn nothing(&self) -> Unstamped {
@@ -542,6 +561,12 @@ impl Outgoing {
             && self.unsent == 0
             && !self.flight.is_empty()
             && self.applied.index >= self.accepted
+    }
+
+    /// Whether an entry of the term that is led now has been applied here.
+    pub(in crate::ensemble) fn is_current(&self) -> bool {
+        let is_true = |target: Target| self.applied.term >= target.term;
+        self.target.is_some_and(is_true)
     }
 
     /// Whether the leader that refused what it was sent still leads, and nothing of it has been applied.

@@ -134,6 +134,16 @@ impl Proposals {
         let _nothing = self.obey(commands);
     }
 
+    /// The state is a snapshot's from now on, up to `position`; `cursor` as above.
+    pub(in crate::ensemble) fn replaced(&self, position: LogPosition, cursor: Option<u64>) {
+        let commands = {
+            let mut inner = self.inner.lock();
+            inner.got_on = Some(Instant::now());
+            inner.outgoing.step(Event::Replaced { position, cursor })
+        };
+        let _nothing = self.obey(commands);
+    }
+
     /// Who leads, if anybody is known to; `here`: this server.
     pub(in crate::ensemble) fn leader(&self, leader: Option<(ServerId, u64)>, here: ServerId) {
         self.step(match leader {
@@ -158,6 +168,11 @@ impl Proposals {
             }
         }
         send
+    }
+
+    /// Whether what is applied here is of the term that is led now.
+    pub(in crate::ensemble) fn is_current(&self) -> bool {
+        self.inner.lock().outgoing.is_current()
     }
 
     /// What the clocks of this server say.

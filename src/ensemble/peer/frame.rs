@@ -46,6 +46,14 @@ pub(super) enum Kind {
     Forward = 5,
     /// Forwarding: what became of it.
     Forwarded = 6,
+    /// Snapshots: what there is to be sent.
+    Offer = 7,
+    /// Snapshots: what of it is there already.
+    Wanted = 8,
+    /// Snapshots: bytes of a file.
+    Chunk = 9,
+    /// Snapshots: what came of it.
+    Installed = 10,
 }
 
 impl Kind {
@@ -58,6 +66,10 @@ impl Kind {
             4 => Some(Self::Appended),
             5 => Some(Self::Forward),
             6 => Some(Self::Forwarded),
+            7 => Some(Self::Offer),
+            8 => Some(Self::Wanted),
+            9 => Some(Self::Chunk),
+            10 => Some(Self::Installed),
             _ => None,
         }
     }

@@ -40,7 +40,8 @@ pub(in crate::ensemble) enum Lane {
     Replication = 2,
     /// A follower's proposals.
     Forward = 3,
-    // 4 is the snapshots'.
+    /// A snapshot for a server that is too far behind.
+    Snapshot = 4,
 }
 
 impl Lane {
@@ -49,6 +50,7 @@ impl Lane {
             1 => Some(Self::Control),
             2 => Some(Self::Replication),
             3 => Some(Self::Forward),
+            4 => Some(Self::Snapshot),
             _ => None,
         }
     }
@@ -60,6 +62,7 @@ impl fmt::Display for Lane {
             Self::Control => "control",
             Self::Replication => "replication",
             Self::Forward => "forwarding",
+            Self::Snapshot => "snapshot",
         })
     }
 }

@@ -20,6 +20,7 @@ use super::link::Chain;
 use super::registry::Place;
 use super::serve::Serve;
 use super::serving;
+use super::snapshot;
 use crate::io::{Acceptor, Network, Stream};
 use crate::telemetry::Seldom;
 
@@ -177,7 +178,11 @@ async fn run_lane(
     let config = &shared.config;
     // Nobody pings between two streams of appends. They follow each other sooner; if they do not,
     // the next one connects again.
-    let reader = FrameReader::new(reader, config.frame_bytes_max, config.idle_time());
+    let bytes_max = match place.lane {
+        Lane::Snapshot => snapshot::FRAME_BYTES_MAX,
+        Lane::Control | Lane::Replication | Lane::Forward => config.frame_bytes_max,
+    };
+    let reader = FrameReader::new(reader, bytes_max, config.idle_time());
     let served = serving::Lane {
         config,
         serve,
@@ -190,6 +195,7 @@ async fn run_lane(
             Lane::Control => served.control().await,
             Lane::Replication => served.replication().await,
             Lane::Forward => served.forward().await,
+            Lane::Snapshot => served.snapshot().await,
         }
     };
     tokio::select! {

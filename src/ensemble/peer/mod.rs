@@ -7,6 +7,7 @@
 //!   call ─▶ control:     many questions at once, each with a number and a deadline     ─▶ Serve
 //!   replicate ─▶ replication: the leader's entries, pipelined, answered in order       ─▶ Serve
 //!   forward ─▶ forwarding:   a follower's batches, in order, bounded in bytes          ─▶ Serve
+//!   snapshot ─▶ snapshot:    the files of a checkpoint, what is missing of them        ─▶ Serve
 //!                                                                         ▲
 //!   inbound   accepts, handshake, one place per server and lane ──────────┘
 //! ```
@@ -37,6 +38,7 @@ mod replicate;
 mod secret;
 mod serve;
 mod serving;
+mod snapshot;
 
 #[cfg(test)]
 mod tests;
@@ -55,8 +57,8 @@ use crate::io::{Acceptor, Network};
 use crate::state::ServerId;
 
 use super::raft::messages::{
-    self, AppendRequest, AppendResponse, TransferRequest, TransferResponse, VoteRequest,
-    VoteResponse,
+    self, AppendRequest, AppendResponse, SnapshotResponse, TransferRequest, TransferResponse,
+    VoteRequest, VoteResponse,
 };
 use ask::Request;
 
@@ -75,7 +77,8 @@ pub(in crate::ensemble) use link::{Down, LinkState, Phase};
 pub(in crate::ensemble) use replicate::{LaneError, Replication};
 pub(in crate::ensemble) use secret::Secret;
 pub use secret::SecretError;
-pub(in crate::ensemble) use serve::{ForwardStream, Refusal, Serve};
+pub(in crate::ensemble) use serve::{ForwardStream, Receipt, Receive, Refusal, Serve};
+pub(in crate::ensemble) use snapshot::{Offer, SnapshotError, Source};
 
 use link::Link;
 use registry::Registry;
@@ -302,6 +305,20 @@ impl Peers {
         to: ServerId,
     ) -> Result<(ForwardSender, ForwardAnswers), DialError> {
         forward::open(&self.shared, to).await
+    }
+
+    /// Sends a snapshot to a server that is too far behind, as far as it is not there already, and waits
+    /// until it has been installed.
+    ///
+    /// # Errors
+    /// It cannot be reached, or does not take any.
+    pub(in crate::ensemble) async fn send_snapshot(
+        &self,
+        to: ServerId,
+        offer: Offer,
+        source: &dyn Source,
+    ) -> Result<SnapshotResponse, SnapshotError> {
+        snapshot::send(&self.shared, to, offer, source).await
     }
 
     /// The control connection to each peer, to watch it change: whether a reconnect was refused

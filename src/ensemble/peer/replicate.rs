@@ -31,6 +31,7 @@ use super::frame::{Frame, FrameReader, Kind, Lost, Output, begin, finish, ping};
 use super::hello::Lane;
 use super::serve::Refusal;
 use crate::io as sockets;
+use crate::metrics;
 use crate::state::ServerId;
 
 /// Requests under way: as many as openraft takes at once at the other side.
@@ -83,6 +84,8 @@ struct Wire {
     wrote: Instant,
     /// No stream has used it yet.
     is_new: bool,
+    /// The follower has taken something by it.
+    has_fed: bool,
 }
 
 impl Replication {
@@ -239,6 +242,7 @@ impl<S: Stream<Item = AppendRequest> + Send + Unpin> Appends<'_, S> {
             is_flushed: true,
             wrote: Instant::now(),
             is_new: true,
+            has_fed: false,
         });
         Ok(())
     }
@@ -325,7 +329,15 @@ impl<S: Stream<Item = AppendRequest> + Send + Unpin> Appends<'_, S> {
         };
         self.bytes -= bytes;
         match body.try_get_u8().map_err(FormatError::from)? {
-            0 => Ok(Some(messages::take_append_result(body)?)),
+            0 => {
+                let result = messages::take_append_result(body)?;
+                if let (Ok(_), Some(wire)) = (&result, &mut self.lane.wire)
+                    && !std::mem::replace(&mut wire.has_fed, true)
+                {
+                    metrics::diff_sent();
+                }
+                Ok(Some(result))
+            }
             1 => {
                 let refusal = body.try_get_u8().map_err(FormatError::from)?;
                 Err(Lost::Refused(Refusal::read(refusal)).into())

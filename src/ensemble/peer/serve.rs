@@ -7,13 +7,14 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use super::super::raft::messages::{
-    AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
-    VoteResponse,
+    AppendRequest, AppendResponse, AppendResult, SnapshotResponse, TransferRequest,
+    TransferResponse, VoteRequest, VoteResponse,
 };
 use super::ask::{Ask, Told};
 use super::forward::Forwarded;
 use super::frame::Lost;
 use super::hello::{Hello, Lane};
+use super::snapshot::Offer;
 
 /// What peers ask of this server. `from` has been proven, as far as proofs are configured; a vote,
 /// an append or a transfer is always that of `from` itself.
@@ -60,6 +61,9 @@ pub(in crate::ensemble) trait Serve: Send + Sync + 'static {
     /// A peer has connected to forward batches.
     fn forward(&self, from: Hello) -> Box<dyn ForwardStream>;
 
+    /// A leader offers a snapshot, since this server needs entries that it has no more.
+    fn snapshot(&self, from: Hello, offer: Offer) -> BoxFuture<'_, Result<Receipt, Refusal>>;
+
     /// A peer's connection has ended.
     fn closed(&self, from: Hello, lane: Lane, why: &Lost);
 }
@@ -70,6 +74,34 @@ pub(in crate::ensemble) trait ForwardStream: Send {
     /// read of the connection. What comes of the batch is told later, by the inner future, in the
     /// same order; the connection ends behind a batch that was malformed.
     fn take(&mut self, term: u64, batch: Bytes) -> BoxFuture<'_, BoxFuture<'static, Forwarded>>;
+}
+
+/// What is said to an [`Offer`].
+pub(in crate::ensemble) enum Receipt {
+    /// It is not needed, or not taken from this leader.
+    Settled(SnapshotResponse),
+    /// It is taken in.
+    Begun(Box<dyn Receive>),
+}
+
+/// A snapshot that comes in on one connection. Dropped when that ends; what has come is kept.
+pub(in crate::ensemble) trait Receive: Send {
+    /// How many bytes of each file are there already.
+    fn has(&self) -> &[u64];
+
+    /// Takes the next bytes of a file. While it waits, nothing more is read of the connection.
+    ///
+    /// # Errors
+    /// It will not have the rest.
+    fn write(
+        &mut self,
+        file: usize,
+        offset: u64,
+        bytes: Bytes,
+    ) -> BoxFuture<'_, Result<(), Refusal>>;
+
+    /// All has come: checks it and makes it this server's state, also if the connection ends meanwhile.
+    fn install(self: Box<Self>) -> BoxFuture<'static, Result<SnapshotResponse, Refusal>>;
 }
 
 /// Why a server does not answer what it was asked.
@@ -85,6 +117,8 @@ pub(in crate::ensemble) enum Refusal {
     Failed,
     /// The question makes no sense, or not from this server.
     Senseless,
+    /// What came is not what was announced: it may be sent again.
+    Damaged,
     /// What only a newer server says.
     Newer(u8),
 }
@@ -97,6 +131,7 @@ impl Refusal {
             Self::Busy => 3,
             Self::Failed => 4,
             Self::Senseless => 5,
+            Self::Damaged => 6,
             Self::Newer(number) => number,
         }
     }
@@ -108,6 +143,7 @@ impl Refusal {
             3 => Self::Busy,
             4 => Self::Failed,
             5 => Self::Senseless,
+            6 => Self::Damaged,
             newer => Self::Newer(newer),
         }
     }
@@ -121,6 +157,7 @@ impl fmt::Display for Refusal {
             Self::Busy => f.write_str("too much is under way"),
             Self::Failed => f.write_str("failed"),
             Self::Senseless => f.write_str("the question makes no sense"),
+            Self::Damaged => f.write_str("what came is damaged"),
             Self::Newer(number) => write!(f, "reason {number}, of a newer version"),
         }
     }

@@ -23,6 +23,7 @@ use super::frame::{
 };
 use super::hello::Hello;
 use super::serve::{Refusal, Serve};
+use super::snapshot;
 use crate::io::Stream;
 
 /// Questions of one peer that are being answered; more are told that it is too much. Of heartbeats,
@@ -153,6 +154,13 @@ impl Lane<'_> {
     }
 }
 
+impl Lane<'_> {
+    /// One snapshot.
+    pub(super) async fn snapshot(self) -> Lost {
+        snapshot::receive(self.config, self.serve, self.from, self.reader, self.writer).await
+    }
+}
+
 impl PeerConfig {
     fn question(&self, from: &Hello, frame: Frame) -> Result<(u64, Asked), Lost> {
         let Frame {
@@ -188,7 +196,7 @@ fn is_from(from: &Hello, request: &AppendRequest) -> bool {
     request.vote.leader_id.voted_for == from.server.0
 }
 
-fn impostor() -> Lost {
+pub(super) fn impostor() -> Lost {
     Lost::Format(FormatError::Invalid {
         what: "a message in the name of another server",
     })

@@ -63,6 +63,13 @@ impl Pressure {
     }
 
     fn check(&self) {
+        if self.is_over(1) {
+            self.due.notify_one();
+        }
+    }
+
+    /// Whether so many times what makes a checkpoint due lies behind the last one.
+    fn is_over(&self, times: u64) -> bool {
         let bytes = self
             .bytes
             .load(Relaxed)
@@ -71,8 +78,14 @@ impl Pressure {
             .index
             .load(Relaxed)
             .saturating_sub(self.index_mark.load(Relaxed));
-        if bytes >= self.bytes_max || entries >= self.entries_max {
-            self.due.notify_one();
+        bytes >= self.bytes_max.saturating_mul(times)
+            || entries >= self.entries_max.saturating_mul(times)
+    }
+
+    /// Resolves when far more than is due lies behind the last checkpoint.
+    async fn overdue(&self) {
+        while !self.is_over(OVERDUE) {
+            self.due.notified().await;
         }
     }
 
@@ -81,6 +94,10 @@ impl Pressure {
         self.index_mark.store(self.index.load(Relaxed), Relaxed);
     }
 }
+
+/// While a snapshot is on its way, the next checkpoint waits: it would purge what its receiver needs
+/// next. But not for ever: the log must end somewhere, and then the receiver gets another snapshot.
+const OVERDUE: u64 = 4;
 
 /// openraft does not tell when it ignores a request, as it does while it has not heard that the
 /// last checkpoint has ended. A request while one is under way costs nothing.
@@ -105,6 +122,11 @@ pub(in crate::ensemble) async fn run(
         tokio::select! {
             () = stopping.cancelled() => return,
             () = pressure.due.notified() => {}
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = progress.sent() => {}
+            () = pressure.overdue() => {}
         }
         pressure.begin();
         let before = taken.get();

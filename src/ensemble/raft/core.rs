@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{self, Pressure, Retention};
 use super::log_store::LogStore;
-use super::machine::Machine;
+use super::machine::{Machine, snapshot_of};
 use super::messages::{
-    AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
-    VoteResponse,
+    AppendRequest, AppendResponse, AppendResult, SnapshotResponse, TransferRequest,
+    TransferResponse, VoteRequest, VoteResponse,
 };
 use super::network::PeerNetwork;
 use super::settings;
+use super::traffic::Traffic;
 use super::types::{
     CommittedLeaderId, EncodedBatch, Fatal, Raft, Respond, Types, Vote, log_id, position,
 };
@@ -36,12 +37,14 @@ use crate::ensemble::peer::Refusal;
 use crate::ensemble::progress::Progress;
 use crate::metrics;
 use crate::state::{LogPosition, ServerId};
+use crate::storage::Checkpoint;
 
 /// openraft's core: a handle to be cloned.
 #[derive(Clone, Debug)]
 pub(in crate::ensemble) struct Core {
     pub(super) raft: Raft,
     progress: Arc<Progress>,
+    traffic: Arc<Traffic>,
 }
 
 /// A leader whose disk has so much to do proposes nothing more: others may have made durable what it
@@ -113,7 +116,11 @@ impl Core {
         let settings = Arc::new(settings);
         let raft = Raft::new(config.server.0, settings, network, log, machine).await;
         match raft {
-            Ok(raft) => Ok(Self { raft, progress }),
+            Ok(raft) => Ok(Self {
+                raft,
+                progress,
+                traffic: Arc::new(Traffic::new(!config.is_alone())),
+            }),
             Err(fatal) => Err(StartError::Failed(failure(&progress, fatal))),
         }
     }
@@ -135,7 +142,12 @@ impl Core {
             told(Answer::Refused);
             return Ok(());
         }
+        self.traffic.proposed(term, batch.len());
+        let (begun, traffic) = (Instant::now(), Arc::clone(&self.traffic));
         let respond = Respond::new(move |outcome: openraft::raft::ClientWriteResult<Types>| {
+            if outcome.is_ok() {
+                traffic.committed(begun.elapsed());
+            }
             told(outcome.map_or(Answer::Refused, |written| Answer::At(written.log_id.index)));
         });
         self.raft
@@ -146,12 +158,18 @@ impl Core {
             .map_err(|_| Dead)
     }
 
+    /// What it has proposed and is asked.
+    pub(in crate::ensemble) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// Up to which index the log was committed when a quorum last confirmed that this server leads,
     /// which it did after the call.
     ///
     /// # Errors
     /// It does not lead, or no quorum says so.
     pub(in crate::ensemble) async fn read_index(&self) -> Result<LogPosition, ProposeError> {
+        let _counted = self.traffic.sync();
         let confirmed = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         let confirmed = confirmed.map_err(|error| match error {
             RaftError::APIError(_) => ProposeError::NoLeader,
@@ -293,6 +311,28 @@ impl Core {
         responses
             .map(|response| response.map_err(|_| Refusal::Failed))
             .boxed()
+    }
+
+    /// The vote of this server, if it is a higher one: then whoever has the other leads no more.
+    pub(in crate::ensemble) fn higher_vote(&self, vote: &Vote) -> Option<Vote> {
+        let metrics = self.raft.server_metrics();
+        let own = metrics.borrow_watched().vote;
+        (own.leader_id.term > vote.leader_id.term).then_some(own)
+    }
+
+    /// A leader's snapshot is here: returns when it is this server's state, or when it is known not to
+    /// be needed, or that the leader leads no more.
+    pub(in crate::ensemble) async fn install(
+        &self,
+        vote: Vote,
+        received: Checkpoint,
+    ) -> Result<SnapshotResponse, Refusal> {
+        let snapshot = snapshot_of(received).map_err(|error| {
+            tracing::error!(%error, "a snapshot has a membership that is none");
+            Refusal::Senseless
+        })?;
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+        installed.map_err(|_| Refusal::Failed)
     }
 
     /// A leader hands over to this server.

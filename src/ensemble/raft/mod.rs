@@ -12,5 +12,7 @@ pub(super) mod messages;
 pub(super) mod network;
 pub(super) mod records;
 pub(super) mod runtime;
+pub(super) mod sending;
 pub(super) mod settings;
+pub(super) mod traffic;
 pub(super) mod types;

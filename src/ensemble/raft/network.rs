@@ -28,10 +28,11 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, Snapshot};
 
-use crate::ensemble::peer::{CallError, LaneError, Lost, Peers, Replication};
+use crate::ensemble::peer::{CallError, LaneError, Lost, Peers, Replication, SnapshotError};
 use crate::state::ServerId;
 use crate::storage::Checkpoint;
 
+use super::sending::Sending;
 use super::types::{CommittedLeaderId, Types, Vote};
 
 /// How long openraft waits before it tries a follower again that it did not reach; then twice as
@@ -44,6 +45,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 pub(in crate::ensemble) struct PeerNetwork {
     me: ServerId,
     peers: Arc<Peers>,
+    sending: Sending,
 }
 
 /// openraft's client of one server. Connects when it is used.
@@ -54,12 +56,13 @@ pub(in crate::ensemble) struct PeerClient {
     peers: Arc<Peers>,
     /// What appends go by, unless they are heartbeats.
     replication: Option<Replication>,
+    sending: Sending,
 }
 
-/// A snapshot is wanted at a peer.
+/// A snapshot in which nothing has been applied.
 #[derive(Debug, thiserror::Error)]
-#[error("server {to} is too far behind: it needs a snapshot, which cannot be sent to it yet")]
-struct NoSnapshots {
+#[error("there is no snapshot for server {to} yet")]
+struct Nothing {
     to: ServerId,
 }
 
@@ -71,8 +74,8 @@ struct Nonsense {
 }
 
 impl PeerNetwork {
-    pub(in crate::ensemble) fn new(me: ServerId, peers: Arc<Peers>) -> Self {
-        Self { me, peers }
+    pub(in crate::ensemble) fn new(me: ServerId, peers: Arc<Peers>, sending: Sending) -> Self {
+        Self { me, peers, sending }
     }
 
     fn client(&self, target: u64, replication: Option<Replication>) -> PeerClient {
@@ -81,6 +84,7 @@ impl PeerNetwork {
             to: ServerId(target),
             peers: Arc::clone(&self.peers),
             replication,
+            sending: self.sending.clone(),
         }
     }
 }
@@ -134,6 +138,16 @@ fn lane_failed(error: &LaneError) -> RPCError<Types> {
     match error {
         LaneError::Lost(Lost::Closed | Lost::CutOff | Lost::Broken(_)) => broken(error),
         LaneError::Lost(_) | LaneError::Dial(_) => unreachable(error),
+    }
+}
+
+fn snapshot_failed(error: &SnapshotError) -> RPCError<Types> {
+    match error {
+        SnapshotError::Lost(Lost::Closed | Lost::CutOff | Lost::Broken(_)) => broken(error),
+        SnapshotError::Lost(_)
+        | SnapshotError::Dial(_)
+        | SnapshotError::Refused(_)
+        | SnapshotError::Read(_) => unreachable(error),
     }
 }
 
@@ -200,14 +214,21 @@ impl RaftNetworkV2<Types> for PeerClient {
 
     async fn full_snapshot(
         &mut self,
-        _: Vote,
-        _: Snapshot<CommittedLeaderId, u64, (), Checkpoint>,
-        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: Snapshot<CommittedLeaderId, u64, (), Checkpoint>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let error = NoSnapshots { to: self.to };
-        tracing::error!(%error, "a server cannot catch up");
-        Err(Unreachable::new(&error).into())
+        let Some(at) = snapshot.meta.last_log_id else {
+            return Err(unreachable(&Nothing { to: self.to }).into());
+        };
+        let sending = self
+            .sending
+            .run(&self.peers, self.to, vote, at, snapshot.snapshot);
+        tokio::select! {
+            sent = sending => sent.map_err(|error| snapshot_failed(&error).into()),
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
     }
 
     async fn transfer_leader(

@@ -38,7 +38,7 @@ pub(super) fn of(config: &Config) -> Result<openraft::Config, openraft::ConfigEr
 /// core ticks every 13/64 of the heartbeat only to find nothing to do, so the heartbeat is so
 /// long that an idle server does not run. It elects itself at start without waiting.
 fn timers_ms(config: &Config) -> (u64, u64, u64) {
-    match config.is_alone() {
+    match config.stays_alone() {
         true => (60_000, 180_000, 360_000),
         false => (
             config.heartbeat_ms,

@@ -9,7 +9,7 @@ use super::super::raft::types::log_id;
 use super::*;
 use crate::ensemble::{Role, SubmitError};
 use crate::state::LogPosition;
-use crate::storage::{Checkpoint, StorageError};
+use crate::storage::{Checkpoint, ReceiveError, Receiving, SnapshotFile, StorageError};
 
 /// Waits until the log is purged to at least `wanted`.
 async fn purged_to(server: &Running, wanted: u64) {
@@ -186,6 +186,14 @@ impl Snapshots for Impatient {
 
     fn newest(&self) -> Result<Option<Checkpoint>, StorageError> {
         self.inner.newest()
+    }
+
+    fn receive(&self, files: Vec<SnapshotFile>) -> Result<Box<dyn Receiving>, ReceiveError> {
+        self.inner.receive(files)
+    }
+
+    fn install(&self, received: Checkpoint) -> Result<Arc<dyn Store>, StorageError> {
+        self.inner.install(received)
     }
 }
 

@@ -23,7 +23,7 @@ async fn a_tree_ahead_of_its_log_is_gone_on_from() {
     drop(server);
     let (early, late) = twice(&disk.log);
 
-    let disk = Disk::of(late, disk.tree.crash(true));
+    let disk = Disk::of(late, disk.tree().crash(true));
     let server = disk.start().await;
     server.create("/b");
     server.recorder.until(1).await;
@@ -35,7 +35,7 @@ async fn a_tree_ahead_of_its_log_is_gone_on_from() {
     drop(server);
     assert!(early.ends().last < Some(applied));
 
-    let disk = Disk::of(early, disk.tree.crash(true));
+    let disk = Disk::of(early, disk.tree().crash(true));
     let server = disk.start().await;
     assert!(server.holds("/b"));
     let Role::Leader { term } = server.ensemble.role() else {

@@ -109,6 +109,9 @@ impl Sink for Recorder {
         });
     }
 
+    /// The tests here ask the tree.
+    fn replaced(&self, _: &State) {}
+
     fn slice_done(&self) {
         let count = self.told.lock().len();
         self.count.send_replace(count);
@@ -123,7 +126,7 @@ impl Sink for Recorder {
 #[derive(Clone, Debug)]
 struct Disk {
     log: Arc<MemoryLog>,
-    tree: Arc<MemoryTree>,
+    memory: Arc<MemorySnapshots>,
     snapshots: Arc<dyn Snapshots>,
 }
 
@@ -140,17 +143,22 @@ impl Disk {
     }
 
     fn of(log: MemoryLog, tree: MemoryTree) -> Self {
-        let tree = Arc::new(tree);
+        let memory = Arc::new(MemorySnapshots::new(Arc::new(tree)));
         Self {
             log: Arc::new(log),
-            snapshots: Arc::new(MemorySnapshots::new(Arc::clone(&tree))),
-            tree,
+            snapshots: Arc::clone(&memory) as Arc<dyn Snapshots>,
+            memory,
         }
+    }
+
+    /// The tree that is there now.
+    fn tree(&self) -> Arc<MemoryTree> {
+        self.memory.tree()
     }
 
     /// Waits until all that has been applied is persisted: it shows before that.
     async fn persisted(&self, running: &Running) {
-        while self.tree.restore().unwrap().meta.last_zxid != running.replica.read().last_zxid() {
+        while self.tree().restore().unwrap().meta.last_zxid != running.replica.read().last_zxid() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
@@ -158,7 +166,7 @@ impl Disk {
     /// What is found after a crash: `kept` writes of the log that were not acknowledged, and the
     /// tree as persisted or as of the last checkpoint.
     fn crash(&self, kept: usize, persisted: bool) -> Self {
-        Self::of(self.log.crash(kept), self.tree.crash(persisted))
+        Self::of(self.log.crash(kept), self.tree().crash(persisted))
     }
 
     async fn try_start(&self, config: Config) -> Result<Running, StartError> {
@@ -171,7 +179,9 @@ impl Disk {
 
     /// Starts a server, and does not wait until it serves unless it is alone.
     async fn join(&self, config: Config) -> Result<Running, StartError> {
-        let store = Arc::clone(&self.tree) as Arc<dyn Store>;
+        let tree = self.tree();
+        tree.lead(&*self.log).unwrap();
+        let store = tree as Arc<dyn Store>;
         let replica = Arc::new(Replica::open(store, state::Rules::default()).unwrap());
         let recorder = Recorder::new();
         let log = Arc::clone(&self.log) as Arc<dyn Log>;

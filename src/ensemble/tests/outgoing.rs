@@ -7,6 +7,7 @@
 //! submit COUNT [bytes=B]          proposals of this origin; prints those refused, and `wake`
 //! leads TERM | leader SERVER TERM | leaderless
 //! applied INDEX term=T [cursor=N] an entry was applied here, and where the origin's cursor is
+//! replaced INDEX term=T [cursor=N] a snapshot was installed here, and where the origin's cursor is in it
 //! answered ROUND at=INDEX | answered ROUND refused
 //! broken SERVER                   the stream to it broke
 //! turn                            all that is to be sent now
@@ -158,13 +159,15 @@ impl Runner for Story {
                     _ => return Err("at=INDEX or refused".into()),
                 },
             },
-            "applied" => Event::Applied {
-                position: LogPosition {
-                    index: at(0)?,
-                    term: key("term")?.ok_or("term=")?,
-                },
-                cursor: key("cursor")?,
-            },
+            "applied" | "replaced" => {
+                let (index, term) = (at(0)?, key("term")?.ok_or("term=")?);
+                let (position, cursor) = (LogPosition { index, term }, key("cursor")?);
+                if line.name == "applied" {
+                    Event::Applied { position, cursor }
+                } else {
+                    Event::Replaced { position, cursor }
+                }
+            }
             "resume" => Event::Resume,
             "recall" => Event::Recalled,
             "close" => Event::Closed,

@@ -278,7 +278,15 @@ async fn a_server_of_another_ensemble_is_refused_and_both_are_named() {
     let (name, other_name) = (name.unwrap(), other_name.unwrap());
     assert_ne!(name, other_name);
     // Who is started again must know it by its tree.
-    while ours.disk(3).tree.restore().unwrap().meta.cluster.is_none() {
+    while ours
+        .disk(3)
+        .tree()
+        .restore()
+        .unwrap()
+        .meta
+        .cluster
+        .is_none()
+    {
         tokio::task::yield_now().await;
     }
     others.crash(3).await;

@@ -142,6 +142,10 @@ impl Sink for Gate {
         self.deliver.applied(state, txn);
     }
 
+    fn replaced(&self, state: &State) {
+        self.deliver.replaced(state);
+    }
+
     fn slice_done(&self) {
         self.deliver.slice_done();
         let mut is_shut = self.is_shut.lock();

@@ -62,8 +62,16 @@ async fn nothing_takes_effect_behind_what_does_not_and_who_comes_next_is_told_wh
                 Step::Idle | Step::Blocked
             ));
             assert!(requests.outstanding() > 1);
+            let clocks = &requests.shared.sessions;
+            let clock = clocks.of(held.session).unwrap();
+            let heard_ms = clock.heard_ms();
+            while clocks.now_ms() <= heard_ms {
+                std::thread::yield_now();
+            }
             requests.send_away();
             assert_eq!(requests.outstanding(), 0);
+            // Had its end been proposed, nobody would propose it again.
+            assert!(clock.heard_ms() > heard_ms);
             put_request(&mut writer.client.inbox, 99, &set("behind it"));
             put_request(&mut idle.client.inbox, 99, &set("of another"));
             for peer in [&mut writer, &mut idle, &mut waiting] {

@@ -36,7 +36,7 @@ impl Reader<'_> {
             return Err(ErrorCode::NO_AUTH.into());
         }
         let local = self.state.local_config();
-        let shown = local.and_then(|local| local.over(path, &node));
+        let shown = local.and_then(|local| local.over(path, &node, self.state.outdated()));
         Ok(shown.map_or(node, Arc::new))
     }
 

@@ -7,7 +7,7 @@ use jute::{
 };
 
 use super::world::{World, acls, client, identity, localhost};
-use crate::state::{Action, Identities, LocalConfig, Rules, SessionId, Zxid};
+use crate::state::{Action, Identities, LocalConfig, Rules, SessionId, Zxid, read_lines};
 
 const SESSION: SessionId = SessionId(1);
 const LINES: &str = "server.1=a:1:2:participant;0.0.0.0:2181\nversion=0";
@@ -154,6 +154,21 @@ fn what_is_written_wins_on_every_server_and_for_good() {
     let world = world.restarted();
     world.replica.show_config(LocalConfig::new(LINES, 0, 78));
     assert_eq!(data(&world), (text, stat));
+}
+
+/// A server that is told not to take changes by requests any more shows its own lines again.
+#[test]
+fn what_requests_made_of_the_members_is_outdated_without_requests() {
+    let members = read_lines("server.7=a:1:2:participant;0.0.0.0:3\n").unwrap();
+    let mut world = showing(LINES);
+    let term = world.position.term;
+    let action = Action::LineUp { term, members };
+    let identities = localhost();
+    let proposals = vec![world.proposal(SessionId::NONE, &identities, action)];
+    assert_eq!(world.apply(proposals).len(), 1);
+    assert_eq!(data(&world).0, LINES.as_bytes());
+    set(&mut world, "hello");
+    assert_eq!(&*data(&world).0, b"hello", "somebody's own words are not");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::map_store::MapStore;
 use super::world::{World, client, localhost, open as open_session, open_acl};
 use crate::state::{
     Action, Asker, Batch, LocalConfig, Missing, Peek, ReadStop, Reading, Replica, Rules, SessionId,
-    Sink, State, Store, Txn, warm_all,
+    Silence, Sink, State, Store, Txn, warm_all,
 };
 use crate::storage;
 
@@ -184,7 +184,8 @@ fn what_is_read_is_of_one_tree(kind: &mut impl Kind) {
     drop(next);
     thread::scope(|threads| {
         let guard = world.replica.read();
-        let replacing = threads.spawn(|| world.replica.replace(Arc::clone(&store)).unwrap());
+        let replacing =
+            threads.spawn(|| world.replica.replace(Arc::clone(&store), &Silence).unwrap());
         // It waits for this guard, for as long as it reads.
         assert_eq!(guard.last_zxid(), before);
         assert!(!replacing.is_finished());
@@ -218,7 +219,7 @@ fn views_and_pins_end_on_the_tree_they_began_on(kind: &mut impl Kind) {
         (state.view(), Arc::clone(state.store()))
     };
     let pins = warm_all(&*old, &parts, 1 << 20).unwrap().unwrap();
-    world.replica.replace(new).unwrap();
+    world.replica.replace(new, &Silence).unwrap();
     let names = |store: &dyn Store| {
         let mut names = Vec::new();
         assert_eq!(
@@ -250,7 +251,7 @@ fn a_load_for_the_old_tree_stays_there(kind: &mut impl Kind) {
     let new = kind.cold(new);
     let old = Arc::clone(world.replica.read().store());
     let parts = [Missing::Znode("/x".into()), Missing::Children("/".into())];
-    world.replica.replace(new).unwrap();
+    world.replica.replace(new, &Silence).unwrap();
     // Was under way when the other tree came.
     let pins = warm_all(&*old, &parts, 1 << 20).unwrap().unwrap();
     {
@@ -283,6 +284,7 @@ impl Sink for Halting {
         self.go_on.lock().recv().unwrap();
     }
 
+    fn replaced(&self, _state: &State) {}
     fn slice_done(&self) {}
 }
 
@@ -309,7 +311,7 @@ fn an_entry_ends_in_the_tree_it_began_in(kind: &mut impl Kind) {
         // One proposal in a slice, so that the lock is let go of between them.
         let applying = threads.spawn(|| replica.apply_sliced(position, &batch, &sink, 1));
         was_installed.recv().unwrap();
-        let replacing = threads.spawn(|| replica.replace(Arc::clone(&new)).unwrap());
+        let replacing = threads.spawn(|| replica.replace(Arc::clone(&new), &Silence).unwrap());
         go_on.send(()).unwrap();
         was_installed.recv().unwrap();
         assert!(!replacing.is_finished());
@@ -355,7 +357,9 @@ fn readers_see_one_tree_or_the_other(kind: &mut impl Kind) {
             });
         }
         for turn in 0..200 {
-            replica.replace(Arc::clone(&stores[turn % 2])).unwrap();
+            replica
+                .replace(Arc::clone(&stores[turn % 2]), &Silence)
+                .unwrap();
         }
         is_over.store(true, SeqCst);
     });

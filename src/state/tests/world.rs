@@ -26,6 +26,7 @@ impl Sink for Recorder {
         self.txns.lock().push(txn.clone());
     }
 
+    fn replaced(&self, _state: &State) {}
     fn slice_done(&self) {}
 }
 

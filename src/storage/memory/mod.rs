@@ -4,7 +4,9 @@
 //! durable is then gone, or a part of it survives, as the test wants.
 
 mod log;
+mod snapshots;
 mod tree;
 
 pub use log::MemoryLog;
-pub use tree::{MemorySnapshots, MemoryTree};
+pub use snapshots::MemorySnapshots;
+pub use tree::MemoryTree;

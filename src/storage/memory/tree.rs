@@ -1,17 +1,17 @@
-//! The tree in memory, and checkpoints of it.
+//! The tree in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jute::Acl;
 use parking_lot::{Mutex, RwLock};
 
 use crate::state::{
-    AclId, Change, Entry, Intake, Meta, Missing, Peek, Pins, Restored, SessionId, SessionRecord,
-    Store, StoreError, Txn, View, Warmed, Znode,
+    AclId, Change, Entry, Intake, LogPosition, Meta, Missing, Peek, Pins, Restored, SessionId,
+    SessionRecord, Store, StoreError, Txn, View, Warmed, Znode,
 };
-use crate::storage::{Checkpoint, Snapshots, StorageError};
+use crate::storage::install::follow;
+use crate::storage::{Log, StorageError};
 
 /// A tree in memory. What has been persisted survives a crash once a checkpoint was taken, as with
 /// RocksDB's memtables.
@@ -25,6 +25,8 @@ pub struct MemoryTree {
     persisted: Mutex<Contents>,
     /// As of the last checkpoint.
     flushed: Mutex<Contents>,
+    /// What it held when it came from another server, if it did.
+    installed: Option<LogPosition>,
 }
 
 #[derive(Debug, Default)]
@@ -45,10 +47,11 @@ struct Visible {
     reap: Arc<BTreeSet<Arc<str>>>,
 }
 
+/// All that a tree holds at one moment.
 #[derive(Clone, Debug, Default)]
-struct Contents {
+pub(super) struct Contents {
     nodes: Arc<Nodes>,
-    meta: Meta,
+    pub(super) meta: Meta,
     sessions: BTreeMap<SessionId, SessionRecord>,
     ephemerals: BTreeSet<(SessionId, Arc<str>)>,
     acls: BTreeMap<AclId, (Arc<[Acl]>, u64)>,
@@ -71,6 +74,10 @@ impl MemoryTree {
             &self.flushed
         };
         let contents = survives.lock().clone();
+        Self::of(contents, self.installed)
+    }
+
+    fn of(contents: Contents, installed: Option<LogPosition>) -> Self {
         Self {
             visible: RwLock::new(Visible {
                 nodes: Arc::clone(&contents.nodes),
@@ -79,14 +86,33 @@ impl MemoryTree {
             staged: Mutex::default(),
             persisted: Mutex::new(contents.clone()),
             flushed: Mutex::new(contents),
+            installed,
         }
     }
 
-    fn flush(&self) -> Meta {
+    /// What another server's tree held comes to be this one.
+    pub(super) fn install(contents: Contents) -> Self {
+        let installed = contents.meta.applied;
+        Self::of(contents, installed)
+    }
+
+    /// As a start does it: a log lets go of what a tree that came from another server holds.
+    ///
+    /// # Errors
+    /// As the log.
+    pub fn lead(&self, log: &dyn Log) -> Result<(), StorageError> {
+        self.installed.map_or(Ok(()), |at| follow(at, log))
+    }
+
+    pub(super) fn flush(&self) -> Contents {
         let persisted = self.persisted.lock().clone();
-        let meta = persisted.meta.clone();
-        *self.flushed.lock() = persisted;
-        meta
+        *self.flushed.lock() = persisted.clone();
+        persisted
+    }
+
+    /// What `contents` would be if they were not of one moment: the znodes are those of now.
+    pub(super) fn smear(&self, contents: &mut Contents) {
+        contents.nodes = Arc::clone(&self.visible.read().nodes);
     }
 }
 
@@ -349,39 +375,5 @@ impl View for MemoryView {
             }
         }
         Ok(())
-    }
-}
-
-/// Checkpoints of a [`MemoryTree`]: each is what survives a crash from then on.
-#[derive(Debug)]
-pub struct MemorySnapshots {
-    tree: Arc<MemoryTree>,
-    newest: Mutex<Option<Checkpoint>>,
-}
-
-impl MemorySnapshots {
-    /// None taken yet.
-    pub fn new(tree: Arc<MemoryTree>) -> Self {
-        Self {
-            tree,
-            newest: Mutex::new(None),
-        }
-    }
-}
-
-impl Snapshots for MemorySnapshots {
-    fn take(&self) -> Result<Checkpoint, StorageError> {
-        let meta = self.tree.flush();
-        let index = meta.applied.unwrap_or_default().index;
-        let taken = Checkpoint {
-            dir: PathBuf::from(format!("memory/{index:016x}")),
-            meta,
-        };
-        *self.newest.lock() = Some(taken.clone());
-        Ok(taken)
-    }
-
-    fn newest(&self) -> Result<Option<Checkpoint>, StorageError> {
-        Ok(self.newest.lock().clone())
     }
 }

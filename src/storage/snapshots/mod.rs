@@ -1,6 +1,9 @@
-//! Checkpoints of the tree: hard links to what RocksDB has flushed.
+//! Checkpoints of the tree: hard links to what RocksDB has flushed; and those of other servers.
 
 pub(super) mod checkpoints;
+mod directory;
 mod door;
+pub(super) mod received;
 
-pub use door::{Checkpoint, Snapshots};
+pub(super) use door::Content;
+pub use door::{Checkpoint, ReceiveError, Receiving, SnapshotFile, Snapshots};

@@ -5,6 +5,7 @@ mod install;
 mod kill;
 mod log_suite;
 mod races;
+mod receive;
 mod refusals;
 mod store_suite;
 

@@ -1,6 +1,7 @@
 //! What is done to an ensemble under load, and what shows that it really happened.
 
 use std::fmt;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -49,11 +50,22 @@ pub enum Fault {
     Lossy,
     /// Every way is cut and healed again and again.
     Flapping,
+    /// Connections between servers break again and again: what was said may have been heard or not.
+    Breaking,
+    /// The power of a follower fails.
+    PowerFollower,
+    /// The power of the leader fails.
+    PowerLeader,
+    /// The power of all fails in one moment.
+    PowerAll,
+    /// The same, and before that the log of a follower got nothing to its disk for a while, while its tree
+    /// did: it comes back with a tree ahead of its log.
+    PowerBehind,
 }
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::KillFollower,
         Self::KillLeader,
         Self::KillAll,
@@ -69,7 +81,20 @@ impl Fault {
         Self::Slow,
         Self::Lossy,
         Self::Flapping,
+        Self::Breaking,
+        Self::PowerFollower,
+        Self::PowerLeader,
+        Self::PowerAll,
+        Self::PowerBehind,
     ];
+
+    /// Whether it is about the disks, and needs some that can lose their power.
+    pub fn needs_disks(self) -> bool {
+        matches!(
+            self,
+            Self::PowerFollower | Self::PowerLeader | Self::PowerAll | Self::PowerBehind
+        )
+    }
 
     /// Whether it can be made on such a network.
     pub fn possible(self, wiring: Wiring) -> bool {
@@ -79,8 +104,12 @@ impl Fault {
             | Self::KillAll
             | Self::RollingRestart
             | Self::FreezeLeader
-            | Self::FreezeFollower => true,
-            Self::Slow | Self::Lossy => wiring == Wiring::Proxies,
+            | Self::FreezeFollower
+            | Self::PowerFollower
+            | Self::PowerLeader
+            | Self::PowerAll
+            | Self::PowerBehind => true,
+            Self::Slow | Self::Lossy | Self::Breaking => wiring == Wiring::Proxies,
             _ => wiring != Wiring::Loopback,
         }
     }
@@ -89,13 +118,16 @@ impl Fault {
     fn makes_a_successor(self) -> bool {
         matches!(
             self,
-            Self::KillLeader | Self::FreezeLeader | Self::CutLeader
+            Self::KillLeader | Self::FreezeLeader | Self::CutLeader | Self::PowerLeader
         )
     }
 
     /// Whether clients must be served while it lasts.
     pub fn leaves_a_quorum(self) -> bool {
-        !matches!(self, Self::KillAll | Self::CutAll)
+        !matches!(
+            self,
+            Self::KillAll | Self::CutAll | Self::PowerAll | Self::PowerBehind
+        )
     }
 
     /// Whether every session whose client lives must live through it: its client can be heard by some
@@ -108,6 +140,7 @@ impl Fault {
                 | Self::CutToLeader
                 | Self::Bridge
                 | Self::Flapping
+                | Self::Breaking
         )
     }
 
@@ -125,6 +158,7 @@ impl Fault {
         let leader = ensemble.wait_for_leader(SUCCESSOR_TIME_MAX)?;
         let followers: Vec<usize> = (0..ensemble.len()).filter(|it| *it != leader).collect();
         let follower = *random.pick(&followers);
+        let all: Vec<usize> = (0..ensemble.len()).collect();
         let begin = Instant::now();
         match self {
             Self::KillFollower => ensemble.kill9(follower)?,
@@ -151,6 +185,11 @@ impl Fault {
                 ..Way::default()
             })?,
             Self::Flapping => return flap(ensemble, random, time),
+            Self::Breaking => return break_often(ensemble, random, time),
+            Self::PowerFollower => ensemble.power_off(&[follower])?,
+            Self::PowerLeader => ensemble.power_off(&[leader])?,
+            Self::PowerAll => ensemble.power_off(&all)?,
+            Self::PowerBehind => return fall_behind(ensemble, follower),
         }
         let mut told = format!("{self}, leader {}", leader + 1);
         if self.makes_a_successor() {
@@ -158,8 +197,8 @@ impl Fault {
             told += &format!(", then {} after {:.1?}", successor + 1, begin.elapsed());
         }
         let lasts = match self {
-            Self::KillFollower | Self::KillLeader => AWAY,
-            Self::KillAll => Duration::ZERO,
+            Self::KillFollower | Self::KillLeader | Self::PowerFollower | Self::PowerLeader => AWAY,
+            Self::KillAll | Self::PowerAll => Duration::ZERO,
             Self::CutAll => 2 * time,
             _ => time,
         };
@@ -186,6 +225,11 @@ impl fmt::Display for Fault {
             Self::Slow => "delay",
             Self::Lossy => "loss",
             Self::Flapping => "flapping ways",
+            Self::Breaking => "breaking connections",
+            Self::PowerFollower => "power loss of a follower",
+            Self::PowerLeader => "power loss of the leader",
+            Self::PowerAll => "power loss of all",
+            Self::PowerBehind => "power loss with a tree ahead of its log",
         })
     }
 }
@@ -254,6 +298,80 @@ fn rolling_restart(ensemble: &mut Ensemble) -> Result<String> {
         took.push(ensemble.wait_until_serving(super::super::START_TIME_MAX)?);
     }
     Ok(format!("rolling restart, all served after {took:.1?}"))
+}
+
+/// With a pause in which they are made again and used.
+fn break_often(ensemble: &Ensemble, random: &mut Random, time: Duration) -> Result<String> {
+    let begin = Instant::now();
+    let mut broken = 0;
+    while begin.elapsed() < time {
+        let from = random.below(ensemble.len());
+        let to = (from + 1 + random.below(ensemble.len() - 1)) % ensemble.len();
+        ensemble.break_off(from, to)?;
+        broken += 1;
+        sleep(Duration::from_millis(20 + random.below(80) as u64));
+    }
+    Ok(format!("connections were broken {broken} times"))
+}
+
+/// What a server says that starts so.
+const AHEAD: &str = "the tree is ahead of its log";
+
+/// How often it is tried, and how long each time.
+const BEHIND_TRIES: usize = 4;
+const HANGS_MAX: Duration = Duration::from_millis(900);
+
+/// The member's log waits for its disk while a checkpoint takes its tree there; then the power of all fails,
+/// and all start again.
+fn fall_behind(ensemble: &mut Ensemble, member: usize) -> Result<String> {
+    let rules = ensemble.dir(member)?.join(super::RULES);
+    let all: Vec<usize> = (0..ensemble.len()).collect();
+    for attempt in 1..=BEHIND_TRIES {
+        let before = count(&ensemble.server(member).log(), AHEAD);
+        while !flushed_ahead(ensemble, member, &rules)? {
+            std::fs::remove_file(&rules).context("remove a rule")?;
+            // It hears its leader again, and applies what it has missed.
+            sleep(HANGS_MAX);
+        }
+        ensemble.power_off(&all)?;
+        std::fs::remove_file(&rules).context("remove a rule")?;
+        ensemble.heal()?;
+        ensemble.wait_until_serving(super::super::START_TIME_MAX)?;
+        if count(&ensemble.server(member).log(), AHEAD) > before {
+            return Ok(format!(
+                "server {} came back with a tree ahead of its log, at attempt {attempt}",
+                member + 1
+            ));
+        }
+    }
+    bail!("its log was never behind its tree")
+}
+
+/// From now on its log hangs; whether a checkpoint was taken a while after that.
+fn flushed_ahead(ensemble: &Ensemble, member: usize, rules: &Path) -> Result<bool> {
+    let met = rules.with_extension("met");
+    let lines = || std::fs::read_to_string(&met).map_or(0, |met| met.lines().count());
+    let before = lines();
+    std::fs::write(rules, "sync hang .segment").context("write a rule")?;
+    let begin = Instant::now();
+    while lines() == before {
+        ensure!(begin.elapsed() < SUCCESSOR_TIME_MAX, "nothing is synced");
+        sleep(PAUSE / 4);
+    }
+    let begin = Instant::now();
+    sleep(PAUSE);
+    let taken = count(&ensemble.server(member).log(), "checkpoint taken");
+    while begin.elapsed() < HANGS_MAX {
+        if count(&ensemble.server(member).log(), "checkpoint taken") > taken {
+            return Ok(true);
+        }
+        sleep(PAUSE / 2);
+    }
+    Ok(false)
+}
+
+fn count(log: &str, what: &str) -> usize {
+    log.matches(what).count()
 }
 
 fn flap(ensemble: &Ensemble, random: &mut Random, time: Duration) -> Result<String> {

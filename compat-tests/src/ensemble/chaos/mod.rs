@@ -25,13 +25,16 @@ use super::proof::load::{Loader, Role, Shared, roots};
 use super::proof::{Sync, judge, walk};
 use super::{Ensemble, START_TIME_MAX, Setup};
 use crate::differential::random::Random;
+use crate::disk::Library;
+use crate::fault::Disk;
 use crate::server::Kind;
 use crate::suite::{Suite, say};
 
 /// The longest timeout that clients ask for.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
-/// Faults that last do so longer than a session without a word.
-const FAULT_TIME: Duration = Duration::from_secs(6);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
+/// Faults that last do so longer than a session without a word: by three ticks, two of which it may take to
+/// notice that.
+const FAULT_TIME: Duration = Duration::from_millis(4_500);
 /// Load before the fault, and after the healing.
 const LOAD_TIME: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -79,6 +82,98 @@ pub fn wirings() -> Vec<Wiring> {
     }
 }
 
+/// Where a server of an ensemble with disks of its own finds what hangs, in its directory.
+const RULES: &str = "disk-rules";
+/// So many log entries between two checkpoints where trees are to get ahead of their logs.
+const SNAP_COUNT: &str = "40";
+
+/// On what a part of the faults is made.
+struct Stage {
+    setup: Setup,
+    faults: Vec<Fault>,
+    /// It lives as long as the servers that have it loaded.
+    _library: Option<Library>,
+}
+
+impl Plan {
+    fn picks(&self, fault: Fault) -> bool {
+        fault.to_string().contains(&self.only)
+    }
+
+    /// The networks, each with the faults that no earlier one can make; then the disks.
+    fn stages(&self) -> Result<Vec<Stage>> {
+        let mut stages: Vec<Stage> = Vec::new();
+        for wiring in &self.wirings {
+            let is_new = |fault: &Fault| stages.iter().all(|stage| !stage.faults.contains(fault));
+            let faults = Fault::ALL.into_iter().filter(|fault| {
+                fault.possible(*wiring) && !fault.needs_disks() && self.picks(*fault)
+            });
+            // What needs no special network is made once, on the first.
+            let faults = faults.filter(is_new).collect();
+            stages.push(Stage {
+                setup: Setup::new(self.kind, *wiring),
+                faults,
+                _library: None,
+            });
+        }
+        let ours = self.kind == Kind::Oxkeeper;
+        let of_disks = |fault: &Fault| {
+            let is_behind = *fault == Fault::PowerBehind;
+            fault.needs_disks() && self.picks(*fault) && (ours || !is_behind)
+        };
+        let faults: Vec<Fault> = Fault::ALL.into_iter().filter(of_disks).collect();
+        if !faults.is_empty() {
+            match Disk::why_not() {
+                None => stages.push(self.on_disks(faults)?),
+                Some(why) => say(format_args!("skipped, because: {why}: {faults:?}")),
+            }
+        }
+        stages.retain(|stage| !stage.faults.is_empty());
+        Ok(stages)
+    }
+
+    fn on_disks(&self, faults: Vec<Fault>) -> Result<Stage> {
+        let library = Library::of("disk_faults")?;
+        let setup = Setup::new(self.kind, Wiring::Loopback);
+        let preload = library.path().display().to_string();
+        let options = setup
+            .options
+            .clone()
+            .config("snapCount", SNAP_COUNT)
+            .environment("LD_PRELOAD", &preload)
+            .environment("DISK_FAULTS", RULES);
+        Ok(Stage {
+            setup: Setup {
+                options,
+                disks: true,
+                ..setup
+            },
+            faults,
+            _library: Some(library),
+        })
+    }
+
+    /// What the judges say of one cycle on an ensemble of its own.
+    ///
+    /// # Errors
+    /// The ensemble cannot be started or does not come back.
+    pub fn problems(
+        &self,
+        fault: Fault,
+        cycle: u64,
+        change: impl Fn(Setup) -> Setup,
+    ) -> Result<Vec<String>> {
+        let only = Self {
+            only: fault.to_string(),
+            ..self.clone()
+        };
+        let stages = only.stages()?;
+        let stage = stages.first().context("it cannot be made here")?;
+        let mut ensemble = Ensemble::start(&change(stage.setup.clone()))?;
+        Ok(Cycle::run(self, &mut ensemble, fault, cycle)?.problems)
+    }
+}
+
 /// Runs all cycles; true if nothing is wrong.
 ///
 /// # Errors
@@ -89,19 +184,10 @@ pub fn run(plan: &Plan) -> Result<bool> {
         plan.kind, plan.cycles, plan.seed
     ));
     let mut right = None;
-    for (turn, wiring) in plan.wirings.iter().enumerate() {
-        let faults: Vec<Fault> = Fault::ALL
-            .into_iter()
-            .filter(|fault| fault.possible(*wiring) && fault.to_string().contains(&plan.only))
-            // What needs no special network is made once, on the first.
-            .filter(|fault| turn == 0 || !fault.possible(plan.wirings[0]))
-            .collect();
-        if faults.is_empty() {
-            continue;
-        }
-        let mut ensemble = Ensemble::start(&Setup::new(plan.kind, *wiring))?;
+    for stage in plan.stages()? {
+        let mut ensemble = Ensemble::start(&stage.setup)?;
         for cycle in 0..plan.cycles {
-            for fault in &faults {
+            for fault in &stage.faults {
                 let name = format!("{fault} {}", cycle + 1);
                 let run = Cycle::run(plan, &mut ensemble, *fault, cycle);
                 match run {
@@ -113,7 +199,7 @@ pub fn run(plan: &Plan) -> Result<bool> {
                         suite.fail(&name, format!("{error:#}\n{}", ensemble.logs()));
                         // What is left of it may be in any state.
                         drop(ensemble);
-                        ensemble = Ensemble::start(&Setup::new(plan.kind, *wiring))?;
+                        ensemble = Ensemble::start(&stage.setup)?;
                     }
                 }
             }

@@ -5,7 +5,7 @@
 //! | needs | nothing | nothing | root |
 //! | who sees whom | all | through a proxy for each ordered pair | a bridge, a host of its own each |
 //! | cut, one way or both | - | bytes stop, connections stay | packets vanish |
-//! | delay, loss | - | yes | - |
+//! | delay, loss, broken connections | - | yes | - |
 //!
 //! A genuine server tells the others its own election address, so a way through proxies can be gone
 //! around there; in namespaces nothing can.
@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 pub use self::namespaces::Namespaces;
-pub use self::proxies::Proxies;
+pub use self::proxies::{Beats, Proxies};
 
 /// What kind of network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,28 @@ impl Network {
         match self {
             Self::Namespaces(spaces) => spaces.under(member),
             _ => Vec::new(),
+        }
+    }
+
+    /// What one member has said to another since this was asked last, see [`Beats`]; `None`: nobody listens.
+    pub fn beats(&self, from: usize, to: usize) -> Option<Beats> {
+        match self {
+            Self::Proxies(proxies) => Some(proxies.beats(from, to)),
+            _ => None,
+        }
+    }
+
+    /// Breaks the connections that one member has made to another.
+    ///
+    /// # Errors
+    /// This network cannot do that.
+    pub fn break_off(&self, from: usize, to: usize) -> Result<()> {
+        match self {
+            Self::Proxies(proxies) => {
+                proxies.break_off(from, to);
+                Ok(())
+            }
+            _ => bail!("only proxies break connections"),
         }
     }
 

@@ -38,7 +38,26 @@ struct Link {
 struct State {
     way: Way,
     ended: bool,
+    beats: Beats,
+    /// Of all connections that one has made to the other, both sides; some may have ended.
+    streams: Vec<TcpStream>,
 }
+
+/// What one of our servers says by the connection on which, if it leads, it says nothing but that it does:
+/// how often, and the longest time in between.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beats {
+    /// Pieces that came.
+    pub count: usize,
+    /// Between two of them.
+    pub longest: Duration,
+    last: Option<Instant>,
+}
+
+/// How a connection of our servers begins, where its purpose stands if there is no secret, and which it is.
+const MAGIC: &[u8] = b"OXKP";
+const LANE_AT: usize = 68;
+const CONTROL_LANE: u8 = 1;
 
 impl Proxies {
     /// Opens proxies to all these seats.
@@ -91,6 +110,31 @@ impl Proxies {
     }
 }
 
+impl Proxies {
+    /// Breaks all connections that `from` has made to `to`; what is on its way is lost.
+    pub fn break_off(&self, from: usize, to: usize) {
+        for stream in self.links[from][to].lock().streams.drain(..) {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+
+    /// What `from` has said to `to` since this was asked last.
+    pub fn beats(&self, from: usize, to: usize) -> Beats {
+        let mut state = self.links[from][to].lock();
+        let beats = state.beats;
+        state.beats = Beats {
+            // What has not come yet is late, too.
+            last: beats.last.map(|_| Instant::now()),
+            ..Beats::default()
+        };
+        let until_now = beats.last.map_or(Duration::ZERO, |last| last.elapsed());
+        Beats {
+            longest: beats.longest.max(until_now),
+            ..beats
+        }
+    }
+}
+
 impl Drop for Proxies {
     fn drop(&mut self) {
         // The listeners' threads stay until the program ends, but what waits goes.
@@ -98,6 +142,17 @@ impl Drop for Proxies {
             link.lock().ended = true;
             link.changed.notify_all();
         }
+    }
+}
+
+impl Beats {
+    fn came(&mut self) {
+        let now = Instant::now();
+        let before = self.last.replace(now);
+        self.count += 1;
+        self.longest = self
+            .longest
+            .max(before.map_or(Duration::ZERO, |before| now - before));
     }
 }
 
@@ -146,24 +201,40 @@ fn forward(
     let far = TcpStream::connect_timeout(&target, Duration::from_secs(5))?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
-    pump(near.try_clone()?, far.try_clone()?, there);
-    pump(far, near.try_clone()?, back);
+    there
+        .lock()
+        .streams
+        .extend([near.try_clone()?, far.try_clone()?]);
+    pump(near.try_clone()?, far.try_clone()?, there, true);
+    pump(far, near.try_clone()?, back, false);
     Ok(())
 }
 
 /// Copies in one direction, on two threads: one reads and says when a piece is due, one writes.
-fn pump(mut from: TcpStream, mut to: TcpStream, link: &Arc<Link>) {
+/// `dialled`: from the side that has connected.
+fn pump(mut from: TcpStream, mut to: TcpStream, link: &Arc<Link>, dialled: bool) {
     let (sender, receiver) = mpsc::sync_channel::<(Instant, Vec<u8>)>(PIECES_MAX);
     let reading = Arc::clone(link);
     let seed = from.peer_addr().map_or(0, |address| address.port());
     thread::spawn(move || {
         let mut random = Random::new(u64::from(seed), 0);
         let mut chunk = vec![0; 16 << 10];
+        let mut head = Vec::new();
         while let Ok(count) = from.read(&mut chunk) {
             if count == 0 {
                 break;
             }
-            let way = reading.lock().way;
+            if head.len() <= LANE_AT {
+                head.extend_from_slice(&chunk[..count]);
+            }
+            let is_control =
+                dialled && head.starts_with(MAGIC) && head.get(LANE_AT) == Some(&CONTROL_LANE);
+            let mut state = reading.lock();
+            if is_control {
+                state.beats.came();
+            }
+            let way = state.way;
+            drop(state);
             let late = if random.chance(way.loss) {
                 SENT_AGAIN_AFTER
             } else {

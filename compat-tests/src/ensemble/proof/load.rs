@@ -40,7 +40,7 @@ impl Role {
     pub fn timeout(self) -> Duration {
         match self {
             Self::Sleeper => Duration::from_millis(1500),
-            _ => Duration::from_secs(4),
+            _ => Duration::from_secs(3),
         }
     }
 

@@ -603,6 +603,11 @@ fn events_that_are_lost_doubled_late_or_wrong_are_found() {
     let mut world = watched();
     world.tape(0).swap(at, at + 1);
     world.finds("not told before");
+    // It comes when all has been answered.
+    let mut world = watched();
+    let event = world.tape(0).remove(at);
+    world.tape(0).push(event);
+    world.finds("at the end of the connection: spare");
     let mut world = watched();
     let wrong = Event {
         zxid: world.zxid,

@@ -114,10 +114,10 @@ impl<'a> Table<'a> {
         } else {
             self.zxid + 1
         };
-        let txns: BTreeSet<i64> = self
-            .replayed
-            .changes
-            .range(from..=zxid)
+        let changes = self.replayed.changes.range(from.min(zxid)..=zxid);
+        let txns: BTreeSet<i64> = changes
+            // Behind the last reply nothing new may have come.
+            .filter(|(at, _)| **at >= from)
             .map(|(at, _)| *at)
             .chain(by_zxid.keys().copied())
             .collect();

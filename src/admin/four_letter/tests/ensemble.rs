@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::super::view::{Leading, Learner, ProposalBytes};
+use super::super::super::view::{Leading, Learner};
 use super::*;
 use crate::config::{self, Action, Settings};
-use crate::ensemble::{FollowerReport, QueueReport, Report, Role};
+use crate::ensemble::{FollowerReport, ProposalBytes, QueueReport, Report, Role};
 use crate::state::ServerId;
 
 /// What the genuine server said.
@@ -265,6 +265,8 @@ fn report(role: Role) -> Report {
         leads_for: Some(Duration::from_secs(2)),
         voters: 3,
         followers: Vec::new(),
+        proposal_bytes: None,
+        pending_syncs: 0,
     }
 }
 

@@ -8,6 +8,16 @@ use openraft::network::{RPCOption, RaftNetworkFactory as _, RaftNetworkV2};
 use tokio::time::Instant;
 
 use super::*;
+use crate::ensemble::placement::Placement;
+use crate::ensemble::progress::Progress;
+use crate::ensemble::raft::sending::Sending;
+
+fn sending() -> Sending {
+    Sending {
+        progress: Arc::new(Progress::new(None)),
+        placement: Placement::Simulated,
+    }
+}
 use crate::ensemble::raft::network::PeerNetwork;
 
 fn option() -> RPCOption {
@@ -19,7 +29,7 @@ async fn pair(network: &MemoryNetwork) -> (Arc<Peers>, Peers, Arc<Member>, PeerN
     let (two, member) = open(network, 2, config(2, 2)).await;
     until(&one, id(2), is_up).await;
     let one = Arc::new(one);
-    let clients = PeerNetwork::new(id(1), Arc::clone(&one));
+    let clients = PeerNetwork::new(id(1), Arc::clone(&one), sending());
     (one, two, member, clients)
 }
 

@@ -10,11 +10,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use super::super::super::raft::messages::{
-    AppendRequest, AppendResponse, AppendResult, TransferRequest, TransferResponse, VoteRequest,
-    VoteResponse,
+    AppendRequest, AppendResponse, AppendResult, SnapshotResponse, TransferRequest,
+    TransferResponse, VoteRequest, VoteResponse,
 };
+use super::super::super::raft::types::Vote;
 use super::super::*;
 use crate::state::LogPosition;
+use crate::storage::memory::MemorySnapshots;
+use crate::storage::{Checkpoint, Receiving, Snapshots as _};
 
 /// See the top of the file.
 #[derive(Debug)]
@@ -37,6 +40,12 @@ pub(super) struct Member {
     pub(super) taken: Arc<Mutex<Vec<(u64, Bytes)>>>,
     /// How many questions it was asked on the control lane.
     pub(super) asked: watch::Sender<usize>,
+    /// A permit for each piece of a snapshot that it takes.
+    pub(super) snapshot_room: Arc<Semaphore>,
+    /// Where snapshots go.
+    pub(super) snapshots: Arc<MemorySnapshots>,
+    /// All snapshots that have come whole, and in how many pieces they did.
+    pub(super) received: Arc<Mutex<Vec<(Checkpoint, usize)>>>,
     /// Connections that ended.
     pub(super) closed: watch::Sender<Vec<(ServerId, Lane, String)>>,
 }
@@ -52,6 +61,9 @@ impl Default for Member {
             conflicts_at: Mutex::default(),
             appended: Arc::default(),
             taken: Arc::default(),
+            snapshot_room: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS / 2)),
+            snapshots: Arc::new(MemorySnapshots::new(Arc::default())),
+            received: Arc::default(),
             asked: watch::Sender::new(0),
             closed: watch::Sender::new(Vec::new()),
         }
@@ -167,10 +179,62 @@ impl Serve for Member {
         })
     }
 
+    fn snapshot(&self, from: Hello, offer: Offer) -> BoxFuture<'_, Result<Receipt, Refusal>> {
+        let receiving = self.snapshots.receive(offer.files).expect("an offer");
+        let begun = Receipt::Begun(Box::new(Snapshot {
+            has: receiving.has(),
+            receiving,
+            room: Arc::clone(&self.snapshot_room),
+            pieces: 0,
+            vote: offer.vote,
+            received: Arc::clone(&self.received),
+        }));
+        self.answer(from, begun)
+    }
+
     fn closed(&self, from: Hello, lane: Lane, why: &Lost) {
         let why = why.to_string();
         self.closed
             .send_modify(|closed| closed.push((from.server, lane, why)));
+    }
+}
+
+struct Snapshot {
+    has: Vec<u64>,
+    receiving: Box<dyn Receiving>,
+    room: Arc<Semaphore>,
+    pieces: usize,
+    vote: Vote,
+    received: Arc<Mutex<Vec<(Checkpoint, usize)>>>,
+}
+
+impl Receive for Snapshot {
+    fn has(&self) -> &[u64] {
+        &self.has
+    }
+
+    fn write(
+        &mut self,
+        file: usize,
+        offset: u64,
+        bytes: Bytes,
+    ) -> BoxFuture<'_, Result<(), Refusal>> {
+        async move {
+            self.room.acquire().await.expect("never closed").forget();
+            self.pieces += 1;
+            let written = self.receiving.write(file, offset, &bytes);
+            written.map_err(|_| Refusal::Damaged)
+        }
+        .boxed()
+    }
+
+    fn install(self: Box<Self>) -> BoxFuture<'static, Result<SnapshotResponse, Refusal>> {
+        async move {
+            let whole = self.receiving.finish().map_err(|_| Refusal::Senseless)?;
+            self.received.lock().push((whole, self.pieces));
+            Ok(SnapshotResponse::new(self.vote))
+        }
+        .boxed()
     }
 }
 

@@ -7,6 +7,7 @@ mod hostile;
 mod lanes;
 mod link;
 mod member;
+mod snapshots;
 mod walking;
 
 use std::collections::HashMap;

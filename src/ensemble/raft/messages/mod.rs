@@ -38,6 +38,8 @@ pub(in crate::ensemble) type AppendRequest = openraft::raft::AppendEntriesReques
 pub(in crate::ensemble) type AppendResponse = openraft::raft::AppendEntriesResponse<Types>;
 /// What a follower says to a request of a stream: how far its log matches. An error ends the stream.
 pub(in crate::ensemble) type AppendResult = openraft::raft::StreamAppendResult<Types>;
+/// What a follower says when it has installed a snapshot.
+pub(in crate::ensemble) type SnapshotResponse = openraft::raft::SnapshotResponse<Types>;
 /// A leader hands over.
 pub(in crate::ensemble) type TransferRequest = openraft::raft::TransferLeaderRequest<Types>;
 /// What its heir says.
@@ -281,13 +283,13 @@ fn invalid<T>(what: &'static str) -> Result<T, FormatError> {
     Err(FormatError::Invalid { what })
 }
 
-fn put_vote(out: &mut BytesMut, vote: &Vote) {
+pub(in crate::ensemble) fn put_vote(out: &mut BytesMut, vote: &Vote) {
     out.put_u64(vote.leader_id.term);
     out.put_u64(vote.leader_id.voted_for);
     out.put_u8(u8::from(vote.committed));
 }
 
-fn take_vote(bytes: &mut Bytes) -> Result<Vote, FormatError> {
+pub(in crate::ensemble) fn take_vote(bytes: &mut Bytes) -> Result<Vote, FormatError> {
     let term = take_number(bytes)?;
     let server = bytes.try_get_u64()?;
     Ok(if take_bool(bytes)? {
@@ -312,7 +314,11 @@ fn take_last(bytes: &mut Bytes) -> Result<Option<LogId>, FormatError> {
     }
 }
 
-fn take_log_id(bytes: &mut Bytes) -> Result<LogId, FormatError> {
+pub(in crate::ensemble) fn put_log_id(out: &mut BytesMut, id: &LogId) {
+    put_position(out, id);
+}
+
+pub(in crate::ensemble) fn take_log_id(bytes: &mut Bytes) -> Result<LogId, FormatError> {
     let id = take_position(bytes)?;
     if id.index >= NUMBER_MAX || id.leader_id.term >= NUMBER_MAX {
         return invalid("a position near the end of numbers");

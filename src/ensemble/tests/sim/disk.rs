@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::state::LogPosition;
 use crate::storage::memory::{MemoryLog, MemorySnapshots, MemoryTree};
-use crate::storage::{Durable, Log, LogEnds, LogEntry, Snapshots, StorageError};
+use crate::storage::{Durable, Log, LogEnds, LogEntry, StorageError};
 
 /// What a planted defect leaves out. The checks must find each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,14 +21,17 @@ pub(super) enum Defect {
     StartNotNumbered,
     /// The mark of a new disk is not written: it votes though it has forgotten what it promised.
     JoiningNotMarked,
+    /// A snapshot is not of one moment: its znodes are newer than it says.
+    SnapshotSmeared,
+    /// A start does not let the log go on behind a tree that came from another server.
+    TreeNotFollowed,
 }
 
 /// The stores of a server.
 #[derive(Clone, Debug)]
 pub(super) struct SimDisk {
     pub(super) log: Arc<SimLog>,
-    pub(super) tree: Arc<MemoryTree>,
-    pub(super) snapshots: Arc<dyn Snapshots>,
+    pub(super) snapshots: Arc<MemorySnapshots>,
 }
 
 impl SimDisk {
@@ -38,19 +41,30 @@ impl SimDisk {
     }
 
     fn of(log: SimLog, tree: MemoryTree) -> Self {
-        let tree = Arc::new(tree);
+        let snapshots = MemorySnapshots::new(Arc::new(tree));
+        if log.has(Defect::SnapshotSmeared) {
+            snapshots.smear();
+        }
         Self {
             log: Arc::new(log),
-            snapshots: Arc::new(MemorySnapshots::new(Arc::clone(&tree))),
-            tree,
+            snapshots: Arc::new(snapshots),
         }
+    }
+
+    /// What a start finds: the log goes on behind a tree that came from another server.
+    pub(super) fn found(&self) -> Arc<MemoryTree> {
+        let tree = self.snapshots.tree();
+        if !self.log.has(Defect::TreeNotFollowed) {
+            tree.lead(&*self.log).unwrap();
+        }
+        tree
     }
 
     /// What is found after a crash: `kept` writes of the log that were not acknowledged, and the tree
     /// as persisted or as of the last checkpoint.
     pub(super) fn crash(&self, kept: usize, persisted: bool) -> Self {
         let log = SimLog::of(self.log.inner.crash(kept), self.log.defect);
-        Self::of(log, self.tree.crash(persisted))
+        Self::of(log, self.snapshots.tree().crash(persisted))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::state::ServerId;
 /// How long a change may take when nothing is in its way.
 const CHANGED_WITHIN: Duration = Duration::from_secs(20);
 
-fn lineup(voters: &[u64], observers: &[u64]) -> Lineup {
+pub(super) fn lineup(voters: &[u64], observers: &[u64]) -> Lineup {
     let ids = |ids: &[u64]| ids.iter().copied().map(ServerId).collect();
     Lineup {
         voters: ids(voters),
@@ -28,7 +28,7 @@ fn are_members(world: &mut World, servers: &[u64], wanted: &Lineup) -> bool {
     })
 }
 
-fn until_members(world: &mut World, servers: &[u64], wanted: &Lineup) {
+pub(super) fn until_members(world: &mut World, servers: &[u64], wanted: &Lineup) {
     let is_so = |world: &mut World| are_members(world, servers, wanted);
     let is_changed = world.run_until(CHANGED_WITHIN, is_so);
     assert!(
@@ -53,7 +53,7 @@ fn alone(seed: u64) -> World {
 }
 
 /// Ends a server and starts it again, with the files that it has now.
-fn restart(world: &mut World, id: u64) {
+pub(super) fn restart(world: &mut World, id: u64) {
     world.crash(id);
     world.run_for(SECOND / 10);
     world.start(id);

@@ -108,9 +108,8 @@ impl Ledger {
         }
     }
 
-    /// How far the tree of a server that starts has come.
-    fn place(&self, replica: &Replica) -> usize {
-        let state = replica.read();
+    /// How far a tree has come that was not come by txn by txn.
+    fn place(&self, state: &State) -> usize {
         let holds = |record: &&Record| {
             let Cursor {
                 incarnation,
@@ -221,6 +220,7 @@ pub(super) struct Witness {
     ledger: Arc<Ledger>,
     place: Mutex<usize>,
     told: Mutex<Vec<Told>>,
+    replaced: Mutex<bool>,
 }
 
 impl Witness {
@@ -228,15 +228,21 @@ impl Witness {
         Arc::new(Self {
             server: origin.server.0,
             origin,
-            place: Mutex::new(ledger.place(replica)),
+            place: Mutex::new(ledger.place(&replica.read())),
             ledger: Arc::clone(ledger),
             told: Mutex::default(),
+            replaced: Mutex::default(),
         })
     }
 
     /// How much of the history this server has applied.
     pub(super) fn place(&self) -> usize {
         *self.place.lock()
+    }
+
+    /// Whether its state has been replaced since it was last asked: its clients have been sent away.
+    pub(super) fn was_replaced(&self) -> bool {
+        std::mem::take(&mut *self.replaced.lock())
     }
 
     /// What its clients are told and have not been yet.
@@ -258,6 +264,20 @@ impl Sink for Witness {
                 outcome: txn.outcome.clone(),
             });
         }
+    }
+
+    /// Of what the snapshot covers nobody here is told.
+    fn replaced(&self, state: &State) {
+        let server = self.server;
+        let place = self.ledger.place(state);
+        let before = std::mem::replace(&mut *self.place.lock(), place);
+        self.ledger
+            .note(format!("s{server} goes on at {place} by a snapshot"));
+        if place < before {
+            self.ledger
+                .wrong(format!("s{server} goes back to {place} from {before}"));
+        }
+        *self.replaced.lock() = true;
     }
 
     fn slice_done(&self) {}

@@ -14,6 +14,7 @@
 //! `make sim SEEDS=1000` plays more of them, `make sim SEED=7` one; with `OXKEEPER_SIM_TRACES` set to a
 //! directory, what happened is written there.
 
+mod asking;
 mod client;
 mod dice;
 mod disk;
@@ -25,6 +26,7 @@ mod planted;
 mod promises;
 mod scenarios;
 mod server;
+mod snapshots;
 mod world;
 
 use faults::{Outcome, play};

@@ -20,6 +20,13 @@ pub(super) fn begun(seed: u64) -> (World, u64) {
 /// The same on disks with a defect.
 pub(super) fn begun_with(seed: u64, defect: Option<Defect>) -> (World, u64) {
     let mut world = World::new(seed, defect);
+    begin(&mut world);
+    let leader = world.leader().unwrap();
+    (world, leader)
+}
+
+/// Starts all servers and waits until there is some history.
+pub(super) fn begin(world: &mut World) {
     for id in ALL {
         world.start(id);
     }
@@ -29,8 +36,6 @@ pub(super) fn begun_with(seed: u64, defect: Option<Defect>) -> (World, u64) {
         "{}",
         world.ledger.trace()
     );
-    let leader = world.leader().unwrap();
-    (world, leader)
 }
 
 pub(super) fn others(leader: u64) -> (u64, u64) {

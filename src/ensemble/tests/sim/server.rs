@@ -15,8 +15,8 @@ use super::ledger::{Ledger, Witness};
 use crate::clock::Clock;
 use crate::ensemble::{Config, Deaf, Ensemble, Failure, Parts, PeerAddress, Role, StartError};
 use crate::io::memory::MemoryNetwork;
-use crate::state::{Origin, Replica, Rules, ServerId, Sink, Store};
-use crate::storage::Log;
+use crate::state::{Members, Origin, Replica, Rules, ServerId, Sink, Store, read_lines};
+use crate::storage::{Log, Snapshots};
 
 /// All servers.
 pub(super) const ALL: [u64; 3] = [1, 2, 3];
@@ -26,6 +26,8 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 const BEGIN_MS: i64 = 1_700_000_000_000;
 /// So seldom that the log holds what a lagging server needs, so often that trees are flushed.
 const CHECKPOINT_ENTRIES: u64 = 40;
+/// How long those that are to vote may take to catch up, where somebody waits for it.
+const CATCH_UP_MS: u64 = 5_000;
 /// As long as clients wait by default.
 const PATIENCE_MS: u64 = 2_000;
 
@@ -71,6 +73,8 @@ pub(super) struct Server {
     pub(super) id: u64,
     /// Who votes and who observes, as its files list them.
     pub(super) listed: (Vec<u64>, Vec<u64>),
+    /// Its members change by requests; who asks may.
+    pub(super) by_requests: bool,
     pub(super) disk: SimDisk,
     pub(super) clock: Arc<SimClock>,
     pub(super) speed: Speed,
@@ -85,6 +89,8 @@ pub(super) struct Server {
     pub(super) must_restart: bool,
     /// It has just sent its clients away, and taken back what is behind this sequence.
     pub(super) recalled: Option<u64>,
+    /// Entries of its log that a checkpoint leaves for others.
+    pub(super) entries_kept: Option<u64>,
     said: String,
 }
 
@@ -108,6 +114,7 @@ impl Server {
         Self {
             id,
             listed: (ALL.to_vec(), Vec::new()),
+            by_requests: false,
             disk: SimDisk::new(defect),
             clock: Arc::default(),
             speed: Speed::Fast,
@@ -117,6 +124,7 @@ impl Server {
             is_wiped: false,
             must_restart: false,
             recalled: None,
+            entries_kept: None,
             said: String::new(),
         }
     }
@@ -133,20 +141,40 @@ impl Server {
         config.placement = Placement::Simulated;
         let all = voters.iter().chain(observers);
         config.addresses = all.map(|id| (ServerId(*id), vec![address(*id)])).collect();
+        if self.by_requests {
+            config.catch_up_ms = CATCH_UP_MS;
+            config.members_by_files = false;
+            config.members = Some(self.members());
+        }
         config.listen = vec![address(self.id)];
         config.checkpoint_entries = CHECKPOINT_ENTRIES;
-        // Whoever joins later finds all of it.
-        config.entries_kept = 10_000;
         config.patience_ms = PATIENCE_MS;
+        // Whoever joins later finds all of it, if nothing else is said.
+        config.entries_kept = self.entries_kept.unwrap_or(10_000);
         config
+    }
+
+    /// What its files say, in full.
+    fn members(&self) -> Members {
+        let line = |id: &u64, role| format!("server.{id}=s{id}:2888:3888:{role};2181\n");
+        let (voters, observers) = &self.listed;
+        let voters = voters.iter().map(|id| line(id, "participant"));
+        let observers = observers.iter().map(|id| line(id, "observer"));
+        read_lines(&voters.chain(observers).collect::<String>()).unwrap()
     }
 
     /// Starts it on what its disk holds.
     pub(super) fn start(&mut self, network: &MemoryNetwork, ledger: &Arc<Ledger>, steady_ms: u64) {
         self.starts += 1;
         self.clock.since_ms.store(steady_ms, SeqCst);
-        let store = Arc::clone(&self.disk.tree) as Arc<dyn Store>;
-        let replica = Arc::new(Replica::open(store, Rules::default()).unwrap());
+        let store = self.disk.found() as Arc<dyn Store>;
+        let rules = Rules {
+            reconfig_enabled: self.by_requests,
+            in_ensemble: self.by_requests,
+            skip_acl: self.by_requests,
+            ..Rules::default()
+        };
+        let replica = Arc::new(Replica::open(store, rules).unwrap());
         let server = ServerId(self.id);
         // As `ensemble::origin` does it, which waits on another thread.
         let used = replica.read().cursor(server).incarnation;
@@ -161,7 +189,7 @@ impl Server {
             config: self.config(),
             origin,
             log: Arc::clone(&self.disk.log) as Arc<dyn Log>,
-            snapshots: Arc::clone(&self.disk.snapshots),
+            snapshots: Arc::clone(&self.disk.snapshots) as Arc<dyn Snapshots>,
             replica: Arc::clone(&replica),
             sink: Arc::clone(&witness) as Arc<dyn Sink>,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,

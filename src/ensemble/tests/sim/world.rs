@@ -10,7 +10,6 @@ use super::disk::{Defect, SimDisk};
 use super::ledger::{Ledger, hash};
 use super::server::{ALL, Server, Speed};
 use crate::io::memory::MemoryNetwork;
-use crate::storage::Log as _;
 
 /// Sessions, some on each server.
 const CLIENTS: i64 = 6;
@@ -75,6 +74,13 @@ impl World {
         newest
             .filter(|server| server.leads().is_some())
             .map(|server| server.id)
+    }
+
+    /// From now on a checkpoint leaves so few entries of the log that who is away needs a snapshot.
+    pub(super) fn keep_entries(&mut self, entries: u64) {
+        for server in &mut self.servers {
+            server.entries_kept = Some(entries);
+        }
     }
 
     pub(super) fn start(&mut self, id: u64) {
@@ -179,6 +185,10 @@ impl World {
             for client in &mut self.clients {
                 client.told(server.id, run.number, &told, &self.ledger);
             }
+        }
+        if run.witness.was_replaced() {
+            let here = |client: &&mut Client| client.server() == Some(server.id);
+            self.clients.iter_mut().filter(here).for_each(Client::leave);
         }
     }
 
@@ -318,7 +328,7 @@ impl World {
         self.asks = false;
         let within = Duration::from_millis(HEALED_WITHIN_MS);
         if !self.run_until(within, Self::is_quiet) {
-            if self.ledger.is_wrong() || self.needs_checkpoint() {
+            if self.ledger.is_wrong() {
                 return;
             }
             let states = self.states();
@@ -334,26 +344,6 @@ impl World {
             return;
         }
         self.compare();
-    }
-
-    /// Whether a leader lacks what a follower needs: its tree was ahead of its log when it started, so
-    /// it has dropped that, and servers cannot hand over checkpoints yet.
-    fn needs_checkpoint(&self) -> bool {
-        let ends = |server: &Server| server.disk.log.ends();
-        let leads = |server: &&Server| server.leads().is_some();
-        let purged = self
-            .servers
-            .iter()
-            .filter(leads)
-            .filter_map(|server| ends(server).purged);
-        let last = self.servers.iter().map(|server| ends(server).last).min();
-        let lacks = purged
-            .max()
-            .is_some_and(|purged| last.is_some_and(|last| last < Some(purged)));
-        if lacks {
-            self.ledger.note("a follower needs a checkpoint");
-        }
-        lacks
     }
 
     /// What the servers are, for whoever reads a failure.

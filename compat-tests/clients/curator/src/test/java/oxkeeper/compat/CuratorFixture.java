@@ -65,6 +65,13 @@ abstract class CuratorFixture extends Fixture {
         far.getConnectionStateListenable().addListener((client, state) -> states.add(state));
     }
 
+    /** Connects both, without a wire between: no trouble but that of their servers. */
+    void beginAt(String where, UnaryOperator<CuratorFrameworkFactory.Builder> settings) throws Exception {
+        trouble = Trouble.NONE;
+        far = curator(where, CALM_MS, settings);
+        near = curator(where, CALM_MS, settings);
+    }
+
     private CuratorFramework curator(String where, int timeoutMs, UnaryOperator<CuratorFrameworkFactory.Builder> settings)
             throws Exception {
         CuratorFramework curator = settings.apply(CuratorFrameworkFactory.builder().connectString(where)

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.List;
 import java.util.Map;
 import org.apache.curator.framework.recipes.atomic.DistributedAtomicLong;
 import org.apache.curator.framework.recipes.cache.ChildData;
@@ -20,6 +21,7 @@ import org.apache.zookeeper.data.Stat;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import oxkeeper.shared.Loan;
 
 /** Several recipes at once, while their server is killed and started again: sessions live on, and so does all they keep. */
 @Timeout(240)
@@ -45,9 +47,36 @@ class CuratorRestartTest extends CuratorFixture {
         }
     }
 
+    /** What happens in a round to the servers, before the recipes are looked at. */
+    private interface Blow {
+        void fall(int round) throws Exception;
+    }
+
     @Test
     void recipesOutliveTheirServer() throws Exception {
         begin(Trouble.NONE, builder -> builder.sessionTimeoutMs(LONG_MS));
+        outlive(2, round -> {
+            process.kill();
+            process.start();
+        });
+    }
+
+    /** Of an ensemble, the members are killed in turn, the leader first; each comes back when the next one goes. */
+    @Test
+    void recipesOutliveEachMember() throws Exception {
+        Loan members = process.needMembers();
+        beginAt(process.allHosts(), builder -> builder.sessionTimeoutMs(LONG_MS));
+        List<Integer> order = members.leaderFirst();
+        outlive(order.size(), round -> {
+            process.start();
+            members.ask("kill " + order.get(round));
+        });
+        process.start();
+        // What members show of themselves names no address for clients: the one that was given stays.
+        assertEquals(process.allHosts(), far.getZookeeperClient().getCurrentConnectionString());
+    }
+
+    private void outlive(int rounds, Blow blow) throws Exception {
         InterProcessMutex held = new InterProcessMutex(far, root + "/lock");
         assertTrue(held.acquire(PATIENCE_S, SECONDS));
         PersistentNode node = new PersistentNode(far, CreateMode.EPHEMERAL, false, root + "/node", bytes("here"));
@@ -70,10 +99,9 @@ class CuratorRestartTest extends CuratorFixture {
         cache.start();
         until("the cache is filled", () -> cache.size() == 1);
 
-        for (int round = 0; round < 2; round++) {
+        for (int round = 0; round < rounds; round++) {
             long session = farSession();
-            process.kill();
-            process.start();
+            blow.fall(round);
             String value = "" + round;
             near.setData().forPath(root + "/tree", bytes(value));
             near.create().forPath(root + "/tree/" + round, bytes(value));

@@ -16,11 +16,14 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Assumptions;
+import oxkeeper.shared.Loan;
 
 /**
  * One server as a process of its own: the genuine one from this suite's class path, or the program named by
  * OXKEEPER_BIN. Both get the same zoo.cfg as their only argument; a kill is SIGKILL, and a start after it finds the
- * same port and data directory.
+ * same port and data directory. Where the harness lends, it is what that has: with MEMBERS=3 an ensemble, of which a
+ * kill ends all.
  */
 final class ServerProcess {
     private static final ConcurrentLinkedQueue<ServerProcess> ALL = new ConcurrentLinkedQueue<>();
@@ -37,6 +40,9 @@ final class ServerProcess {
     private final int port;
     private final List<String> flags;
     private Process process;
+    /** In place of a process: what the harness lends, if it does. */
+    private final Loan loan;
+    private String lent;
 
     /**
      * Prepares a server without starting it.
@@ -47,6 +53,17 @@ final class ServerProcess {
     ServerProcess(Kind kind, Map<String, String> config, List<String> flags) throws IOException {
         this.kind = kind;
         this.flags = flags;
+        this.loan = Loan.isOffered() ? new Loan() : null;
+        if (loan != null) {
+            this.dir = null;
+            this.port = 0;
+            // The harness grants more than a server does by itself.
+            int ticks = Integer.parseInt(config.getOrDefault("tickTime", "2000"));
+            loan.ask("config maxSessionTimeout " + 20 * ticks);
+            config.forEach((key, value) -> loan.ask("config " + key + " " + value));
+            flags.forEach(flag -> loan.ask("property " + flag.substring("-D".length()).replaceFirst("=", " ")));
+            return;
+        }
         this.dir = Files.createTempDirectory("compat-java-");
         this.port = freePort();
         StringBuilder text = new StringBuilder();
@@ -63,13 +80,28 @@ final class ServerProcess {
         }
     }
 
-    /** The connect string of this server. */
+    /** The connect string of this server; of an ensemble that of its first member. */
     String hosts() {
-        return "127.0.0.1:" + port;
+        return loan != null ? lent : "127.0.0.1:" + port;
     }
 
-    /** Starts the process and returns when it answers `srvr`. */
+    /** The connect string of all members. */
+    String allHosts() {
+        return loan != null ? loan.ask("addresses") : hosts();
+    }
+
+    /** The ensemble that this is; skips the running test where it is a lone server. */
+    Loan needMembers() {
+        Assumptions.assumeTrue(loan != null && allHosts().contains(","), "a lone server: MEMBERS=3 asks for an ensemble");
+        return loan;
+    }
+
+    /** Starts what does not run, and returns when it serves. */
     ServerProcess start() throws Exception {
+        if (loan != null) {
+            lent = loan.ask("start");
+            return this;
+        }
         List<String> command = new ArrayList<>();
         if (kind == Kind.ZOOKEEPER) {
             command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
@@ -109,11 +141,19 @@ final class ServerProcess {
 
     /** SIGKILL, and waits until the process is gone. */
     void kill() throws InterruptedException {
+        if (loan != null) {
+            loan.ask("kill");
+            return;
+        }
         process.destroyForcibly().waitFor();
     }
 
     /** SIGTERM, and waits until the process is gone. */
     void stop() throws InterruptedException {
+        if (loan != null) {
+            loan.ask("stop");
+            return;
+        }
         process.destroy();
         if (!process.waitFor(30, TimeUnit.SECONDS)) {
             process.destroyForcibly().waitFor();
@@ -125,6 +165,10 @@ final class ServerProcess {
     void remove() {
         ALL.remove(this);
         try {
+            if (loan != null) {
+                loan.close();
+                return;
+            }
             if (process != null) {
                 kill();
             }

@@ -7,16 +7,22 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.util.List;
 import java.util.Map;
+import oxkeeper.shared.Loan;
 
-/** The server under test, by the environment's SERVER: zookeeper, oxkeeper or HOST:PORT. */
+/**
+ * The server under test, by the environment's SERVER: zookeeper, oxkeeper or HOST:PORT. With SERVERS it is what the
+ * harness lends (`compat lend`): an ensemble, when MEMBERS says so.
+ */
 final class Keeper {
     private final String kind = System.getenv().getOrDefault("SERVER", "zookeeper");
+    private final Loan loan;
     private final Program program;
-    private final String hosts;
+    private String hosts;
 
     /** Prepares it without starting it. */
     Keeper() throws IOException {
-        if (isExternal()) {
+        loan = Loan.isOffered() ? new Loan() : null;
+        if (loan != null || isExternal()) {
             program = null;
             hosts = kind;
             return;
@@ -31,15 +37,21 @@ final class Keeper {
 
     /** True for a server that somebody else runs: it is never killed. */
     boolean isExternal() {
-        return kind.contains(":");
+        return loan == null && kind.contains(":");
     }
 
+    /** The addresses of all that can be connected to; of a lent server only once it was started. */
     String hosts() {
         return hosts;
     }
 
-    /** Starts it, or starts it again on the same port and data; returns when it serves. */
+    /** Starts all of it that does not run, the second time with the data it has; returns when all serve. */
     void start() throws Exception {
+        if (loan != null) {
+            loan.ask("start");
+            hosts = loan.ask("addresses");
+            return;
+        }
         if (program != null) {
             String config = program.dir.resolve("zoo.cfg").toString();
             if (kind.equals("oxkeeper")) {
@@ -58,13 +70,32 @@ final class Keeper {
         });
     }
 
-    /** SIGKILL. */
+    /** SIGKILL, to all members of an ensemble. */
     void kill() throws InterruptedException {
-        program.kill();
+        if (loan != null) {
+            loan.ask("kill");
+        } else {
+            program.kill();
+        }
+    }
+
+    /** The numbers of the members of an ensemble, the one that leads first. */
+    List<Integer> leaderFirst() {
+        return loan.leaderFirst();
+    }
+
+    /** SIGKILL to one member. */
+    void kill(int number) {
+        loan.ask("kill " + number);
+    }
+
+    /** SIGTERM to one member; returns when it has ended. */
+    void stop(int number) {
+        loan.ask("stop " + number);
     }
 
     private String word(String word) {
-        String[] address = hosts.split(":");
+        String[] address = hosts.split(",")[0].split(":");
         try (Socket socket = new Socket()) {
             socket.connect(new InetSocketAddress(address[0], Integer.parseInt(address[1])), 2000);
             socket.setSoTimeout(5000);

@@ -31,6 +31,7 @@ import org.apache.kafka.common.config.ConfigResource;
  */
 public final class ThreeBrokers {
     private static final int RECORDS = 20_000;
+    private static final int SOME_RECORDS = 1_000;
     /** Throttles of reassignments, in bytes per second. */
     private static final long SLOW_BYTES = 10_000;
     private static final long FAST_BYTES = 1_000_000_000;
@@ -50,9 +51,53 @@ public final class ThreeBrokers {
     private ThreeBrokers() throws Exception {
     }
 
-    /** Entry point. */
+    /** Entry point; `rolling`: only the servers are killed, one member of their ensemble after the other. */
     public static void main(String[] args) throws Exception {
-        new ThreeBrokers().run();
+        if (List.of(args).contains("rolling")) {
+            new ThreeBrokers().runRolling();
+        } else {
+            new ThreeBrokers().run();
+        }
+    }
+
+    private void runRolling() {
+        checks.check("three brokers start and elect one controller", this::startBrokers);
+        checks.check("replicated topics are created, written and read", this::createTopics);
+        checks.check("each server is killed under load, the leader first: no session is lost",
+                () -> restartServers("killed", keeper::kill));
+        checks.check("each server is stopped under load, the leader first: no session is lost",
+                () -> restartServers("stopped", keeper::stop));
+        checks.check("a topic is created, written and read afterwards", this::createLater);
+        checks.check("every acknowledged record is there, once, in order", this::verify);
+        checks.check("brokers that stop leave ZooKeeper at once", this::stopBrokers);
+        checks.end();
+    }
+
+    /** How a member is ended. */
+    private interface End {
+        void of(int member) throws Exception;
+    }
+
+    private void restartServers(String how, End end) throws Exception {
+        List<Registry.Hold> before = registered();
+        for (int member : keeper.leaderFirst()) {
+            long acknowledged = load.acknowledged();
+            end.of(member);
+            load.awaitMore(SOME_RECORDS);
+            equal("who is registered while server " + member + " is away", before, registered());
+            keeper.start();
+            bothGoOn();
+            equal("who is registered once server " + member + " is back", before, registered());
+            System.out.printf("     server %d %s: %d records acknowledged meanwhile%n", member, how,
+                    load.acknowledged() - acknowledged);
+        }
+    }
+
+    private void createLater() throws Exception {
+        Ledger later = new Ledger("later", 3);
+        admin.createTopics(List.of(new NewTopic(later.topic(), later.partitions(), (short) 3))).all().get();
+        Load.writeAll(later, client(), SOME_RECORDS);
+        later.verify(client(), SOME_RECORDS);
     }
 
     private void run() {
