@@ -224,6 +224,17 @@ impl Ensemble {
         &self.members[member].server
     }
 
+    /// Has the files of a member list these; takes effect with its next start.
+    pub fn list(&mut self, own: usize, members: &[usize]) {
+        let server = &mut self.members[own].server;
+        server.forget_config("server.");
+        for other in members {
+            let (quorum, election) = self.network.way_to(own, *other);
+            let line = format!("{}:{}:{}", quorum.ip(), quorum.port(), election.port());
+            server.set_config(&format!("server.{}", other + 1), &line);
+        }
+    }
+
     /// Changes a line of zoo.cfg of all; takes effect with their next start.
     pub fn set_config(&mut self, key: &str, value: &str) {
         for member in &mut self.members {

@@ -6,6 +6,7 @@
 
 mod by_reconfig;
 mod filling;
+mod grown;
 mod snapshot_cut;
 mod wiped_by_a_snapshot;
 mod wiped_by_the_log;
@@ -39,10 +40,11 @@ pub struct Plan {
 type Case = fn(&Plan) -> Result<String>;
 
 /// All cases, by name.
-const CASES: [(&str, Case); 4] = [
+const CASES: [(&str, Case); 5] = [
     ("wiped-follower-by-the-log", wiped_by_the_log::run),
     ("wiped-follower-by-a-snapshot", wiped_by_a_snapshot::run),
     ("snapshot-cut-off", snapshot_cut::run),
+    ("one-three-five-three-by-files", grown::run),
     ("three-five-three-by-reconfig", by_reconfig::run),
 ];
 
