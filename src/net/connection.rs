@@ -232,7 +232,8 @@ impl Task {
                         return Poll::Ready(Ok(Woken::Up));
                     }
                     Step::More => {
-                        // Others first.
+                        // Others first. Nothing is read before all that has come is served.
+                        self.turn_deaf(true);
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }

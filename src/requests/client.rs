@@ -22,6 +22,7 @@
 //! Does not know sockets: `net` moves bytes from them into the inbox.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use jute::{
@@ -45,6 +46,8 @@ use crate::state::{State, Zxid};
 
 /// Requests answered under one read guard: more would keep a waiting write off too long.
 const RUN_REQUESTS_MAX: usize = 64;
+/// How long the guard is held for requests that may each take long, though their replies are short.
+const RUN_TIME_MAX: Duration = Duration::from_millis(2);
 /// Bytes in the outbox beyond which no more replies are made, until the client has taken some.
 const RUN_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that may wait in the inbox while the head cannot be served.
@@ -165,12 +168,15 @@ impl Client {
         let requests = Arc::clone(&self.requests);
         let mut guard = None;
         let mut served = 0;
+        let mut walks = false;
         let mut is_same = true;
         let step = loop {
             if self.life == Life::Ending {
                 break Step::End;
             }
-            if served >= RUN_REQUESTS_MAX || found.bytes + self.run.len() >= RUN_BYTES_MAX {
+            let is_long = walks && self.now.elapsed() >= RUN_TIME_MAX;
+            let has_many = served >= RUN_REQUESTS_MAX;
+            if is_long || has_many || found.bytes + self.run.len() >= RUN_BYTES_MAX {
                 break Step::More;
             }
             let is_new = self.head.is_none();
@@ -181,6 +187,7 @@ impl Client {
                 Err(Broken) => break Step::End,
             };
             served += 1;
+            walks |= walks_far(head.header.op);
             let state = match &guard {
                 Some(guard) => guard,
                 None => {
@@ -508,3 +515,16 @@ impl Client {
 
 /// The bytes are no frame or no header: the connection ends without a word.
 struct Broken;
+
+/// True for what may look at very much to say very little.
+fn walks_far(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::GET_EPHEMERALS
+            | OpCode::GET_CHILDREN
+            | OpCode::GET_CHILDREN2
+            | OpCode::MULTI_READ
+            | OpCode::SET_WATCHES
+            | OpCode::SET_WATCHES2
+    )
+}

@@ -58,19 +58,24 @@ impl Sending {
         let sent = self.send(peers, to, vote, at, checkpoint).await;
         let at = position(&at);
         match &sent {
-            Ok(missing) => {
-                let bytes = missing.1;
+            Ok((_, bytes)) => {
                 tracing::info!(%to, %at, bytes, took = ?begun.elapsed(), "snapshot sent");
             }
             Err(error @ SnapshotError::Read(source)) => {
                 let source = source as &dyn std::error::Error;
                 tracing::error!(error = source, %to, %at, "{error}");
             }
+            // It comes and goes, or is not known to have joined yet: tried again at once.
+            Err(
+                error @ (SnapshotError::Dial(_)
+                | SnapshotError::Refused(
+                    Refusal::NotReady | Refusal::Busy | Refusal::Stopping,
+                )),
+            ) => {
+                tracing::debug!(%to, %at, %error, "snapshot not sent");
+            }
             Err(error @ (SnapshotError::Lost(_) | SnapshotError::Refused(_))) => {
                 tracing::warn!(%to, %at, %error, "snapshot not sent");
-            }
-            Err(error @ SnapshotError::Dial(_)) => {
-                tracing::debug!(%to, %at, %error, "snapshot not sent");
             }
         }
         if let Err(SnapshotError::Read(_) | SnapshotError::Refused(Refusal::Failed)) = &sent {

@@ -12,6 +12,7 @@ mod linearizable;
 mod model;
 mod moves;
 mod order;
+mod replaced;
 mod sent_away;
 mod waiting;
 mod warm;

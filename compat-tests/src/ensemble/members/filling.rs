@@ -33,8 +33,7 @@ pub(super) fn fill(at: SocketAddr, root: &str, count: usize, bytes: usize) -> Re
     let directories = count.div_ceil(CHILDREN);
     let mut creates = vec![create(root.to_owned(), "")];
     creates.extend((0..directories).map(|it| create(format!("{root}/{it}"), "")));
-    let data = "x".repeat(bytes);
-    let node = |it: usize| create(format!("{root}/{}/{it}", it / CHILDREN), &data);
+    let node = |it: usize| create(format!("{root}/{}/{it}", it / CHILDREN), &text(it, bytes));
     creates.extend((0..count).map(node));
     for ops in creates.chunks(WINDOW) {
         for outcome in ask(&mut connection, ops)? {
@@ -119,6 +118,18 @@ fn digest(at: SocketAddr, root: &str) -> Result<Digest> {
     Ok(Digest { count, hash })
 }
 
+/// So many bytes that no two znodes share, and that no server makes much shorter.
+fn text(it: usize, bytes: usize) -> String {
+    let mut state = it as u64 + 1;
+    let letter = |_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        char::from(b' ' + (state >> 58) as u8)
+    };
+    (0..bytes).map(letter).collect()
+}
+
 fn reads(path: &str) -> [Op; 2] {
     let (path, watch) = (path.to_owned(), false);
     let get = Op::Get {
@@ -136,14 +147,14 @@ fn create(path: String, data: &str) -> Op {
     }
 }
 
-fn open(at: SocketAddr) -> Result<Connection> {
+pub(super) fn open(at: SocketAddr) -> Result<Connection> {
     let mut connection = Connection::open(at, REPLY_TIME_MAX)?;
     connection.new_session(60_000)?;
     Ok(connection)
 }
 
 /// Sends all at once and reads the answers: each frame, and what it says.
-fn ask(connection: &mut Connection, ops: &[Op]) -> Result<Vec<(Vec<u8>, Outcome)>> {
+pub(super) fn ask(connection: &mut Connection, ops: &[Op]) -> Result<Vec<(Vec<u8>, Outcome)>> {
     for (op, xid) in ops.iter().zip(1..) {
         connection.send(&op.frame(xid));
     }

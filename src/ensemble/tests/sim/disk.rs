@@ -23,8 +23,6 @@ pub(super) enum Defect {
     JoiningNotMarked,
     /// A snapshot is not of one moment: its znodes are newer than it says.
     SnapshotSmeared,
-    /// A start does not let the log go on behind a tree that came from another server.
-    TreeNotFollowed,
 }
 
 /// The stores of a server.
@@ -54,9 +52,7 @@ impl SimDisk {
     /// What a start finds: the log goes on behind a tree that came from another server.
     pub(super) fn found(&self) -> Arc<MemoryTree> {
         let tree = self.snapshots.tree();
-        if !self.log.has(Defect::TreeNotFollowed) {
-            tree.lead(&*self.log).unwrap();
-        }
+        tree.lead(&*self.log).unwrap();
         tree
     }
 

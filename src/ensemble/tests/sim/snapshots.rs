@@ -192,8 +192,3 @@ fn is_found(defect: Defect, seeds: std::ops::Range<u64>) {
 fn a_snapshot_that_is_not_of_one_moment_is_found() {
     is_found(Defect::SnapshotSmeared, 0..60);
 }
-
-#[test]
-fn a_log_that_does_not_follow_its_tree_is_found() {
-    is_found(Defect::TreeNotFollowed, 0..200);
-}
