@@ -220,11 +220,14 @@ impl Client {
             }
         };
         self.leave_to_delivery();
-        let share = self.run_share.take().map(|share| *share);
-        let end = self.connection.outbox.append_large(&mut self.run, share);
+        let end = self.append_run();
         drop(guard);
-        let needs_kept = self.head.is_some() && !self.waits_for_share();
-        self.kept.end_turn(is_same && needs_kept);
+        self.kept.end_turn(is_same && self.needs_kept());
+        self.step_unless(end, step)
+    }
+
+    /// What is next, if the connection goes on.
+    fn step_unless(&mut self, end: End, step: Step) -> Step {
         match end {
             End::Now => Step::Gone,
             End::AfterFlush => {
@@ -345,6 +348,11 @@ impl Client {
         self.writes_proposed != self.connection.writes_answered()
     }
 
+    /// Whether the head is going to be served by what was loaded for it.
+    fn needs_kept(&self) -> bool {
+        self.head.is_some() && !self.waits_for_share()
+    }
+
     /// Why there is no head.
     fn without_head(&self) -> Step {
         let is_opening = self.is_opening() && !self.inbox.is_empty();
@@ -354,6 +362,12 @@ impl Client {
             true => Step::End,
             false => Step::Idle,
         }
+    }
+
+    /// What has been made goes to the outbox, and what a large reply among it was lent.
+    fn append_run(&mut self) -> End {
+        let share = self.run_share.take().map(|share| *share);
+        self.connection.outbox.append_large(&mut self.run, share)
     }
 
     fn has_reads_waiting(&self) -> bool {
