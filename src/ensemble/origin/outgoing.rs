@@ -286,7 +286,7 @@ impl Outgoing {
         }
         let wakes = !self.waits() && self.has_window();
         let before = self.open.len_bytes();
-        if before > 0 && before + body_bytes(submission.action) > self.limits.batch_bytes {
+        if before > 0 && before + submission.action.body_bytes() > self.limits.batch_bytes {
             self.close_open();
         }
         let before = self.open.len_bytes();
@@ -591,20 +591,5 @@ impl Outgoing {
             bytes: self.open.finish(),
             last: self.last,
         });
-    }
-}
-
-/// The part of a proposal's size that is not small.
-fn body_bytes(action: ActionRef<'_>) -> usize {
-    match action {
-        ActionRef::Client { body, .. } => body.len(),
-        ActionRef::Reap { path, .. } => path.len(),
-        ActionRef::OpenSession { .. }
-        | ActionRef::Attach { .. }
-        | ActionRef::CloseSession
-        | ActionRef::ExpireSession { .. }
-        | ActionRef::Found { .. }
-        | ActionRef::LineUp { .. }
-        | ActionRef::Settle { .. } => 0,
     }
 }

@@ -280,3 +280,20 @@ impl Action {
         }
     }
 }
+
+impl ActionRef<'_> {
+    /// The part of a proposal's size that is not small.
+    pub(crate) fn body_bytes(self) -> usize {
+        match self {
+            Self::Client { body, .. } => body.len(),
+            Self::Reap { path, .. } => path.len(),
+            Self::OpenSession { .. }
+            | Self::Attach { .. }
+            | Self::CloseSession
+            | Self::ExpireSession { .. }
+            | Self::Found { .. }
+            | Self::LineUp { .. }
+            | Self::Settle { .. } => 0,
+        }
+    }
+}
