@@ -340,8 +340,7 @@ impl Server {
             voters: settings.ensemble.quorum_size(),
             started: Instant::now(),
         };
-        let members = Followed::of(&settings);
-        let inspector = Arc::new(Inspector::new(settings.admin, sources));
+        let inspector = Arc::new(Inspector::new(settings.admin.clone(), sources));
         let front = Front::new(
             Arc::clone(&requests),
             Arc::clone(&inspector),
@@ -354,7 +353,7 @@ impl Server {
             stop_clients: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             listener: None,
-            members,
+            members: Followed::of(&settings),
             metrics_addr: scraped.as_ref().map(HttpListener::local_addr),
             scraped: None,
             chores: TaskTracker::new(),
@@ -498,7 +497,7 @@ impl Server {
             drop((self.front, self.inspector, self.requests, self.ensemble));
         });
         if timeout(CLOSE_TIME_MAX, close).await.is_err() {
-            tracing::warn!("the tree was not closed: the disk does not answer");
+            tracing::warn!("the tree was not closed: apply is busy, or the disk does not answer");
         }
     }
 }

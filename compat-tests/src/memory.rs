@@ -32,7 +32,7 @@ const MEGABYTE: usize = 1_000_000;
 /// No server starts.
 pub fn run(kind: Kind) -> Result<bool> {
     let mut suite = Suite::open(format!("memory on {kind}"));
-    let cases: [(&str, Case); 4] = [
+    let cases: [(&str, Case); 5] = [
         ("8 MB: every read, of a tree that is larger", |kind| {
             reads(kind, &LITTLE)
         }),
@@ -44,6 +44,7 @@ pub fn run(kind: Kind) -> Result<bool> {
             crowd,
         ),
         ("more than may be answered", too_much),
+        ("large replies that nobody reads", unread),
     ];
     for (name, case) in cases {
         match case(kind) {
@@ -120,7 +121,12 @@ fn open(address: SocketAddr) -> Result<Pipe> {
 
 /// A server with this tree, restarted: nothing of it is in memory.
 fn grown(kind: Kind, plan: &Plan) -> Result<Server> {
-    let mut server = Server::start(kind, options(plan.memory))?;
+    grown_on(kind, plan, |options| options)
+}
+
+/// The same with other settings.
+fn grown_on(kind: Kind, plan: &Plan, set: impl Fn(Options) -> Options) -> Result<Server> {
+    let mut server = Server::start(kind, set(options(plan.memory)))?;
     let mut pipe = open(server.address())?;
     for parent in ["/v", "/w", "/s"] {
         pipe.create(parent, b"", 0)?;
@@ -502,4 +508,79 @@ fn too_much(kind: Kind) -> Result<()> {
     let (error, body) = ask(&mut bystander, 22, &multi_read(items.clone()))?;
     ensure!(error == 0, "240 MB: {error}");
     check_values(&body, &items, plan.values.1)
+}
+
+/// Clients that ask for much and read nothing: all of them together hold no more than one may, others
+/// are served meanwhile, and one that reads has its turn.
+fn unread(kind: Kind) -> Result<()> {
+    /// `oxkeeper.replyBytesMax`.
+    const ALL: usize = 64 << 20;
+    /// Of which each asks for so many MB.
+    const EACH: usize = 60;
+    const CLIENTS: usize = 8;
+    /// Those that are still there when somebody wants to read.
+    const STAYING: usize = 2;
+    let plan = Plan {
+        memory: "16M",
+        values: (6, MEGABYTE),
+        smaller: (1, KIB),
+        names: 10,
+        big: KIB,
+    };
+    if kind != Kind::Oxkeeper {
+        // Nothing bounds it.
+        return Ok(());
+    }
+    let limit = |options: Options| options.config("oxkeeper.replyBytesMax", "64M");
+    let server = grown_on(kind, &plan, limit)?;
+    let pid = server.pid().context("no process")?;
+    let peak = || process_figure(pid, "status", "VmHWM:");
+    let items: Vec<_> = (0..EACH).map(|it| (4, format!("/v/{}", it % 6))).collect();
+    let body = multi_read(items.clone());
+    let mut bystander = open(server.address())?;
+    let before = peak()?;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut pipe = open(server.address())?;
+        pipe.connection.send(&request(1, 22, &body));
+        clients.push(pipe);
+    }
+    let began = Instant::now();
+    let mut slowest = Duration::ZERO;
+    while began.elapsed() < Duration::from_secs(4) {
+        let asked = Instant::now();
+        let (_, body) = ask(&mut bystander, 4, &read("/v/3", false))?;
+        check_value(&mut Reader::new(&body), "/v/3", plan.values.1)?;
+        slowest = slowest.max(asked.elapsed());
+    }
+    let grown = peak()?.saturating_sub(before) as usize * KIB;
+    say(format_args!(
+        "     {CLIENTS} clients, {EACH} MB each: {} MiB more memory, a small read of others takes {slowest:?} at most",
+        grown >> 20
+    ));
+    // All that they hold, and what one takes more while its reply is made.
+    ensure!(grown < 2 * ALL + (32 << 20), "{grown} bytes more");
+    ensure!(slowest < Duration::from_secs(2), "small reads wait");
+    clients.truncate(STAYING);
+    let mut reader = open(server.address())?;
+    reader.connection.send(&request(1, 22, &body));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let frame = loop {
+        match reader.connection.receive()? {
+            Received::Frame(frame) => break frame,
+            Received::Silence if Instant::now() < deadline => {}
+            other => bail!("no reply to the one who reads: {other:?}"),
+        }
+    };
+    check_values(&frame[16..], &items, plan.values.1)?;
+    let lines = server
+        .log()
+        .matches("does not take its large reply")
+        .count();
+    ensure!(
+        lines == STAYING,
+        "{lines} lines in the log:\n{}",
+        server.log_tail()
+    );
+    Ok(())
 }

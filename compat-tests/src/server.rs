@@ -255,6 +255,13 @@ impl Server {
         self.options = std::mem::take(&mut self.options).config(key, value);
     }
 
+    /// Takes the lines of zoo.cfg whose keys begin so away; takes effect with the next start.
+    pub fn forget_config(&mut self, prefix: &str) {
+        self.options
+            .config
+            .retain(|(key, _)| !key.starts_with(prefix));
+    }
+
     /// Changes a `-D` word; takes effect with the next start.
     pub fn set_property(&mut self, key: &str, value: &str) {
         self.options = std::mem::take(&mut self.options).property(key, value);

@@ -27,6 +27,7 @@ const GET_DATA: i32 = 4;
 const GET_CHILDREN: i32 = 8;
 const SYNC: i32 = 9;
 const PING: i32 = 11;
+const GET_EPHEMERALS: i32 = 103;
 const PING_XID: i32 = -2;
 
 const SESSION_MS: i32 = 30_000;
@@ -46,7 +47,7 @@ pub fn run(kind: Kind) -> Result<bool> {
     if let Some(why) = Tracer::why_not() {
         bail!("a disk cannot be held up: {why}");
     }
-    let cases: [(&str, Case); 8] = [
+    let cases: [(&str, Case); 10] = [
         ("a session that comes back sees its write", comes_back),
         ("sync waits for what was submitted before it", sync_waits),
         ("no session is lost by a stalled disk", spares_sessions),
@@ -56,6 +57,8 @@ pub fn run(kind: Kind) -> Result<bool> {
         ),
         ("a slow reader that pings keeps its session", slow_reader),
         ("a busy slow disk spares nobody", busy),
+        ("a disk that hangs at every sync spares nobody", hangs_again),
+        ("sessions live while their requests are served", is_served),
         ("a pause of the process", pause),
         ("SIGTERM while the disk stalls", terminates),
     ];
@@ -340,6 +343,107 @@ fn busy(kind: Kind) -> Result<()> {
         }
         ensure!(Instant::now() < deadline, "a session that is dead lives on");
     }
+}
+
+/// One stall after the other, each longer than a tick, with hardly any time between them: whoever is
+/// dead expires all the same, and whoever pings lives.
+fn hangs_again(kind: Kind) -> Result<()> {
+    let server = start(kind)?;
+    let mut dead = Pipe::open(server.address(), SHORT_MS)?;
+    dead.create("/dead", b"", 1)?;
+    drop(dead);
+    let mut alive = Pipe::open(server.address(), SHORT_MS)?;
+    alive.create("/alive", b"", 1)?;
+    let mut writer = Pipe::open(server.address(), SESSION_MS)?;
+    writer.create("/busy", b"", 0)?;
+    let slow = Tracer::inject(&server, "fdatasync,fsync,msync", "delay_enter=3000000")?;
+    let deadline = Instant::now() + Duration::from_millis(SHORT_MS as u64) * 6;
+    let body = set("/busy", &[7; 100], -1);
+    let gone = loop {
+        writer.connection.send(&request(1, 5, &body));
+        alive.connection.send(&request(PING_XID, PING, &[]));
+        writer
+            .connection
+            .send(&request(2, EXISTS, &read("/dead", false)));
+        if answer_to(&mut writer, 2)? == -101 {
+            break true;
+        }
+        if Instant::now() > deadline {
+            break false;
+        }
+    };
+    drop(slow);
+    ensure!(gone, "a session that is dead lives on");
+    alive
+        .connection
+        .send(&request(9, EXISTS, &read("/alive", false)));
+    let error = answer_to(&mut alive, 9).context("the session that pinged")?;
+    ensure!(error == 0, "its ephemeral: {error}");
+    Ok(())
+}
+
+/// Many connections have more in the server's hands than it serves within their sessions' timeouts;
+/// all of them ping. Nothing is read from a connection whose inbox is being served.
+fn is_served(kind: Kind) -> Result<()> {
+    const CLIENTS: usize = 24;
+    const EPHEMERALS: usize = 60_000;
+    /// As many as an inbox holds.
+    const ASKED_MAX: f64 = 5_000.0;
+    /// Two timeouts and a half.
+    const SERVED: f64 = 10.0;
+    let server = start(kind)?;
+    let mut owners = Vec::new();
+    for _ in 0..CLIENTS {
+        owners.push(Pipe::open(server.address(), SHORT_MS)?);
+    }
+    let mut owner = Pipe::open(server.address(), SESSION_MS)?;
+    let mut asked = Vec::new();
+    for index in 0..EPHEMERALS {
+        asked.extend(request(
+            index as i32,
+            CREATE,
+            &create(&format!("/e{index}"), b"", 1),
+        ));
+    }
+    owner.connection.send(&asked);
+    answer_to(&mut owner, EPHEMERALS as i32 - 1)?;
+    // Each walks over all of its session's ephemerals, and answers with none.
+    let mut prefix = Writer::new();
+    prefix.buffer(Some(b"/zzz"));
+    let body = prefix.finish();
+    let one = Instant::now();
+    owner.connection.send(&request(7, GET_EPHEMERALS, &body));
+    answer_to(&mut owner, 7)?;
+    let last = (SERVED / one.elapsed().as_secs_f64()).min(ASKED_MAX) as i32;
+    let many: Vec<u8> = (0..=last)
+        .flat_map(|xid| request(xid, GET_EPHEMERALS, &body))
+        .collect();
+    owner.connection.send(&many);
+    let long = Instant::now();
+    for (index, pipe) in owners.iter_mut().enumerate() {
+        pipe.create(&format!("/of-{index}"), b"", 1)?;
+    }
+    while long.elapsed() < Duration::from_millis(SHORT_MS as u64) * 2 {
+        owner.connection.send(&request(PING_XID, PING, &[]));
+        for pipe in &mut owners {
+            pipe.connection.send(&request(PING_XID, PING, &[]));
+        }
+        sleep(Duration::from_millis(500));
+    }
+    answer_to(&mut owner, last).context("the session that asked for much")?;
+    owner
+        .connection
+        .send(&request(9, EXISTS, &read("/e0", false)));
+    let error = answer_to(&mut owner, 9).context("the session that asked for much")?;
+    ensure!(error == 0, "its ephemerals: {error}");
+    for (index, pipe) in owners.iter_mut().enumerate() {
+        let path = format!("/of-{index}");
+        pipe.connection
+            .send(&request(9, EXISTS, &read(&path, false)));
+        let error = answer_to(pipe, 9).context("a session that pinged")?;
+        ensure!(error == 0, "its ephemeral: {error}");
+    }
+    Ok(())
 }
 
 /// The whole process stands still, for less than a session timeout and for more; then what clients

@@ -2,10 +2,11 @@
 //!
 //! A [`Connection`] is what the rest of the server sees of one client while its task (`net`) does the
 //! work: its session, who it says it is, its [`Outbox`], its counters. The [`Registry`] knows them by
-//! number and by session.
+//! number and by session. A [`Budget`] bounds what all of them hold of large replies.
 //!
 //! This room does not know: requests, znodes, sockets.
 
+mod budget;
 #[expect(
     clippy::module_inception,
     reason = "a file is named after the thing that it holds"
@@ -15,6 +16,7 @@ mod outbox;
 mod registry;
 mod stats;
 
+pub use budget::{Budget, Share};
 pub use connection::{Connection, ConnectionFigures, ConnectionId, ConnectionStats, LastOp};
 pub use outbox::{End, Found, Outbox};
 pub use registry::Registry;

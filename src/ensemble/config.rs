@@ -172,7 +172,7 @@ impl Config {
             tracing::warn!(
                 server = owner.0,
                 configured = self.server.0,
-                "the data is that of a standalone server with another id, which it keeps"
+                "the data is that of a lone server with another id, which it keeps"
             );
         }
         self.server = owner;

@@ -442,7 +442,12 @@ impl Ensemble {
         // is durable, and a start goes on from there as after a crash.
         let end = Duration::from_millis(END_MS_MAX);
         if tokio::time::timeout(end, self.end()).await.is_err() {
-            tracing::warn!("the log was not closed: the disk does not answer");
+            let (committed, applied) = (self.core.figures().committed, self.progress.applied());
+            tracing::warn!(
+                ?committed,
+                ?applied,
+                "the log was not closed: apply is busy, or the disk does not answer"
+            );
         }
     }
 

@@ -13,10 +13,6 @@ use crate::metrics;
 use crate::session::{Hearing, SessionClocks};
 use crate::state::{ActionRef, Identities, Replica, SessionId, SessionOwner};
 
-/// If so long nothing of what is on its way gets on, clients wait for the disk and not the disk for
-/// clients. A slow disk that is busy gets on all the time.
-const STALL: Duration = Duration::from_secs(1);
-
 /// Sweeps once per tick until `stop`. Sessions begin again with their whole timeout whenever this
 /// server becomes leader, also in the next term after one of its own.
 /// While it reaches no quorum, all servers send their clients away, and their time does not count.
@@ -56,8 +52,6 @@ pub async fn expire_sessions(
         let serves = *serving.borrow_and_update();
         let hearing = if has_changed || !serves {
             Hearing::CutOff
-        } else if ensemble.stuck_for() >= STALL {
-            Hearing::Stalled
         } else {
             Hearing::Clear
         };

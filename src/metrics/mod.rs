@@ -206,6 +206,7 @@ handles! {
     readlatency: histogram,
     reads_issued_from_session_queue: histogram,
     replies_too_large_total: counter,
+    large_replies_not_taken_total: counter,
     response_bytes: counter,
     sent_bytes_total: counter,
     sessionless_connections_expired: counter,
@@ -294,6 +295,11 @@ pub fn reads_answered_behind_write(reads: usize) {
 /// A connection was closed, for a reply on it would have been too large.
 pub fn reply_too_large() {
     HANDLES.replies_too_large_total.increment(1);
+}
+
+/// A client did not take a large reply while others waited: its connection is closed.
+pub fn large_reply_not_taken() {
+    HANDLES.large_replies_not_taken_total.increment(1);
 }
 
 /// A request that went through the log was answered so long after it came.

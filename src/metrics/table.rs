@@ -222,6 +222,7 @@ pub static TABLE: &[Metric] = &[
     counter("unsuccessful_handshake", "of ZooKeeper only: nothing happens here that it counts"),
     counter("watch_bytes", "bytes of watch events, without the four of their length").bytes(),
     counter("replies_too_large_total", "connections closed because a reply would have been longer than oxkeeper.replyBytesMax"),
+    counter("large_replies_not_taken_total", "connections closed because their clients did not take a large reply while others waited for its room"),
     counter("sent_bytes_total", "bytes that the sockets of clients took: replies, events, handshakes, answers to command words").bytes(),
     counter("stdout_lines_lost_total", "lines for standard output that were lost: it could not be written, or nobody read it"),
     read_counter("log_syncs_total", "syncs of the log since the start"),

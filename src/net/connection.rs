@@ -232,12 +232,14 @@ impl Task {
                         return Poll::Ready(Ok(Woken::Up));
                     }
                     Step::More => {
-                        // Others first.
+                        // Others first. Nothing is read before all that has come is served.
+                        self.turn_deaf(true);
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
                     step @ (Step::Warm(_)
                     | Step::Count { .. }
+                    | Step::Large { .. }
                     | Step::Barrier
                     | Step::Full
                     | Step::Behind { .. }) => {

@@ -22,6 +22,7 @@
 //! Does not know sockets: `net` moves bytes from them into the inbox.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use jute::{
@@ -35,15 +36,18 @@ use super::behind;
 use super::fresh::Fresh;
 use super::head::{Head, Reached, Served};
 use super::heard::Heard;
+use super::large::Large;
 use super::pending::Waiting;
 use super::step::{Settle, Step};
 use super::warm::Kept;
-use crate::connection::{Connection, End};
+use crate::connection::{Connection, End, Share};
 use crate::io::buffers;
 use crate::state::{State, Zxid};
 
 /// Requests answered under one read guard: more would keep a waiting write off too long.
 const RUN_REQUESTS_MAX: usize = 64;
+/// How long the guard is held for requests that may each take long, though their replies are short.
+const RUN_TIME_MAX: Duration = Duration::from_millis(2);
 /// Bytes in the outbox beyond which no more replies are made, until the client has taken some.
 const RUN_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that may wait in the inbox while the head cannot be served.
@@ -83,7 +87,11 @@ pub struct Client {
     /// The client sends no more.
     at_end: bool,
     /// What the head needs is kept in memory by these.
-    kept: Kept,
+    pub(super) kept: Kept,
+    /// The head's reply is not small. Boxed: few are.
+    pub(super) large: Option<Box<Large>>,
+    /// Of the reply in `run` that is not.
+    pub(super) run_share: Option<Box<Share>>,
     pub(super) arrived: Instant,
     /// When the run under the guard began.
     pub(super) now: Instant,
@@ -128,6 +136,8 @@ impl Client {
             behind: Vec::new(),
             at_end: false,
             kept: Kept::default(),
+            large: None,
+            run_share: None,
             arrived: Instant::now(),
             now: Instant::now(),
         }
@@ -158,12 +168,15 @@ impl Client {
         let requests = Arc::clone(&self.requests);
         let mut guard = None;
         let mut served = 0;
+        let mut walks = false;
         let mut is_same = true;
         let step = loop {
             if self.life == Life::Ending {
                 break Step::End;
             }
-            if served >= RUN_REQUESTS_MAX || found.bytes + self.run.len() >= RUN_BYTES_MAX {
+            let is_long = walks && self.now.elapsed() >= RUN_TIME_MAX;
+            let has_many = served >= RUN_REQUESTS_MAX;
+            if is_long || has_many || found.bytes + self.run.len() >= RUN_BYTES_MAX {
                 break Step::More;
             }
             let is_new = self.head.is_none();
@@ -174,6 +187,7 @@ impl Client {
                 Err(Broken) => break Step::End,
             };
             served += 1;
+            walks |= walks_far(head.header.op);
             let state = match &guard {
                 Some(guard) => guard,
                 None => {
@@ -206,9 +220,11 @@ impl Client {
             }
         };
         self.leave_to_delivery();
-        let end = self.connection.outbox.append(&mut self.run);
+        let share = self.run_share.take().map(|share| *share);
+        let end = self.connection.outbox.append_large(&mut self.run, share);
         drop(guard);
-        self.kept.end_turn(is_same && self.head.is_some());
+        let needs_kept = self.head.is_some() && !self.waits_for_share();
+        self.kept.end_turn(is_same && needs_kept);
         match end {
             End::Now => Step::Gone,
             End::AfterFlush => {
@@ -229,9 +245,14 @@ impl Client {
             Settle::Warmed(pins) => self.kept.add(pins),
             Settle::TooLarge => {
                 let op = head.header.op;
-                self.note_too_large(op);
-                self.life = Life::Ending;
+                if self.enlarge() {
+                    self.kept.end_turn(false);
+                } else {
+                    self.note_too_large(op);
+                    self.life = Life::Ending;
+                }
             }
+            Settle::Shared(share) => self.shared(share),
             Settle::Synced => {
                 head.reached = Reached::Synced;
                 self.fresh.confirm();
@@ -494,3 +515,16 @@ impl Client {
 
 /// The bytes are no frame or no header: the connection ends without a word.
 struct Broken;
+
+/// True for what may look at very much to say very little.
+fn walks_far(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::GET_EPHEMERALS
+            | OpCode::GET_CHILDREN
+            | OpCode::GET_CHILDREN2
+            | OpCode::MULTI_READ
+            | OpCode::SET_WATCHES
+            | OpCode::SET_WATCHES2
+    )
+}

@@ -57,6 +57,10 @@ impl Client {
             Greeting::Attach(granted) if self.lives(state, &granted) => (granted, Asked::Told),
             Greeting::Attach(granted) => (granted, Asked::Old),
         };
+        // Whatever it waits for now, it has been heard of. zk: ZooKeeperServer.reopenSession.
+        if let Some(clock) = requests.shared.sessions.of(granted.session) {
+            requests.shared.sessions.touch(&clock);
+        }
         match self.ask(granted.clone(), asked, read_only_asked) {
             Ok(sequence) => {
                 self.sequence = sequence;

@@ -26,6 +26,7 @@ mod greet;
 mod head;
 mod heard;
 mod lag;
+mod large;
 mod pending;
 mod prefetch;
 mod reads;
@@ -53,7 +54,7 @@ pub use step::{Settle, Step, settle};
 pub use warm::Warm;
 
 use crate::auth::Schemes;
-use crate::connection::{Connection, ConnectionId, End};
+use crate::connection::{Budget, Connection, ConnectionId, End};
 use crate::ensemble::{Ensemble, Submission, SubmitError};
 use crate::session::{Greeter, Throttle};
 use crate::state::{ActionRef, Replica, SessionId, StoreError};
@@ -99,6 +100,8 @@ pub struct Requests {
     outstanding_max: usize,
     /// Longest reply to a read, bytes; a client that asks for more is closed.
     reply_bytes_max: usize,
+    /// What all replies may hold that are not small: as much as the longest.
+    budget: Budget,
     /// Every read waits for a read index.
     linearizable_reads: bool,
     catch_up_time: Duration,
@@ -126,6 +129,7 @@ impl Requests {
             frame_bytes_max,
             outstanding_max: usize::try_from(config.outstanding_max).unwrap_or(usize::MAX),
             reply_bytes_max: config.reply_bytes_max,
+            budget: Budget::new(config.reply_bytes_max),
             linearizable_reads: config.linearizable_reads,
             catch_up_time,
         }

@@ -24,25 +24,35 @@ impl Client {
         if let Reached::Counted { at, count, tries } = head.reached {
             return self.answer_count(state, head, at, count, tries);
         }
+        if let Some(step) = self.step_for_share() {
+            return Served::Stays(head, step);
+        }
         let zxid = state.last_zxid();
         let identities = self.connection.identities();
+        let bytes_max = self.bytes_max();
         let asker = Asker {
             session: self.connection.session(),
             identities: &identities,
-            bytes_max: self.requests.reply_bytes_max,
+            bytes_max,
         };
         match put_read(&mut self.run, state, asker, head.header.xid, request) {
             Ok(code) => {
                 let shared = &self.requests.shared;
                 shared.register(&self.connection, request, code);
                 self.note_reply(&head, zxid);
+                self.note_made();
                 Served::Done
             }
             Err(ReadStop::Missing(missing)) => {
-                let warm = Warm::all(missing, self.requests.reply_bytes_max);
+                let warm = Warm::all(missing, bytes_max);
                 Served::Stays(head, Step::Warm(warm))
             }
             Err(ReadStop::TooLarge) => {
+                if self.enlarge()
+                    && let Some(step) = self.step_for_share()
+                {
+                    return Served::Stays(head, step);
+                }
                 self.note_too_large(head.header.op);
                 Served::End
             }

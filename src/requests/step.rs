@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Requests;
 use super::warm::Warm;
+use crate::connection::{Connection, Share};
 use crate::ensemble::{Ensemble, ProposeError};
 use crate::state::{Pins, View, Zxid, count_descendants};
 
@@ -32,6 +33,13 @@ pub enum Step {
         path: Arc<str>,
         /// Zxid of the view.
         at: Zxid,
+    },
+    /// The reply to the head is not small: settle, when there is room for it.
+    Large {
+        /// Whose it is.
+        connection: Arc<Connection>,
+        /// Bytes that it may hold meanwhile.
+        bytes: usize,
     },
     /// The head needs the read index: settle.
     Barrier,
@@ -59,6 +67,7 @@ impl fmt::Debug for Step {
             Self::More => "More",
             Self::Warm(_) => "Warm",
             Self::Count { .. } => "Count",
+            Self::Large { .. } => "Large",
             Self::Barrier => "Barrier",
             Self::Full => "Full",
             Self::Behind { .. } => "Behind",
@@ -75,8 +84,10 @@ pub enum Settle {
     Again,
     /// What it needs is in memory as long as these are kept: until the head has been answered.
     Warmed(Pins),
-    /// What it needs is more than a reply may hold: close.
+    /// What it needs is more than the reply may hold so far.
     TooLarge,
+    /// The reply may be large.
+    Shared(Share),
     /// The read index has been reached.
     Synced,
     /// So many descendants at this zxid.
@@ -116,6 +127,12 @@ pub async fn settle(requests: Arc<Requests>, step: Step) -> Settle {
                     Settle::Failed
                 }
                 Err(_panicked) => Settle::Failed,
+            }
+        }
+        Step::Large { connection, bytes } => {
+            match requests.budget.share(&connection, bytes).await {
+                Some(share) => Settle::Shared(share),
+                None => Settle::Failed,
             }
         }
         Step::Barrier => barrier(&requests.ensemble).await,

@@ -53,12 +53,16 @@ impl Followed {
         stop: CancellationToken,
     ) {
         let listeners = TaskTracker::new();
+        let mut bound = listener.local_addr().ok();
         let mut door = Door::open(listener, &front, &stop, &listeners);
         loop {
             let current = lineups.borrow_and_update().current.clone();
             if let Some(lineup) = current {
                 self.write_files(&lineup).await;
-                if let Some(addr) = self.moved(&lineup).await {
+                if let Some(addr) = self.moved(&lineup).await
+                    && !bound.is_some_and(|bound| is_served(bound, addr))
+                {
+                    bound = Some(addr);
                     door = door.moved(addr, &front, &stop, &listeners);
                 }
             }
@@ -112,6 +116,11 @@ impl Followed {
             Err(_) => None,
         }
     }
+}
+
+/// Whether whoever listens at `bound` is reached at `addr`.
+fn is_served(bound: SocketAddr, addr: SocketAddr) -> bool {
+    bound.port() == addr.port() && (bound.ip().is_unspecified() || bound.ip() == addr.ip())
 }
 
 /// IPv4 first, as everywhere.

@@ -71,12 +71,11 @@ impl Rules {
         flags.into_iter().enumerate().map(bit).sum()
     }
 
-    /// The reverse of [`Self::bits`]; `None` would be a bit that this program does not know: there is
-    /// none left.
-    pub(super) fn from_bits(bits: u8) -> Option<Self> {
-        const KNOWN: u8 = 0b1111_1111;
+    /// The reverse of [`Self::bits`]: every bit means something. The next rule needs a form of the
+    /// batch of its own.
+    pub(super) fn from_bits(bits: u8) -> Self {
         let flag = |place: u8| bits & (1 << place) != 0;
-        (bits & !KNOWN == 0).then(|| Self {
+        Self {
             skip_acl: flag(0),
             enforce_quota: flag(1),
             extended_types: flag(2),
@@ -85,6 +84,6 @@ impl Rules {
             emulate_353: flag(5),
             in_ensemble: flag(6),
             two_voters_min: flag(7),
-        })
+        }
     }
 }

@@ -116,12 +116,12 @@ pub fn warm_all(
 }
 
 /// Loads some of what a request misses, at least the first part of it, that is not answered by all
-/// of it together: no more than 16 MiB unless the first alone is larger.
+/// of it together: no more than 2 MiB unless the first alone is larger.
 ///
 /// # Errors
 /// The storage failed: end the process.
 pub fn warm_some(store: &dyn Store, missing: &[Missing]) -> Result<Pins, StoreError> {
-    let warmed = store.warm(missing, HELD_BYTES_MAX)?;
+    let warmed = store.warm(missing, SOME_BYTES_MAX)?;
     match missing.first() {
         Some(first) if warmed.done == 0 => {
             let alone = store.warm(std::slice::from_ref(first), usize::MAX)?;
@@ -133,6 +133,8 @@ pub fn warm_some(store: &dyn Store, missing: &[Missing]) -> Result<Pins, StoreEr
 
 /// Bytes that are loaded for a request before it is known that it can be answered.
 const HELD_BYTES_MAX: usize = 16 << 20;
+/// The same for one that gets on with a part: its client may take a while until it goes on.
+const SOME_BYTES_MAX: usize = 2 << 20;
 
 /// The storage failed: disk or corruption. The process ends (STYLE I6).
 #[derive(Debug, thiserror::Error)]
@@ -355,9 +357,15 @@ pub trait View: Send {
         visit: &mut dyn FnMut(&str, &Znode) -> bool,
     ) -> Result<(), StoreError>;
 
-    /// Calls `visit` with the path of every container and TTL node.
+    /// Calls `visit` with path and znode of every container and TTL node, in the order of their
+    /// paths' bytes; only those behind the path `after`, if it is given. `visit` returns false to
+    /// stop. Holds none of them.
     ///
     /// # Errors
     /// The storage failed: end the process.
-    fn reapable(&self, visit: &mut dyn FnMut(&str, &Znode) -> bool) -> Result<(), StoreError>;
+    fn reapable(
+        &self,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &Znode) -> bool,
+    ) -> Result<(), StoreError>;
 }

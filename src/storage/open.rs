@@ -63,7 +63,10 @@ impl RocksStores {
         if let Some(at) = installed {
             install::follow(at, &log)?;
         }
-        check_positions(config, &layout, tree_meta.applied, &log)?;
+        let fit = check_positions(config, &layout, tree_meta.applied, &log)?;
+        if fit == Fit::InStep && config.force_sync && log.is_unsynced() {
+            log.note_synced()?;
+        }
         let live = Arc::new(Live::new(tree));
         let installer = Arc::new(Installer::new(Arc::clone(&live), id, split));
         let snapshots = RocksSnapshots::open(
@@ -143,9 +146,18 @@ fn is_others(source: &io::Error) -> bool {
     )
 }
 
+/// How log and tree fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fit {
+    /// Whatever the tree holds, the log holds, or a leader does.
+    InStep,
+    /// The log has lost its end, and may.
+    LogIsShort,
+}
+
 /// The log must reach at least to what the tree holds, and begin there at the latest.
 ///
-/// Without syncs a power failure may leave a log that is shorter than the flushed tree: then what
+/// Written without syncs it may be shorter than the flushed tree after a power failure: then what
 /// the tree holds was applied, and going on from there loses nothing more. With others a tree is ahead
 /// of its log whenever this disk was the slowest (DESIGN 3.4).
 fn check_positions(
@@ -153,7 +165,7 @@ fn check_positions(
     layout: &Layout,
     applied: Option<LogPosition>,
     log: &SegmentLog,
-) -> Result<(), StorageError> {
+) -> Result<Fit, StorageError> {
     let LogEnds { purged, last } = log.ends();
     if let Some(purged) = purged
         && applied.is_none_or(|at| at.index < purged.index)
@@ -167,19 +179,19 @@ fn check_positions(
         });
     }
     let Some(applied) = applied else {
-        return Ok(());
+        return Ok(Fit::InStep);
     };
     if last.is_some_and(|last| last.index >= applied.index) {
-        return Ok(());
+        return Ok(Fit::InStep);
     }
     if config.has_others {
         // What was acknowledged here is there: the log itself sees to that.
         warn!(log = %shown(last), tree = %applied, "the tree is ahead of its log: the leader has the rest");
-        return Ok(());
+        return Ok(Fit::InStep);
     }
-    if !config.force_sync && last.is_some() {
+    if log.is_unsynced() && last.is_some() {
         warn!(log = %shown(last), tree = %applied, "the log has lost its end: it was not synced");
-        return Ok(());
+        return Ok(Fit::LogIsShort);
     }
     Err(StorageError::Lost {
         path: layout.log.clone(),

@@ -28,7 +28,7 @@ pub struct Difference {
 }
 
 /// All of them.
-pub const DIFFERENCES: [Difference; 22] = [
+pub const DIFFERENCES: [Difference; 23] = [
     Difference {
         request: "createTTL with a mode that has no TTL and a negative ttl",
         genuine: "ends the process while applying, again at every start",
@@ -40,6 +40,12 @@ pub const DIFFERENCES: [Difference; 22] = [
         genuine: "proposes an error with the zxid of the txn before: a follower that waits for it \
                   answers nobody any more, and sessions can be opened nowhere",
         ours: "-5: a client must not stop an ensemble",
+        how: How::NeverSent,
+    },
+    Difference {
+        request: "a ping behind a reconfig, to a member of an ensemble",
+        genuine: "answers it behind the reconfig",
+        ours: "answers it at once: a change of the members may take longer than a session lives",
         how: How::NeverSent,
     },
     Difference {
@@ -164,10 +170,12 @@ pub const DIFFERENCES: [Difference; 22] = [
     },
 ];
 
-/// True for what members of an ensemble are not sent besides: writes that cannot be decoded.
+/// True for what members of an ensemble are not sent besides: writes that cannot be decoded, and
+/// changes of the members, which a ping overtakes.
 pub fn never_sent_to_members(op: &Op) -> bool {
     let is_write = matches!(op.code(), 1 | 2 | 5 | 7 | 13..=16 | 19..=21);
     match op {
+        Op::Reconfig { .. } => true,
         Op::Bare { .. } | Op::Broken { .. } => is_write,
         Op::Multi { items, ended, .. } => {
             // A multi is read whole, and a list that is null is no list there.

@@ -127,7 +127,7 @@ impl Host {
 }
 
 /// The steps as members can be asked them alike: without the requests that name [`CONFIG`], and without
-/// those that stop a genuine ensemble.
+/// what `differences` says that members are not sent.
 pub fn for_members(mut steps: Vec<Step>) -> Vec<Step> {
     for step in &mut steps {
         match step {

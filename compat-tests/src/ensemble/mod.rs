@@ -52,6 +52,9 @@ pub struct Setup {
     pub kind: Kind,
     /// How many.
     pub members: usize,
+    /// So many of them are there from the beginning, and those that come later know only them and
+    /// themselves; `None`: all.
+    pub founders: Option<usize>,
     /// Their zoo.cfg, beyond what makes an ensemble of them.
     pub options: Options,
     /// The network between them.
@@ -72,6 +75,7 @@ impl Setup {
         Self {
             kind,
             members: 3,
+            founders: None,
             options,
             wiring,
             disks: false,
@@ -161,7 +165,8 @@ impl Ensemble {
             if setup.wiring == Wiring::Namespaces {
                 options.listens = crate::server::Listens::Everywhere;
             }
-            for other in 0..setup.members {
+            let founders = setup.founders.unwrap_or(setup.members);
+            for other in (0..setup.members).filter(|other| *other < founders || *other == own) {
                 let (quorum, election) = network.way_to(own, other);
                 let line = format!("{}:{}:{}", quorum.ip(), quorum.port(), election.port());
                 options = options.config(&format!("server.{}", other + 1), &line);
@@ -219,6 +224,17 @@ impl Ensemble {
         &self.members[member].server
     }
 
+    /// Has the files of a member list these; takes effect with its next start.
+    pub fn list(&mut self, own: usize, members: &[usize]) {
+        let server = &mut self.members[own].server;
+        server.forget_config("server.");
+        for other in members {
+            let (quorum, election) = self.network.way_to(own, *other);
+            let line = format!("{}:{}:{}", quorum.ip(), quorum.port(), election.port());
+            server.set_config(&format!("server.{}", other + 1), &line);
+        }
+    }
+
     /// Changes a line of zoo.cfg of all; takes effect with their next start.
     pub fn set_config(&mut self, key: &str, value: &str) {
         for member in &mut self.members {
@@ -229,6 +245,15 @@ impl Ensemble {
     /// True while the process of a member runs.
     pub fn is_running(&mut self, member: usize) -> bool {
         self.members[member].server.is_running()
+    }
+
+    /// A member's line as it is asked for to join, with all three ports.
+    pub fn line(&self, member: usize) -> String {
+        let (quorum, election) = self.network.way_to(member, member);
+        let client = self.address(member);
+        let (host, number) = (quorum.ip(), member + 1);
+        let ports = format!("{}:{}", quorum.port(), election.port());
+        format!("server.{number}={host}:{ports}:participant;{client}")
     }
 
     /// Starts a member; does not wait.

@@ -192,10 +192,14 @@ impl Loan {
             }
             ("leader", None, None) => Ok(self.own()?.leader()?.to_string()),
             ("start", None, None) => self.start(),
-            ("start", Some(number), None) => self.own()?.start_member(parse(number)?),
+            ("start", Some(number), None) => {
+                let number = parse(number)?;
+                self.own()?.start_member(number)
+            }
             ("stop" | "kill", number, None) => {
                 let how = if verb == "stop" { End::Stop } else { End::Kill };
-                self.own()?.end(number.map(parse).transpose()?, how)?;
+                let number = number.map(parse).transpose()?;
+                self.own()?.end(number, how)?;
                 Ok(String::new())
             }
             ("proxy", None, None) => self.proxy(),
@@ -236,9 +240,7 @@ impl Loan {
 }
 
 fn parse(number: &str) -> Result<usize> {
-    number
-        .parse()
-        .with_context(|| format!("{number}: a number of a server"))
+    number.parse().ok().context("no such request")
 }
 
 #[cfg(test)]
@@ -275,7 +277,14 @@ mod tests {
         let mut loan = Loan::new(Kind::Oxkeeper, 1);
         assert_eq!(loan.answer("kind").expect("kind"), "oxkeeper");
         assert_eq!(loan.answer("config tickTime 500").expect("config"), "");
-        for line in ["", "starts", "config", "config tickTime", "start now"] {
+        for line in [
+            "",
+            "starts",
+            "config",
+            "config tickTime",
+            "start now",
+            "kill all",
+        ] {
             assert_eq!(refused(&mut loan, line), "no such request", "{line}");
         }
         assert_eq!(refused(&mut loan, "kill"), "it was not started");

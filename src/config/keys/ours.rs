@@ -43,7 +43,7 @@ pub(super) static KEYS: &[Key] = &[
         |d, bytes| {
             d.settings.requests.reply_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
         },
-        "longest reply to one read; the connection of a client that asks for more is closed",
+        "longest reply to one read, and what all above 1 MiB may hold together; who asks for more is closed",
     )
     .ours(),
     int(

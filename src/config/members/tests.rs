@@ -59,12 +59,15 @@ fn the_number_is_the_servers_everywhere() {
     let (settings, _) = three("").file("myid", "3").run();
     assert_eq!(settings.ensemble.me, ServerId(3));
     assert_eq!(settings.session.server_id, 3);
-    // A standalone server is 1, whatever it is called, as ZooKeeper's sessions show.
+    // A standalone server keeps its number when others join it; its sessions are those of server 1, as
+    // ZooKeeper's are.
     let (settings, _) = World::new(BASE).file("myid", "3").run();
     assert_eq!(
         (settings.ensemble.me, settings.session.server_id),
-        (ServerId(1), 1)
+        (ServerId(3), 1)
     );
+    let (settings, _) = World::new(BASE).run();
+    assert_eq!(settings.ensemble.me, ServerId(1));
 }
 
 /// QuorumVerifier.toString of ZooKeeper with the same lines.

@@ -27,6 +27,7 @@ use bytes::{Buf, BytesMut};
 use futures::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::budget::Share;
 use crate::io::{SocketWriter, buffers};
 
 /// Ordered bytes for one connection, with a wake-up for its task.
@@ -47,6 +48,8 @@ struct Inner {
     /// Bytes of the newest run of replies, which do not count against the bound: a single reply may
     /// be larger.
     run_bytes: usize,
+    /// What the budget gave for a large reply that has not been taken whole.
+    large: Option<Box<Large>>,
     end: End,
     socket: Socket,
     /// The socket takes no more until the task has seen it writable.
@@ -59,6 +62,12 @@ struct Inner {
     changed: bool,
     /// The task wants to be woken for whatever is told.
     listening: bool,
+}
+
+struct Large {
+    share: Share,
+    /// It is in the oldest buffer, so it has been taken when that has.
+    is_first: bool,
 }
 
 enum Socket {
@@ -102,6 +111,7 @@ impl Outbox {
                 front: BytesMut::new(),
                 back: BytesMut::new(),
                 run_bytes: 0,
+                large: None,
                 end: End::Open,
                 socket: Socket::Idle(socket),
                 clogged: false,
@@ -137,6 +147,12 @@ impl Outbox {
     /// Appends a run of replies, on behalf of the connection's own task, and empties `run`. Says
     /// whether the connection goes on.
     pub fn append(&self, run: &mut BytesMut) -> End {
+        self.append_large(run, None)
+    }
+
+    /// The same for a run with a large reply, if there is a `share`: that is held until the client
+    /// has taken the run.
+    pub fn append_large(&self, run: &mut BytesMut, share: Option<Share>) -> End {
         let mut inner = self.inner.lock();
         if inner.end == End::Now {
             run.clear();
@@ -145,6 +161,9 @@ impl Outbox {
             return inner.end;
         }
         inner.run_bytes = run.len();
+        if let Some(share) = share {
+            inner.keep(share);
+        }
         if inner.back.is_empty() {
             std::mem::swap(&mut inner.back, run);
             run.clear();
@@ -302,6 +321,9 @@ impl Outbox {
             }
             if bytes.is_empty() {
                 buffers::take_back(bytes);
+                if inner.large.as_ref().is_some_and(|large| large.is_first) {
+                    inner.large = None;
+                }
             } else if inner.end != End::Now {
                 inner.front = bytes;
             }
@@ -330,6 +352,24 @@ impl Inner {
         self.changed = true;
         self.front = BytesMut::new();
         self.back = BytesMut::new();
+        self.large = None;
+    }
+
+    /// For a run that is appended now. Copying it behind what waits would take its memory twice, so
+    /// that is set before it if nobody is going to put something there.
+    fn keep(&mut self, share: Share) {
+        if self.front.is_empty() && matches!(self.socket, Socket::Idle(_)) {
+            self.front = std::mem::take(&mut self.back);
+        }
+        let before = self.large.take();
+        let mut large = Box::new(Large {
+            share,
+            is_first: false,
+        });
+        if let Some(before) = before {
+            large.share.join(before.share);
+        }
+        self.large = Some(large);
     }
 
     /// What is to be sent next, and by what; `None` if there is nothing to do, or somebody else
@@ -341,6 +381,9 @@ impl Inner {
         match std::mem::replace(&mut self.socket, Socket::Sending) {
             Socket::Idle(socket) => {
                 let first = if self.front.is_empty() {
+                    if let Some(large) = &mut self.large {
+                        large.is_first = true;
+                    }
                     &mut self.back
                 } else {
                     &mut self.front

@@ -31,6 +31,8 @@ use crate::state::ServerId;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A change that did not come to its end is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A hand-over that nobody took is tried again after this.
+const HAND_OVER_AGAIN: Duration = Duration::from_secs(5);
 /// Lists that differ for so long are told of.
 const DIFFER_MAX: Duration = Duration::from_secs(60);
 
@@ -55,8 +57,10 @@ struct Done {
     addresses: BTreeMap<ServerId, Vec<PeerAddress>>,
     /// Since when lists differ, and whether that has been said.
     differ: Option<(Instant, bool)>,
-    /// The term in which this server has handed over.
-    handed: Option<u64>,
+    /// When everybody was last asked because there is no leader.
+    asked: Option<Instant>,
+    /// When this server last tried to hand over.
+    handed: Option<Instant>,
 }
 
 impl Listing {
@@ -103,14 +107,18 @@ impl Listing {
 
     /// Tells every process that it has not told, and asks again while there is no leader.
     async fn introduce(&self, links: &BTreeMap<ServerId, LinkState>, done: &mut Done) {
-        let has_leader = self.views.borrow().leader.is_some();
+        let is_lost = self.views.borrow().leader.is_none() || self.census.is_outside();
+        // What comes of it is looked at, too, and must not make it ask again at once.
+        let asks_all = is_lost && done.asked.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
+        if asks_all {
+            done.asked = Some(Instant::now());
+        }
         let up = links.iter().filter_map(|(server, link)| match &link.phase {
             Phase::Up(hello) => Some((*server, hello.incarnation)),
             Phase::Connecting | Phase::Down { .. } => None,
         });
-        let is_due = |(server, run): &(ServerId, u64)| {
-            !has_leader || self.census.is_outside() || done.introduced.get(server) != Some(run)
-        };
+        let is_due =
+            |(server, run): &(ServerId, u64)| asks_all || done.introduced.get(server) != Some(run);
         let due: Vec<(ServerId, u64)> = up.filter(is_due).collect();
         let ask = |(server, run)| async move {
             let own = self.census.presents(&self.core, &self.standing);
@@ -166,7 +174,7 @@ impl Listing {
     /// What this server, if it leads, is to make of the members.
     async fn decide(&self, done: &mut Done) -> Option<Lineup> {
         let leader = self.views.borrow().leader;
-        let (leader, term) = leader?;
+        let (leader, _) = leader?;
         if leader != self.server || !self.by_files {
             return None;
         }
@@ -180,8 +188,8 @@ impl Listing {
         if lists.get(&self.server) == Some(&wanted) {
             return Some(wanted);
         }
-        if done.handed != Some(term) {
-            done.handed = Some(term);
+        if done.handed.is_none_or(|at| at.elapsed() > HAND_OVER_AGAIN) {
+            done.handed = Some(Instant::now());
             tracing::info!(
                 members = %wanted,
                 "a majority lists other members than this server's files: one of them is to lead"

@@ -6,6 +6,7 @@ mod life;
 mod lost;
 mod order;
 mod outgoing;
+pub(super) mod planted;
 mod sim;
 mod speed;
 mod suite;

@@ -17,7 +17,6 @@ use tokio::time::{self, sleep};
 use super::{Halves, create, get, hello_for, request, serve, set, start};
 use crate::io::{SocketReader, SocketWriter};
 use crate::server::Server;
-use crate::session::Hearing;
 use crate::state::SessionId;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -263,19 +262,6 @@ async fn a_pause_of_the_process_costs_no_patience() {
     client.lives(20, |_, _| {}).await;
     time::advance(Duration::from_secs(600)).await;
     client.dies(20..END).await;
-}
-
-/// I10: all replies wait for this server.
-#[tokio::test]
-async fn a_stall_of_the_disk_costs_no_patience() {
-    let client = Clogged::new(TIMEOUT).await;
-    client.lives(20, |_, _| {}).await;
-    let stalls = |client: &Clogged, _| {
-        let clocks = &client.server.front().sessions;
-        assert!(clocks.expire(Hearing::Stalled).is_empty());
-    };
-    client.lives(600, stalls).await;
-    client.dies(5..END).await;
 }
 
 /// Patience that has been used up comes back with the next sign.

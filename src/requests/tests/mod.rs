@@ -7,6 +7,7 @@
 mod bogus;
 mod bounds;
 mod forgetful;
+mod large;
 mod linearizable;
 mod model;
 mod moves;

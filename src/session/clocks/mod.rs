@@ -15,9 +15,10 @@
 //! time in which it did not report.
 //!
 //! Time counts against a client only while it could be heard (STYLE I10). So the clock of sessions
-//! stands still while the disk stalls, which keeps clients from being answered, and while this process
-//! did not run; and a session whose connection is not read from, for reasons of this server's, is
-//! taken for heard of.
+//! stands still while this process did not run, and while its leader reaches no quorum; and a session
+//! whose connection is not read from, for reasons of this server's, is taken for heard of. A disk that
+//! stalls keeps nobody from being heard: connections are read from meanwhile, and who asks for its
+//! session again is heard of when it asks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,10 +35,8 @@ use crate::state::{ServerId, SessionId};
 /// Whether clients can be heard, as it has been since the last sweep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hearing {
-    /// Those that have something to say are heard.
+    /// Those that have something to say are heard, also while the disk stalls.
     Clear,
-    /// Those of this server may be waiting for its disk.
-    Stalled,
     /// This server leads, and reaches no quorum: clients find no server that serves them.
     CutOff,
 }
@@ -192,13 +191,14 @@ impl SessionClocks {
         let swept_ms = self.swept_ms.swap(elapsed_ms, Ordering::Relaxed);
         let gap_ms = elapsed_ms.saturating_sub(swept_ms);
         let before = std::mem::replace(&mut *self.heard.lock(), hearing);
-        // The tick in which a stall ends does not count either: clients come back in it.
-        if hearing != Hearing::Clear || before != Hearing::Clear {
+        if hearing == Hearing::CutOff {
             self.frozen_ms.fetch_add(gap_ms, Ordering::Relaxed);
-            if hearing == Hearing::CutOff {
-                self.cut_off_ms.fetch_add(gap_ms, Ordering::Relaxed);
-                return Vec::new();
-            }
+            self.cut_off_ms.fetch_add(gap_ms, Ordering::Relaxed);
+            return Vec::new();
+        }
+        if before == Hearing::CutOff {
+            // The tick in which it ends does not count either: clients come back in it.
+            self.frozen_ms.fetch_add(gap_ms, Ordering::Relaxed);
             let cut_off_ms = self.cut_off_ms.swap(0, Ordering::Relaxed);
             // After so long they have been sent away, and each must find a server and its way back.
             // A shorter lapse gives nobody more than the time that it took.

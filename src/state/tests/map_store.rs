@@ -246,13 +246,18 @@ impl View for MapView {
         Ok(())
     }
 
-    fn reapable(&self, visit: &mut dyn FnMut(&str, &Znode) -> bool) -> Result<(), StoreError> {
+    fn reapable(
+        &self,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &Znode) -> bool,
+    ) -> Result<(), StoreError> {
         for (path, node) in &self.0 {
             let reapable = matches!(
                 node.owner.kind(Extended::On),
                 Kind::Container | Kind::Ttl(_)
             );
-            if reapable && !visit(path, node) {
+            let is_behind = after.is_none_or(|after| &**path > after);
+            if reapable && is_behind && !visit(path, node) {
                 break;
             }
         }

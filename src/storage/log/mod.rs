@@ -30,6 +30,7 @@ mod spares;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod unsynced;
 mod writer;
 
 pub use self::door::{Durable, Log, LogEnds, LogEntry};
@@ -63,6 +64,8 @@ use crate::storage::files::io_error;
 pub(super) struct SegmentLog {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    place: Place,
+    is_unsynced: bool,
 }
 
 /// What the door and the writer share. Order of locks: writer, state, queue.
@@ -139,6 +142,7 @@ impl SegmentLog {
             contents,
             index,
             writer,
+            is_unsynced,
         } = recovery::open(place, config)?;
         let state = State {
             ends: contents.ends,
@@ -168,7 +172,22 @@ impl SegmentLog {
         Ok(Self {
             shared,
             thread: Mutex::new(Some(thread)),
+            place: place.clone(),
+            is_unsynced,
         })
+    }
+
+    /// It was written without syncs, or is going to be: it may have lost what was acknowledged.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.is_unsynced
+    }
+
+    /// A start that syncs has found it in step with the tree: from now on it must hold what it holds.
+    ///
+    /// # Errors
+    /// The file system said no.
+    pub(super) fn note_synced(&self) -> Result<(), StorageError> {
+        unsynced::forget(&self.place)
     }
 
     /// Fills in the log's figures.

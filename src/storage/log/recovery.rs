@@ -3,7 +3,8 @@
 //! Only the newest segment is read as a whole: its opening says what those before it hold. A frame
 //! that is not valid ends the log if nothing valid is behind it, for only the last frame can have
 //! been cut short: each is synced before the next is begun. Anything else is damage and refused,
-//! and so is a log that ends before its [`HighWater`].
+//! and so is a log that ends before its [`HighWater`]. Of a log that was written without syncs
+//! (`unsynced.rs`) what reads as damage may be an end that the power took, and is taken for one.
 //!
 //! What can be read need not be on the disk: a sync that failed leaves pages which the system calls
 //! clean, and shows. So before anything is trusted, the names are synced and all frames that no
@@ -23,6 +24,7 @@ use super::high_water::HighWater;
 use super::index::Index;
 use super::segment::{self, End, PAGE_BYTES, Segment};
 use super::spares::{Sizes, Spares};
+use super::unsynced;
 use super::writer::{Position, Writer};
 use crate::storage::files::io_error;
 use crate::storage::{Config, StorageError};
@@ -36,6 +38,8 @@ pub(super) struct Recovered {
     pub(super) contents: Contents,
     pub(super) index: Index,
     pub(super) writer: Writer,
+    /// It was written without syncs, or is going to be: its end may be lost.
+    pub(super) is_unsynced: bool,
 }
 
 /// A log as it lies there.
@@ -103,12 +107,17 @@ impl PartialEq for Digest {
 /// It is damaged, incomplete or of another store, or the file system said no.
 pub(super) fn open(place: &Place, config: &Config) -> Result<Recovered, StorageError> {
     let sizes = Sizes::of(config.log_bytes_before_flush);
+    let is_noted = unsynced::is_noted(place)?;
+    let is_unsynced = is_noted || !config.force_sync;
     let Examined {
         found,
         read,
         high_water,
         durable,
-    } = examine(place, config.force_sync)?;
+    } = examine(place, !is_unsynced)?;
+    if !config.force_sync && !is_noted {
+        unsynced::note(place)?;
+    }
     // First of all: a segment that was made ready is used below, and spares are overwritten.
     segment::sync_names(place)?;
     if let Some((newest, _)) = found.used.last() {
@@ -166,6 +175,7 @@ pub(super) fn open(place: &Place, config: &Config) -> Result<Recovered, StorageE
         contents: read.contents,
         index: read.index,
         writer,
+        is_unsynced,
     })
 }
 

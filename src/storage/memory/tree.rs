@@ -1,6 +1,7 @@
 //! The tree in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use jute::Acl;
@@ -366,8 +367,13 @@ impl View for MemoryView {
         Ok(())
     }
 
-    fn reapable(&self, visit: &mut dyn FnMut(&str, &Znode) -> bool) -> Result<(), StoreError> {
-        for path in self.visible.reap.iter() {
+    fn reapable(
+        &self,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &Znode) -> bool,
+    ) -> Result<(), StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for path in self.visible.reap.range::<str, _>((from, Bound::Unbounded)) {
             if let Some(node) = self.visible.nodes.get(&key(path))
                 && !visit(path, node)
             {

@@ -365,6 +365,41 @@ fn a_tree_ahead_of_its_log_is_damage_only_where_nobody_else_has_the_rest() {
     assert_eq!(applied, Some(at(1, 8)));
 }
 
+/// Without syncs the power may leave a tree that is ahead of its log, and the next start may be one that
+/// syncs. Once they are in step a log that ends early is damage again.
+#[test]
+fn a_tree_ahead_of_a_log_that_was_not_synced_is_no_damage() {
+    let disk = RocksDisk::new();
+    let with = |force_sync| Config {
+        force_sync,
+        ..config(disk.dir.path())
+    };
+    let write = |config: &Config, indexes: std::ops::Range<u64>, applied: u64| {
+        let stores = crate::storage::open(config).unwrap();
+        append(&*stores.log, entries(1, indexes));
+        if applied > 0 {
+            apply(&*stores.tree(), applied, vec![came("/", &parent(0))]);
+        }
+    };
+    write(&with(false), 0..4, 0);
+    let early = disk.copy();
+    write(&with(false), 4..10, 8);
+    fs::remove_dir_all(disk.path("log")).unwrap();
+    copy_all(&early.path("log"), &disk.path("log"));
+    for _ in 0..2 {
+        let stores = crate::storage::open(&with(true)).unwrap();
+        assert_eq!(stores.log.ends().last, Some(at(1, 3)));
+    }
+    write(&with(true), 4..10, 0);
+    drop(crate::storage::open(&with(true)).unwrap());
+    fs::remove_dir_all(disk.path("log")).unwrap();
+    // As it is now, but for its end.
+    copy_all(&early.path("log"), &disk.path("log"));
+    fs::remove_file(disk.path("log/unsynced")).unwrap();
+    let refused = crate::storage::open(&with(true)).unwrap_err();
+    assert!(matches!(refused, StorageError::Lost { .. }), "{refused}");
+}
+
 /// One bit makes the type of a log that is used again out of a record's: RocksDB never came back from
 /// opening it.
 #[test]

@@ -301,15 +301,28 @@ fn visits_what_may_be_reaped(disk: &dyn Disk) {
             reap("/c", true),
         ],
     ));
-    let mut seen = Vec::new();
-    tree.view()
-        .reapable(&mut |path, node| {
-            assert_eq!(node.owner, Owner::CONTAINER);
-            seen.push(path.to_owned());
-            true
-        })
-        .unwrap();
-    assert_eq!(seen, ["/b", "/c"]);
+    let seen = |after: Option<&str>, count: usize| {
+        let mut seen = Vec::new();
+        tree.view()
+            .reapable(after, &mut |path, node| {
+                assert_eq!(node.owner, Owner::CONTAINER);
+                seen.push(path.to_owned());
+                seen.len() < count
+            })
+            .unwrap();
+        seen
+    };
+    assert_eq!(seen(None, 9), ["/b", "/c"]);
+    for (after, count, expected) in [
+        (None, 1, vec!["/b"]),
+        (Some("/a"), 9, vec!["/b", "/c"]),
+        (Some("/a/z"), 1, vec!["/b"]),
+        (Some("/b"), 9, vec!["/c"]),
+        (Some("/bb"), 9, vec!["/c"]),
+        (Some("/c"), 9, vec![]),
+    ] {
+        assert_eq!(seen(after, count), expected, "{after:?}");
+    }
 }
 
 fn full_meta() -> Meta {

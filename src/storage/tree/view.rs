@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use rocksdb::{IteratorMode, Snapshot};
+use rocksdb::{Direction, IteratorMode, Snapshot};
 use self_cell::self_cell;
 
 use super::cache::Known;
@@ -127,33 +127,47 @@ impl TreeView {
         Ok(())
     }
 
-    fn reap_all(&self, visit: Visit<'_>) -> Result<(), StorageError> {
-        let mut paths: BTreeMap<Box<str>, ()> = BTreeMap::new();
+    fn reap_all(&self, after: Option<&str>, visit: Visit<'_>) -> Result<(), StorageError> {
+        let is_behind = |path: &str| after.is_none_or(|after| path > after);
+        let unwritten = self.unwritten.reap.iter();
+        let mut fresh: BTreeMap<&str, bool> = unwritten
+            .filter(|(path, _)| is_behind(path))
+            .map(|(path, came)| (&**path, *came))
+            .collect();
+        let mut visit = |path: &str| -> Result<bool, StorageError> {
+            let node = self.node(path)?;
+            Ok(node.is_none_or(|node| visit(path, &node)))
+        };
         self.frozen.with_dependent(|db, snapshot| {
             let family = db.family(Family::Reap.name())?;
-            let options = options::scan_all();
-            for item in snapshot.iterator_cf_opt(family, options, IteratorMode::Start) {
+            let start = match after {
+                Some(after) => IteratorMode::From(after.as_bytes(), Direction::Forward),
+                None => IteratorMode::Start,
+            };
+            for item in snapshot.iterator_cf_opt(family, options::scan_all(), start) {
                 let (key, _) = item.map_err(|source| db.failed("scan", source))?;
                 let path = std::str::from_utf8(&key).map_err(|_| bad_path(db))?;
-                paths.insert(path.into(), ());
+                while let Some((&earlier, _)) = fresh.first_key_value()
+                    && earlier < path
+                {
+                    if let Some((path, true)) = fresh.pop_first()
+                        && !visit(path)?
+                    {
+                        return Ok(());
+                    }
+                }
+                let is_there = fresh.remove(path).unwrap_or(true);
+                if is_there && is_behind(path) && !visit(path)? {
+                    return Ok(());
+                }
+            }
+            for (path, came) in &fresh {
+                if *came && !visit(path)? {
+                    break;
+                }
             }
             Ok(())
-        })?;
-        for (path, came) in &self.unwritten.reap {
-            if *came {
-                paths.insert((**path).into(), ());
-            } else {
-                paths.remove(&**path);
-            }
-        }
-        for path in paths.keys() {
-            if let Some(node) = self.node(path)?
-                && !visit(path, &node)
-            {
-                break;
-            }
-        }
-        Ok(())
+        })
     }
 }
 
@@ -171,8 +185,8 @@ impl View for TreeView {
             .map_err(|source| store_error("walk the tree", source))
     }
 
-    fn reapable(&self, visit: Visit<'_>) -> Result<(), StoreError> {
-        self.reap_all(visit)
+    fn reapable(&self, after: Option<&str>, visit: Visit<'_>) -> Result<(), StoreError> {
+        self.reap_all(after, visit)
             .map_err(|source| store_error("list what may be reaped", source))
     }
 }

@@ -147,14 +147,14 @@ fn create(path: String, data: &str) -> Op {
     }
 }
 
-fn open(at: SocketAddr) -> Result<Connection> {
+pub(super) fn open(at: SocketAddr) -> Result<Connection> {
     let mut connection = Connection::open(at, REPLY_TIME_MAX)?;
     connection.new_session(60_000)?;
     Ok(connection)
 }
 
 /// Sends all at once and reads the answers: each frame, and what it says.
-fn ask(connection: &mut Connection, ops: &[Op]) -> Result<Vec<(Vec<u8>, Outcome)>> {
+pub(super) fn ask(connection: &mut Connection, ops: &[Op]) -> Result<Vec<(Vec<u8>, Outcome)>> {
     for (op, xid) in ops.iter().zip(1..) {
         connection.send(&op.frame(xid));
     }

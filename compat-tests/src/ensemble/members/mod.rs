@@ -4,7 +4,9 @@
 //! under the load of `chaos`, and have its judges look at all that came of it; what is their own they
 //! look at themselves.
 
+mod by_reconfig;
 mod filling;
+mod grown;
 mod snapshot_cut;
 mod wiped_by_a_snapshot;
 mod wiped_by_the_log;
@@ -38,10 +40,12 @@ pub struct Plan {
 type Case = fn(&Plan) -> Result<String>;
 
 /// All cases, by name.
-const CASES: [(&str, Case); 3] = [
+const CASES: [(&str, Case); 5] = [
     ("wiped-follower-by-the-log", wiped_by_the_log::run),
     ("wiped-follower-by-a-snapshot", wiped_by_a_snapshot::run),
     ("snapshot-cut-off", snapshot_cut::run),
+    ("one-three-five-three-by-files", grown::run),
+    ("three-five-three-by-reconfig", by_reconfig::run),
 ];
 
 /// Runs the cases; true if none failed.

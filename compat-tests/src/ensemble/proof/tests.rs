@@ -412,6 +412,20 @@ fn open_calls_are_told_apart_by_what_comes_of_them() {
     world.is_right();
 }
 
+/// Both may have been the first: one could not have been the second, as the version was another one then.
+#[test]
+fn an_open_write_that_expects_the_version_that_there_was_is_taken_for_it() {
+    let mut world = World::new(3);
+    world.ask(2, Op::AddWatch { path: "/e".into() });
+    world.ask(0, create(KEY, "a1", 0));
+    world.lose(0, set(KEY, "a2", 0), true);
+    world.lose(1, set(KEY, "a3", -1), true);
+    world.ask(1, create(OTHER, "b1", 0));
+    world.ask(0, set(KEY, "a4", -1));
+    world.ask(2, Op::Ping);
+    world.is_right();
+}
+
 #[test]
 fn watchers_know_what_the_caller_does_not() {
     let mut world = World::new(3);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::planted;
 use super::scenarios::{SECOND, ends_well, gets_on};
 use super::world::World;
 use crate::ensemble::Lineup;
@@ -100,23 +101,23 @@ fn a_server_alone_becomes_three_and_loses_nothing() {
     }
 }
 
-/// Two with new disks beside one with data that is away are no ensemble.
-#[test]
-fn two_new_ones_beside_an_absent_one_with_data_begin_nothing() {
+/// Two with new disks beside one with data that is away: whether they serve, and the world with them.
+fn two_new_ones() -> (World, bool) {
     let mut world = alone(7);
     world.crash(1);
     world.members = vec![1, 2, 3];
     world.list(&[1, 2, 3], &[1, 2, 3], &[]);
-    let history = world.ledger.len();
     world.start(2);
     world.start(3);
     let serves = |world: &mut World| [2, 3].iter().any(|id| world.server(*id).serves());
-    assert!(
-        !world.run_until(30 * SECOND, serves),
-        "{}",
-        world.ledger.trace()
-    );
-    assert_eq!(world.ledger.len(), history);
+    let begun = world.run_until(30 * SECOND, serves);
+    (world, begun)
+}
+
+#[test]
+fn two_new_ones_beside_an_absent_one_with_data_begin_nothing() {
+    let (mut world, begun) = two_new_ones();
+    assert!(!begun, "{}", world.ledger.trace());
     world.start(1);
     until_members(&mut world, &[1, 2, 3], &lineup(&[1, 2, 3], &[]));
     ends_well(world);
@@ -239,4 +240,56 @@ fn a_server_is_replaced_by_another_one() {
     assert!(gets_on(&mut world, 5 * SECOND), "{}", world.ledger.trace());
     world.crash(2);
     ends_well(world);
+}
+
+/// The files of one of three list a fourth, and nobody else's do: whether it gets in.
+fn one_edited_file() -> bool {
+    let mut world = World::new(5, None);
+    for id in [1, 2, 3] {
+        world.start(id);
+    }
+    let has_history = |world: &mut World| world.ledger.len() > 50;
+    assert!(world.run_until(20 * SECOND, has_history));
+    world.grow(4);
+    let leader = world.leader().unwrap();
+    let other = (1..=3).find(|id| *id != leader).unwrap();
+    world.list(&[other, 4], &[1, 2, 3, 4], &[]);
+    world.start(4);
+    restart(&mut world, other);
+    // It leads, so that all is as it wants but for the others' word.
+    let leads = |world: &mut World| {
+        if let Some(now) = world.leader().filter(|now| *now != other) {
+            restart(world, now);
+        }
+        world.leader() == Some(other)
+    };
+    assert!(
+        world.run_until(30 * SECOND, leads),
+        "{}",
+        world.ledger.trace()
+    );
+    let wanted = lineup(&[1, 2, 3, 4], &[]);
+    let has_changed = |world: &mut World| are_members(world, &[other], &wanted);
+    world.run_until(10 * SECOND, has_changed)
+}
+
+#[test]
+fn one_edited_file_changes_nothing() {
+    assert!(!one_edited_file());
+}
+
+#[test]
+fn a_leader_that_follows_its_own_files_alone_is_found() {
+    planted::plant(Some(planted::Defect::OneListIsEnough));
+    let is_found = one_edited_file();
+    planted::plant(None);
+    assert!(is_found);
+}
+
+#[test]
+fn a_new_disk_that_does_not_wait_for_the_absent_is_found() {
+    planted::plant(Some(planted::Defect::AbsentCountsAsNew));
+    let (_, is_found) = two_new_ones();
+    planted::plant(None);
+    assert!(is_found);
 }

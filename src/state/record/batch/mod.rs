@@ -251,8 +251,7 @@ impl Batch {
             wall_ms: i64::from_be_bytes(reader.array("time")?),
             steady_ms: u64::from_be_bytes(reader.array("time")?),
         };
-        let rules = Rules::from_bits(reader.u8("rules")?)
-            .ok_or(FormatError::Impossible { field: "rules" })?;
+        let rules = Rules::from_bits(reader.u8("rules")?);
         let count = u32::from_be_bytes(reader.array("count")?) as usize;
         if count > reader.remaining() / ACTION_BYTES_MIN {
             return Err(FormatError::Truncated { field: "proposals" });

@@ -98,7 +98,7 @@ fn batch() -> impl Strategy<Value = Batch> {
     )
         .prop_map(|((wall_ms, steady_ms), bits, proposals)| Batch {
             reading: Reading { wall_ms, steady_ms },
-            rules: Rules::from_bits(bits).unwrap(),
+            rules: Rules::from_bits(bits),
             proposals,
         })
 }

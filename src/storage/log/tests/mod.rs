@@ -89,8 +89,13 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 
 /// Offsets of the frames in the first segment, and the end of the last one.
 fn frames(dir: &Path) -> Vec<u64> {
-    let path = segment::path_of(dir, 1);
-    let segment = Segment::open(path, 1, &place(dir)).unwrap();
+    frames_of(dir, 1)
+}
+
+/// The same of another segment.
+fn frames_of(dir: &Path, sequence: u64) -> Vec<u64> {
+    let path = segment::path_of(dir, sequence);
+    let segment = Segment::open(path, sequence, &place(dir)).unwrap();
     let mut frames = Frames::from(&segment, PAGE_BYTES).unwrap();
     let mut offsets = vec![PAGE_BYTES];
     while frames.next().unwrap().is_some() {

@@ -50,6 +50,61 @@ fn without_syncs_a_purge_outlives_the_power() {
     assert_eq!(found.ends().purged, Some(at(1, 35)));
 }
 
+/// How the end is judged is up to how it was written, and not to how this start is set.
+#[test]
+fn a_log_that_was_not_synced_is_read_as_such_by_a_start_that_syncs() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |config: &Config| SegmentLog::open_at(&place(dir.path()), config);
+    drop(open(&config()).unwrap());
+    let log = open(&unsynced()).unwrap();
+    for index in 0..10 {
+        append(&log, vec![entry(1, index, 100)]);
+    }
+    drop(log);
+    let frames = frames(dir.path());
+    let path = segment::path_of(dir.path(), 1);
+    // The middle never reached the disk; what is behind it did.
+    let lose = |at: usize| overwrite(&path, frames[at], &[0; 20]);
+    lose(frames.len() - 4);
+    let log = open(&config()).unwrap();
+    let last = log.ends().last.unwrap();
+    assert!(last.index > 1 && last.index < 9, "{last}");
+    assert!(log.is_unsynced());
+    append(&log, vec![entry(2, last.index + 1, 100)]);
+    drop(log);
+    // Until somebody says that all is in step, as after a start that ended too early.
+    let log = open(&config()).unwrap();
+    assert!(log.is_unsynced());
+    let kept = all(&log);
+    assert_eq!(kept.len() as u64, last.index + 2);
+    log.note_synced().unwrap();
+    drop(log);
+    let log = open(&config()).unwrap();
+    assert!(!log.is_unsynced());
+    assert_eq!(all(&log), kept);
+    for index in last.index + 2..last.index + 5 {
+        append(&log, vec![entry(2, index, 100)]);
+    }
+    drop(log);
+    let frames = frames_of(dir.path(), 2);
+    let lost = frames[frames.len() - 3];
+    overwrite(&segment::path_of(dir.path(), 2), lost, &[0; 20]);
+    let refused = open(&config()).unwrap_err();
+    assert!(matches!(refused, StorageError::Corrupt { .. }), "{refused}");
+}
+
+/// The word of it is there before anything that it is about.
+#[test]
+fn what_was_not_synced_is_known_after_any_loss_of_power() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(PowerDisk::on(dir.path()).open().unwrap());
+    let disk = PowerDisk::on(dir.path());
+    let log = disk.open_with(&unsynced()).unwrap();
+    append(&log, vec![entry(1, 0, 100)]);
+    let left = disk.cut();
+    assert!(open(left.path()).is_unsynced());
+}
+
 /// A stop in good order has time for what was left out before: the tree is flushed then, and must
 /// not be found ahead of its log.
 #[test]

@@ -77,7 +77,21 @@ impl<'a> Pool<'a> {
         seen: &BTreeSet<Change>,
         zxid: i64,
     ) -> Option<Vec<Change>> {
-        for index in self.candidates(zxid, |_| true) {
+        // What expects the very version that there is can be done now or never: else another one might be
+        // taken for it that is wanted later.
+        let now_or_never = |it: &Op| match it {
+            Op::Set { path, version, .. } => {
+                let node = tree.nodes.get(path);
+                node.is_some_and(|node| node.version == *version)
+            }
+            _ => false,
+        };
+        let mut candidates = self.candidates(zxid, |_| true);
+        candidates.sort_by_key(|index| match self.call(*index).op.parts() {
+            [one] => !now_or_never(one),
+            _ => true,
+        });
+        for index in candidates {
             if self.open[index].below <= zxid {
                 continue;
             }
