@@ -27,9 +27,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::state::Rules;
 use crate::state::{
-    ActionRef, BatchBuilder, Identities, LogPosition, Origin, Reading, ServerId, SessionId,
+    ActionRef, BatchBuilder, Identities, LogPosition, Origin, Reading, Rules, ServerId, SessionId,
     Unstamped,
 };
 
@@ -86,12 +85,12 @@ pub(in crate::ensemble) enum Event {
     },
     /// Nobody waits any more for what has been submitted.
     Recalled,
-    /// The state is a snapshot's from now on: entries up to `position` have been applied elsewhere, and
-    /// what came of this origin's proposals in them is not known here.
+    /// The state is a snapshot's from now on: what has taken effect in it is not sent again, and nobody
+    /// here is told what it came to.
     Replaced {
         /// Its last entry.
         position: LogPosition,
-        /// The last sequence of this origin that has taken effect in it, if any has.
+        /// As above, in it.
         cursor: Option<u64>,
     },
     /// No more submissions.
@@ -330,9 +329,10 @@ impl Outgoing {
             Event::Leaderless => self.lead(None),
             Event::Answered { round, answer } => self.answered(round, answer),
             Event::Broken { server } => self.broken(server),
-            Event::Applied { position, cursor } => self.applied(position, cursor),
+            Event::Applied { position, cursor } | Event::Replaced { position, cursor } => {
+                self.applied(position, cursor)
+            }
             Event::Recalled => self.recalled(),
-            Event::Replaced { position, cursor } => self.replaced(position, cursor),
             Event::Closed => {
                 self.closed = true;
                 let mut commands = vec![Command::Room];
@@ -471,16 +471,6 @@ impl Outgoing {
         let mut commands = vec![Command::Disconnect, Command::Room, Command::Wake];
         if self.closed && self.is_empty() {
             commands.push(Command::End);
-        }
-        commands
-    }
-
-    /// What has taken effect is not sent again, as if it had been applied here. Of an answer for what is
-    /// in the snapshot nobody waits: whoever asked is gone.
-    fn replaced(&mut self, position: LogPosition, cursor: Option<u64>) -> Vec<Command> {
-        let mut commands = self.applied(position, cursor);
-        if !commands.contains(&Command::Wake) {
-            commands.insert(0, Command::Wake);
         }
         commands
     }
