@@ -48,7 +48,7 @@ pub struct Config {
     /// This server.
     pub server: ServerId,
     /// All servers that are to vote, as its files list them: what the log says wins, and is changed to
-    /// this once a majority lists the same. One voter and no observer: a standalone server.
+    /// this once a majority lists the same. One voter and no observer: a lone server.
     pub voters: Vec<ServerId>,
     /// Those that are to follow without a vote.
     pub observers: Vec<ServerId>,

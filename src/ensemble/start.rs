@@ -33,7 +33,7 @@ use super::origin::outgoing::Outgoing;
 use super::origin::proposals::Proposals;
 use super::origin::sender;
 use super::peer::{Identity, Peers};
-use super::placement::Home;
+use super::placement::{Home, Placement};
 use super::progress::Progress;
 use super::raft::applier::{Applier, Applying, Thread};
 use super::raft::checkpoint::{Pressure, Retention};
@@ -114,8 +114,7 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
         progress: Arc::clone(&progress),
     });
     let placement = config.placement;
-    let applying = applying(Arc::clone(&applier), &config)?;
-    let machine = Machine::new(applying, applier, Arc::clone(&snapshots), placement);
+    let machine = machine(applier, Arc::clone(&snapshots), placement)?;
     let unstarted = Unstarted {
         config,
         origin,
@@ -157,13 +156,19 @@ pub(super) async fn start(parts: Parts) -> Result<Ensemble, StartError> {
     })
 }
 
-/// Where entries are applied, by the placement.
-fn applying(applier: Arc<Applier>, config: &Config) -> Result<Applying, StartError> {
-    if config.placement.applies_here() {
-        return Ok(Applying::Here(applier));
-    }
-    let thread = Thread::start(applier).map_err(StartError::Thread)?;
-    Ok(Applying::There(thread))
+/// Entries are applied where the placement says.
+fn machine(
+    applier: Arc<Applier>,
+    snapshots: Arc<dyn Snapshots>,
+    placement: Placement,
+) -> Result<Machine, StartError> {
+    let applying = if placement.applies_here() {
+        Applying::Here(Arc::clone(&applier))
+    } else {
+        let thread = Thread::start(Arc::clone(&applier)).map_err(StartError::Thread)?;
+        Applying::There(thread)
+    };
+    Ok(Machine::new(applying, applier, snapshots, placement))
 }
 
 impl Unstarted {

@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn one_that_waits_is_asked_for_at_the_end_of_a_round() {
         let count = 2 * PIECE_PATHS_MAX + 1;
-        let none = vec![Vec::new(), Vec::new()];
+        let none = [Vec::new(), Vec::new()];
         let first = Arc::<str>::from(path(0));
         let cases = [(0, false, vec![first]), (0, true, vec![])];
         for (due_every, is_anchored, last) in cases {
