@@ -313,6 +313,7 @@ impl Forwarding {
             let _unheard = tell.send(answer);
         };
         let refused = self.not_leader();
+        self.core.traffic().proposed(term, stamped.len());
         if self.core.propose(stamped, term, answered).await.is_err() {
             return std::future::ready(refused).boxed();
         }

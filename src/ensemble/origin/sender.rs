@@ -68,5 +68,6 @@ async fn append(proposals: &Arc<Proposals>, core: &Core, rules: Rules, parcel: P
     };
     let told = Arc::clone(proposals);
     let answered = move |answer| told.step(Event::Answered { round, answer });
+    core.traffic().proposed(term, bytes.len());
     core.propose(bytes, term, answered).await.is_ok()
 }

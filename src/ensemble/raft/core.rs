@@ -142,7 +142,6 @@ impl Core {
             told(Answer::Refused);
             return Ok(());
         }
-        self.traffic.proposed(term, batch.len());
         let (begun, traffic) = (Instant::now(), Arc::clone(&self.traffic));
         let respond = Respond::new(move |outcome: openraft::raft::ClientWriteResult<Types>| {
             if outcome.is_ok() {

@@ -50,8 +50,8 @@ impl Traffic {
         }
     }
 
-    /// A batch of so many bytes enters the log of `term`.
-    pub(super) fn proposed(&self, term: u64, bytes: usize) {
+    /// A batch of so many bytes, of clients or of chores, is to enter the log of `term`.
+    pub(in crate::ensemble) fn proposed(&self, term: u64, bytes: usize) {
         let last = u64::try_from(bytes).unwrap_or(u64::MAX);
         let sizes = &mut *self.sizes.lock();
         let before = sizes.filter(|(of, _)| *of == term);
