@@ -36,6 +36,7 @@ pub struct Connection {
     writes_answered: AtomicU64,
     reads_waiting: AtomicUsize,
     fenced: AtomicBool,
+    changes_members: AtomicBool,
 }
 
 impl Connection {
@@ -52,6 +53,7 @@ impl Connection {
             writes_answered: AtomicU64::new(0),
             reads_waiting: AtomicUsize::new(0),
             fenced: AtomicBool::new(false),
+            changes_members: AtomicBool::new(false),
         }
     }
 
@@ -111,6 +113,16 @@ impl Connection {
     /// So many reads wait no longer: their replies are in the outbox, or never will be.
     pub fn reads_answered(&self, reads: usize) {
         self.reads_waiting.fetch_sub(reads, Ordering::AcqRel);
+    }
+
+    /// A change of the members that it asked for has begun, and is answered when it ends; or has ended.
+    pub fn change_members(&self, changes: bool) {
+        self.changes_members.store(changes, Ordering::Release);
+    }
+
+    /// True between the two.
+    pub fn changes_members(&self) -> bool {
+        self.changes_members.load(Ordering::Acquire)
     }
 
     /// Nothing may be proposed for it any more: its session has moved, or it has ended. Called and

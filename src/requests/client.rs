@@ -466,11 +466,11 @@ impl Client {
     }
 
     /// A request behind a reconfig, which is answered by another txn than its own: it stays at the head.
-    /// Only pings are answered, whose replies are no part of the order: it may take a while.
+    /// Only pings are answered once the change has begun, which may take a while.
     ///
-    /// zk: CommitProcessor holds back everything of the session, pings too; there it takes no time.
+    /// zk-differs: CommitProcessor holds back everything of the session, pings too.
     fn wait_for_members(&mut self, state: &State, head: Head, class: OpClass) -> Served {
-        if class == OpClass::Ping {
+        if class == OpClass::Ping && self.connection.changes_members() {
             return self.ping(state, &head);
         }
         Served::Stays(head, Step::Blocked)

@@ -159,16 +159,21 @@ impl Deliver {
 
     /// A reconfig has begun: its client is told when it ends, and waits with all else until then.
     fn go_on(&self, pending: Pending) {
+        let connection = Arc::clone(&pending.connection);
+        connection.change_members(true);
         let missed = self.shared.pending.lock().go_on(pending);
         if let Some(missed) = missed {
             missed.connection.outbox.end(End::Now);
             missed.connection.reads_answered(missed.reads.len());
             self.shared.tell(&missed.connection);
         }
+        // Its pings need not wait any longer.
+        self.shared.tell(&connection);
     }
 
     fn answer_all(&self, state: &State, txn: &Txn, pending: &Pending) {
         let now = self.shared.slice_time();
+        pending.connection.change_members(false);
         self.answer(txn, pending, now);
         self.answer_waiting(state, &pending.connection, &pending.reads, now);
         pending.connection.reads_answered(pending.reads.len());

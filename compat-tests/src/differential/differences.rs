@@ -43,7 +43,7 @@ pub const DIFFERENCES: [Difference; 23] = [
         how: How::NeverSent,
     },
     Difference {
-        request: "a ping behind a reconfig, to a member of an ensemble",
+        request: "a ping behind a reconfig that has begun, to a member of an ensemble",
         genuine: "answers it behind the reconfig",
         ours: "answers it at once: a change of the members may take longer than a session lives",
         how: How::NeverSent,

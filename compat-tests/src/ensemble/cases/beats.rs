@@ -19,6 +19,8 @@ const RULES: &str = "disk-rules";
 /// Each thing lasts so long; a disk hangs for longer than any election takes.
 const LASTS: Duration = Duration::from_secs(4);
 const HANGS: Duration = Duration::from_secs(5);
+/// More than a machine takes that runs other tests, too; less than a disk hangs here.
+const ELECTION_MS: &str = "1500..3000";
 const SESSION_MS: i32 = 30_000;
 const WRITERS: usize = 3;
 /// Znodes that do not fit into the memory of these servers, and the memory.
@@ -50,6 +52,7 @@ pub(super) fn heartbeats(change: &Change<'_>) -> Result<String> {
         .options
         .config("snapCount", SNAP_COUNT)
         .config("oxkeeper.memory", MEMORY)
+        .config("oxkeeper.electionTimeoutMs", ELECTION_MS)
         .environment("LD_PRELOAD", &library.path().display().to_string())
         .environment("DISK_FAULTS", RULES);
     let ensemble = Ensemble::start(&change(setup))?;
