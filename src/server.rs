@@ -251,16 +251,20 @@ fn ensemble_config(settings: &Settings) -> ensemble::Config {
 }
 
 /// A standalone server is whom its data says, also where `myid` has come later, and keeps that number when
-/// others join it.
+/// others join it. From then on the data says so by itself.
 async fn keep_id(
     config: &mut ensemble::Config,
+    settings: &Settings,
     stores: &Stores,
     replica: &Replica,
 ) -> Result<(), ServerError> {
-    if let Some(owner) = ensemble::lone_owner(&stores.log, replica).await? {
+    if settings.ensemble.standalone
+        && let Some(owner) = ensemble::lone_owner(&stores.log, replica).await?
+    {
         config.is_owned_by(owner);
     }
-    Ok(())
+    let (storage, server) = (settings.storage.clone(), config.server);
+    off_worker(move || Ok(storage::claim_for(&storage, server)?)).await
 }
 
 /// What serves the clients.
@@ -304,9 +308,7 @@ impl Server {
         take_members(&mut settings.ensemble, &settings.state, &replica);
         let mut config = ensemble_config(&settings);
         let sessions = Arc::new(session_clocks(&settings, &replica));
-        if settings.ensemble.standalone {
-            keep_id(&mut config, &stores, &replica).await?;
-        }
+        keep_id(&mut config, &settings, &stores, &replica).await?;
         let origin = ensemble::origin(config.server, &stores.log, &replica, &*clock).await?;
         let connections = Arc::new(Registry::default());
         let deliver = Deliver::new(

@@ -19,7 +19,10 @@ pub enum StartError {
     },
     /// The log was written by an ensemble of other members.
     #[error(
-        "the data belongs to voters {stored:?}, configured are {configured:?}: wrong myid or dataDir"
+        "by its data the servers {} vote, and these files list {} alone: going back to one server by \
+         files is not built yet (or the files, myid or dataDir are wrong)",
+        listed(stored),
+        listed(configured)
     )]
     OtherMembers {
         /// Voters of the membership in the log.
@@ -159,4 +162,10 @@ pub enum Failure {
     /// openraft's core ended for a reason of its own.
     #[error("raft core ended")]
     Core(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Servers as their operator knows them.
+fn listed(servers: &[ServerId]) -> String {
+    let ids: Vec<String> = servers.iter().map(|server| server.0.to_string()).collect();
+    ids.join(", ")
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::state::ServerId;
+
 /// A failed or corrupt store.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -82,6 +84,18 @@ pub enum StorageError {
         path: PathBuf,
         /// What is missing and how that was seen.
         why: String,
+    },
+    /// The log of one server under the number of another.
+    #[error(
+        "{path} is the log of server {owner}, and this is server {server}: is myid wrong, or dataDir?"
+    )]
+    OtherServer {
+        /// Directory of the log.
+        path: PathBuf,
+        /// Whose it is.
+        owner: ServerId,
+        /// Who was started.
+        server: ServerId,
     },
     /// Something of ours lies where something else should.
     #[error(

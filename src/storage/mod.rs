@@ -16,6 +16,7 @@ mod log;
 pub mod memory;
 mod open;
 mod ours;
+mod owner;
 mod places;
 mod snapshots;
 mod stats;
@@ -31,6 +32,7 @@ pub use config::Config;
 pub use error::StorageError;
 pub use format::Format;
 pub use log::{Durable, Log, LogEnds, LogEntry};
+pub use owner::claim_for;
 pub use snapshots::{Checkpoint, ReceiveError, Receiving, SnapshotFile, Snapshots};
 pub use stats::StorageStats;
 

@@ -187,7 +187,13 @@ fn check_positions(
     if config.has_others {
         // What was acknowledged here is there: the log itself sees to that.
         warn!(log = %shown(last), tree = %applied, "the tree is ahead of its log: the leader has the rest");
-        return Ok(Fit::InStep);
+        // Without syncs it does not, and may have lost more than that.
+        let is_whole = !log.is_unsynced();
+        return Ok(if is_whole {
+            Fit::InStep
+        } else {
+            Fit::LogIsShort
+        });
     }
     if log.is_unsynced() && last.is_some() {
         warn!(log = %shown(last), tree = %applied, "the log has lost its end: it was not synced");

@@ -204,7 +204,9 @@ impl Beginning {
     async fn learn_terms(&self) {
         let mut said = false;
         loop {
-            let told = self.ask_members().await;
+            let mut told = self.ask_members().await;
+            // Who has a new disk itself has forgotten as much as this server, and says nothing of terms.
+            told.retain(|_, one| one.votes);
             // Whoever is newer is in it: a majority of any other members has a server in common with
             // those that came behind them.
             let memberships = told.values().map(|one| &one.effective);

@@ -121,7 +121,7 @@ impl Change {
         Ok(())
     }
 
-    /// Waits until those that are to vote, and do not yet, have what the others have.
+    /// Waits until those that are to vote have what the others have.
     async fn catch_up(&self, wanted: &Lineup) -> Result<(), ChangeError> {
         let begun = Instant::now();
         let mut said = BTreeSet::new();
@@ -149,22 +149,38 @@ impl Change {
         }
     }
 
-    /// Those that are to vote, do not yet, and could not.
+    /// Those that are to vote and could not: newcomers all must be able to, and of those that vote already
+    /// so many that the others are a quorum. Behind the first half of the change there is no way back.
     async fn behind(&self, wanted: &Lineup) -> BTreeSet<ServerId> {
-        let now = self.core.membership().voters();
-        let last = self.core.last_log().map_or(0, |at| at.index);
-        let matched = self.core.matched();
-        let is_near = |server: ServerId| {
-            let found = matched.iter().find(|(id, _)| *id == server);
-            found.is_some_and(|(_, at)| at.is_some_and(|at| at + SYNCED_LAG_MAX >= last))
-        };
+        let membership = self.core.membership();
+        let now = membership.voters();
         let mut behind = BTreeSet::new();
         for server in wanted.voters.difference(&now).copied() {
-            if !is_near(server) || !self.may_vote(server).await {
+            if !self.could_vote(server).await {
                 behind.insert(server);
             }
         }
+        if membership.is_joint() || now == wanted.voters {
+            return behind;
+        }
+        let mut away = BTreeSet::new();
+        for server in wanted.voters.intersection(&now).copied() {
+            if server != self.server && !self.could_vote(server).await {
+                away.insert(server);
+            }
+        }
+        if away.len() + behind.len() > (wanted.voters.len() - 1) / 2 {
+            behind.extend(away);
+        }
         behind
+    }
+
+    async fn could_vote(&self, server: ServerId) -> bool {
+        let last = self.core.last_log().map_or(0, |at| at.index);
+        let matched = self.core.matched();
+        let found = matched.iter().find(|(id, _)| *id == server);
+        let is_near = found.is_some_and(|(_, at)| at.is_some_and(|at| at + SYNCED_LAG_MAX >= last));
+        is_near && self.peers.is_up(server) && self.may_vote(server).await
     }
 
     async fn may_vote(&self, server: ServerId) -> bool {

@@ -31,7 +31,7 @@ impl Succession {
         self.hand_over_to(&voters).await;
     }
 
-    /// The same, to one of these.
+    /// The same, to one of these, if it votes.
     pub(in crate::ensemble) async fn hand_over_to(mut self, heirs: &BTreeSet<ServerId>) {
         let me = self.server;
         let leads = |view: &View| view.leader.is_some_and(|(leader, _)| leader == me);
@@ -39,8 +39,10 @@ impl Succession {
             return;
         }
         let matched = self.core.matched().into_iter();
+        let voters = self.core.membership().voters();
+        let may = |server: &ServerId| heirs.contains(server) && voters.contains(server);
         let heir = matched
-            .filter(|(server, _)| heirs.contains(server) && self.peers.is_up(*server))
+            .filter(|(server, _)| may(server) && self.peers.is_up(*server))
             .max_by_key(|(server, at)| (*at, Reverse(*server)));
         let Some((heir, _)) = heir else {
             return;

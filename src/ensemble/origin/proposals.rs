@@ -24,6 +24,7 @@ pub(in crate::ensemble) struct Proposals {
     room: Notify,
     disconnect: Notify,
     drained: Notify,
+    recalled: Notify,
 }
 
 /// How far what had been submitted at a moment reached.
@@ -56,6 +57,7 @@ impl Proposals {
             room: Notify::new(),
             disconnect: Notify::new(),
             drained: Notify::new(),
+            recalled: Notify::new(),
         }
     }
 
@@ -210,11 +212,15 @@ impl Proposals {
     ) -> Result<(), ProposeError> {
         let has_passed = || self.inner.lock().outgoing.cursor() >= submitted.last;
         let is_recalled = || self.inner.lock().recalls != submitted.recalls;
-        let end = if has_passed() {
+        let recalled = self.recalled.notified();
+        tokio::pin!(recalled);
+        recalled.as_mut().enable();
+        let end = if has_passed() || is_recalled() {
             Ok(())
         } else {
             tokio::select! {
-                () = progress.until(|_| has_passed() || is_recalled()) => Ok(()),
+                () = progress.until(|_| has_passed()) => Ok(()),
+                () = recalled => Ok(()),
                 () = progress.machine_gone() => Err(ProposeError::Stopped),
             }
         };
@@ -233,6 +239,7 @@ impl Proposals {
             (commands, inner.outgoing.submitted())
         };
         let _nothing = self.obey(commands);
+        self.recalled.notify_waiters();
         last
     }
 

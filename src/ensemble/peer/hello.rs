@@ -17,8 +17,9 @@ use crate::state::{ClusterId, ServerId};
 
 /// The protocol between servers.
 ///
-/// 1: the first.
-pub(super) const VERSIONS: RangeInclusive<u16> = 1..=1;
+/// 1: the first. 2: members that change, snapshots; no older server could read the log. Nothing was
+/// released with 1.
+pub(super) const VERSIONS: RangeInclusive<u16> = 2..=2;
 
 /// What this server says of itself; may change while it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

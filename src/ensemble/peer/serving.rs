@@ -177,9 +177,9 @@ impl PeerConfig {
                 request.vote.leader_id.voted_for == from.server.0
             }
             Asked::Known(Request::Heartbeat(request)) => is_from(from, request),
+            // All are told who is to lead, and wait no longer for the one before.
             Asked::Known(Request::Transfer(request)) => {
                 request.from_leader().leader_id.voted_for == from.server.0
-                    && *request.to_node_id() == self.me.0
             }
             Asked::Known(Request::Ask(_)) | Asked::Unknown => true,
         };

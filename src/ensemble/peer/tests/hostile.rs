@@ -15,8 +15,8 @@ async fn raw(network: &MemoryNetwork, lane: Lane) -> Box<dyn Stream> {
     let at = "10.0.0.1:2888".parse().expect("an address");
     let mut stream = network.host(2).connect(at).await.expect("connects");
     let here = Hello {
-        from: 1,
-        to: 1,
+        from: 2,
+        to: 2,
         server: id(2),
         wanted: id(1),
         incarnation: 200,
@@ -24,7 +24,7 @@ async fn raw(network: &MemoryNetwork, lane: Lane) -> Box<dyn Stream> {
         identity: Identity::default(),
     };
     let met = handshake::dial(&mut *stream, None, here).await;
-    assert_eq!(met.expect("met").version, 1);
+    assert_eq!(met.expect("met").version, 2);
     stream
 }
 

@@ -179,3 +179,30 @@ fn who_does_not_come_makes_a_reconfig_fail_and_all_is_as_before() {
         ends_well(world);
     }
 }
+
+/// One of those that would be left has been dead for a while: without who is to go there is no quorum.
+#[test]
+fn who_is_needed_for_a_quorum_is_not_let_go_of() {
+    for seed in 0..3 {
+        let mut world = begun(seed);
+        let leader = world.leader().unwrap_or(1);
+        let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+        let (dead, goes) = (others[0], others[1]);
+        world.crash(dead);
+        // It may come back only when all is settled.
+        world.members.retain(|id| *id != dead);
+        world.run_for(2 * SECOND);
+        ask(
+            &mut world,
+            leader,
+            &[leader.min(dead), leader.max(dead)],
+            &[],
+        );
+        until_pending(&mut world);
+        until_settled(&mut world, &[leader, goes], &[1, 2, 3]);
+        until_members(&mut world, &[leader, goes], &lineup(&[1, 2, 3], &[]));
+        assert!(gets_on(&mut world, 5 * SECOND), "{}", world.ledger.trace());
+        world.members = vec![1, 2, 3];
+        ends_well(world);
+    }
+}

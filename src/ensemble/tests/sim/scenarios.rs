@@ -198,6 +198,41 @@ fn two_of_three_wiped_disks_serve_nothing_and_begin_nothing() {
     }
 }
 
+/// Who is wiped itself says nothing of terms: the leader from before, which the others had given up,
+/// does not come back with their empty disks.
+#[test]
+fn two_wiped_disks_do_not_follow_the_leader_from_before() {
+    for seed in 0..2 {
+        let (mut world, before) = begun(seed);
+        let (one, other) = others(before);
+        for id in [one, other] {
+            world.network.cut(number(before), number(id));
+        }
+        let leads = |world: &mut World| {
+            let leader = world.leader();
+            leader.is_some_and(|leader| leader != before && world.server(leader).serves())
+        };
+        assert!(world.run_until(10 * SECOND, leads));
+        assert!(gets_on(&mut world, 5 * SECOND));
+        for id in [one, other] {
+            world.crash(id);
+            world.wipe(id);
+        }
+        let (terms, history) = (world.ledger.terms(), world.ledger.len());
+        world.heal();
+        for id in [one, other] {
+            world.start(id);
+        }
+        let serves = |world: &mut World| world.servers.iter().any(super::server::Server::serves);
+        assert!(
+            !world.run_until(15 * SECOND, serves),
+            "{}",
+            world.ledger.trace()
+        );
+        assert_eq!((world.ledger.terms(), world.ledger.len()), (terms, history));
+    }
+}
+
 /// A leader's vote is on the new disk, and nothing of its log, when the server dies once more. Its log
 /// was taken for one of other members.
 #[test]
