@@ -71,8 +71,8 @@ impl Beginning {
         };
         let is_in = self.core.lineup().has(self.server);
         // Who was alone has fed nobody who has no mark: it is its log, with another number.
-        let is_anothers = stored.len() == 1 && self.standing.votes();
-        let is_strange = stored.is_disjoint(&self.listed.voters) || is_anothers;
+        let is_of_another = stored.len() == 1 && self.standing.votes();
+        let is_strange = stored.is_disjoint(&self.listed.voters) || is_of_another;
         let gives_up_others = self.listed.is_only(self.server) && stored.len() > 1;
         if gives_up_others || (!is_in && is_strange) {
             return Err(StartError::OtherMembers {
