@@ -19,8 +19,8 @@ pub enum StartError {
     },
     /// The log was written by an ensemble of other members.
     #[error(
-        "by its data the servers {} vote, and these files list {} alone: going back to one server by \
-         files is not built yet (or the files, myid or dataDir are wrong)",
+        "by its data the servers {} vote, and these files list {}: is myid wrong, or dataDir? Going back \
+         to one server by files is not built yet",
         listed(stored),
         listed(configured)
     )]
