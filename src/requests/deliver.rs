@@ -316,10 +316,14 @@ impl Deliver {
         for connection in &connections {
             connection.fence();
         }
-        while let Some(front) = pending.take(covered) {
+        let leave = |front: Pending| {
             front.connection.reads_answered(front.reads.len());
             front.connection.write_answered();
+        };
+        while let Some(front) = pending.take(covered) {
+            leave(front);
         }
+        pending.leave_begun().map(leave);
         drop(pending);
         for connection in &connections {
             connection.outbox.end(End::Now);

@@ -138,6 +138,13 @@ impl InFlight {
         self.begun.replace(begun)
     }
 
+    /// What has been begun ends elsewhere: nobody waits for it here any more.
+    pub(super) fn leave_begun(&mut self) -> Option<Pending> {
+        let begun = self.begun.take()?;
+        self.reads -= begun.reads.len();
+        Some(begun)
+    }
+
     /// What this proposal has begun has ended.
     pub(super) fn take_begun(&mut self, sequence: u64) -> Option<Pending> {
         let begun = self.begun.take_if(|begun| begun.sequence == sequence)?;

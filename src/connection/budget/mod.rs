@@ -30,8 +30,8 @@ const UNIT_BYTES: usize = 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// In so much time a client whose socket is full takes a part of its share, or is closed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The part: one of so many. So nothing waits longer than five minutes and a half for one client.
-const PARTS: usize = 32;
+/// The part: one of so many. So nothing waits longer than a minute and a half for one client.
+const PARTS: usize = 8;
 
 /// Memory for large replies.
 #[derive(Debug)]
