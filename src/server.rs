@@ -267,6 +267,13 @@ async fn keep_id(
     off_worker(move || Ok(storage::claim_for(&storage, server)?)).await
 }
 
+/// Whether there are other servers, or may be before this one is started again: an ensemble of one grows
+/// by requests.
+fn may_have_others(settings: &Settings) -> bool {
+    let grows = settings.state.reconfig_enabled && !settings.ensemble.standalone;
+    settings.ensemble.members.len() > 1 || grows
+}
+
 /// What serves the clients.
 fn requests(
     settings: &Settings,
@@ -275,7 +282,7 @@ fn requests(
     ensemble: &Arc<Ensemble>,
     clock: &dyn Clock,
 ) -> Arc<Requests> {
-    let has_others = settings.ensemble.members.len() > 1;
+    let has_others = may_have_others(settings);
     Arc::new(Requests::new(requests::Parts {
         deliver,
         replica: Arc::clone(replica),

@@ -485,6 +485,8 @@ impl Client {
             && self.behind.len() + self.connection.reads_waiting() < behind::WAITING_MAX
             // Its write may have its place in the log before what others were told since.
             && !self.may_be_stale(&head)
+            // What is left to delivery stays when its connection has gone.
+            && !self.requests.is_overloaded()
             && self.is_admitted();
         if !may_wait {
             return Served::Stays(head, Step::Blocked);

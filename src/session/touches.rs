@@ -34,6 +34,16 @@ impl Touches {
         if !self.collects.load(Ordering::Relaxed) || clock.listed.load(Ordering::Relaxed) {
             return;
         }
+        self.put(clock);
+    }
+
+    /// A session is taken for heard of from now on: whoever takes the list meanwhile sees it either as
+    /// such, or listed.
+    pub(super) fn note_deaf(&self, clock: &Arc<SessionClock>) {
+        self.put(clock);
+    }
+
+    fn put(&self, clock: &Arc<SessionClock>) {
         let mut list = self.list.lock();
         // Asked again under the lock, by which it is set back.
         if self.collects.load(Ordering::Relaxed) && !clock.listed.swap(true, Ordering::Relaxed) {

@@ -158,7 +158,7 @@ impl SessionClocks {
     /// A connection of the session is not read from any more.
     pub fn begin_deaf(&self, touch: &Arc<SessionClock>) {
         touch.deaf.fetch_add(1, Ordering::Relaxed);
-        self.touches.note(touch);
+        self.touches.note_deaf(touch);
     }
 
     /// It is read from again, or has ended. As often as [`Self::begin_deaf`].

@@ -59,8 +59,19 @@ fn drive(ensemble: &mut Ensemble) -> Result<Vec<Duration>> {
     let leader = ensemble.wait_for_leader(START_TIME_MAX)?;
     let asked = ensemble.address((leader + 1) % 3);
     let begin = Instant::now();
-    let asking = thread::spawn(move || ask(asked, &both, ""));
-    wait_until_begun(ensemble.address((leader + 2) % 3))?;
+    let asking = thread::spawn(move || {
+        loop {
+            // What only looks whether a change has begun is one itself, for a moment.
+            match ask(asked, &both, "") {
+                Ok(IN_PROGRESS) => {}
+                answer => return answer,
+            }
+        }
+    });
+    if let Err(error) = wait_until_begun(ensemble.address((leader + 2) % 3)) {
+        let answer = asking.join();
+        bail!("{error:#}; who asked was told {answer:?}");
+    }
     ensemble.kill9(leader)?;
     ensemble.spawn(4)?;
     let other = (leader + 2) % 3;
@@ -128,10 +139,14 @@ fn ask(at: SocketAddr, joining: &str, leaving: &str) -> Result<i32> {
 /// Waits until a change is under way: another one is refused, and changes nothing.
 fn wait_until_begun(at: SocketAddr) -> Result<()> {
     let begin = Instant::now();
-    while ask(at, "", "")? != IN_PROGRESS {
-        ensure!(begin.elapsed() < CHANGED_WITHIN, "no change has begun");
+    loop {
+        let answer = ask(at, "", "")?;
+        if answer == IN_PROGRESS {
+            return Ok(());
+        }
+        let is_late = begin.elapsed() > CHANGED_WITHIN;
+        ensure!(!is_late, "no change has begun: {answer}");
     }
-    Ok(())
 }
 
 /// Waits until the config of a member names these servers.
