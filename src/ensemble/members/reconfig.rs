@@ -34,6 +34,9 @@ use crate::state::{
     self, ActionRef, Identities, Lineups, Member, Members, PeerType, PendingLineup, SessionId,
 };
 
+/// Without an effect, what is to be said is said again after so long.
+const SAY_AGAIN: Duration = Duration::from_secs(5);
+
 /// Between two attempts to change what could not be changed, by a server that leads all the same.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -109,10 +112,12 @@ impl Reconfiguring {
                 () = said => {}
                 () = elsewhere.ends(term) => continue,
             }
-            // It takes effect, or another term begins.
+            // It takes effect, or another term begins. It may be lost when clients are sent away; twice it
+            // does nothing.
             tokio::select! {
                 changed = lineups.changed() => if changed.is_err() { return },
                 () = elsewhere.ends(term) => {}
+                () = sleep(SAY_AGAIN) => {}
             }
         }
     }

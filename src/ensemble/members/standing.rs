@@ -68,6 +68,9 @@ impl Standing {
     /// # Errors
     /// The disk.
     pub(in crate::ensemble) fn grant(&self) -> Result<(), StorageError> {
+        // What has been applied may be on its way to the disk: without the mark it must be there. This
+        // waits behind it in the log's queue, and numbers a start that nobody makes.
+        self.log.next_incarnation(0)?;
         self.log.mark_joining(false)?;
         self.votes.store(true, SeqCst);
         Ok(())

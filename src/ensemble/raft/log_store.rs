@@ -296,6 +296,17 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         let upto = position(&upto);
-        self.blocking("purge log", move |log| log.purge(upto)).await
+        if self.placement.may_wait() {
+            return self.blocking("purge log", move |log| log.purge(upto)).await;
+        }
+        // The core waits for no disk: a leader that does is silent. What is appended next is queued behind.
+        let progress = Arc::clone(&self.progress);
+        let done = Box::new(move |purged: Result<(), StorageError>| {
+            if let Err(error) = purged {
+                drop(progress.fail(Failure::Storage(error)));
+            }
+        });
+        self.log.purge_soon(upto, done);
+        Ok(())
     }
 }

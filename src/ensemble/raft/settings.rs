@@ -16,6 +16,8 @@ pub(super) fn of(config: &Config) -> Result<openraft::Config, openraft::ConfigEr
         // replicas then diverge (consensus.md 6.1).
         enable_leader_restore: Some(false),
         // A cut-off server must not depose the leader when it comes back (consensus.md 4.7).
+        // Who may stand is said when the core runs (`Core::may_elect`).
+        enable_elect: false,
         enable_pre_vote: Some(true),
         // A leader that reaches too few must fall silent, or nobody replaces it (4.8).
         quorum_loss_probe_interval: Some(2 * election_ms_max),

@@ -117,6 +117,12 @@ pub trait Log: fmt::Debug + Send + Sync {
     /// The storage failed: end the process.
     fn purge(&self, upto: LogPosition) -> Result<(), StorageError>;
 
+    /// The same without waiting for the disk: what is queued later comes behind it. `done` is called when
+    /// it is durable, or has failed.
+    fn purge_soon(&self, upto: LogPosition, done: Durable) {
+        done(self.purge(upto));
+    }
+
     /// Entries of `range`, in order, as many as fit in `bytes_max` of payload but at least one if
     /// there is any. Entries appended but not yet durable are included.
     ///

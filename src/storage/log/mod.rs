@@ -441,6 +441,12 @@ impl Shared {
 }
 
 impl State {
+    fn purge(&mut self, upto: LogPosition) {
+        self.tail.purge_to(upto.index);
+        self.ends.purge(upto);
+        self.removals += 1;
+    }
+
     fn append(&mut self, number: u64, entries: Vec<LogEntry>) -> Result<(), StorageError> {
         self.ends.check(&entries)?;
         for entry in entries {
@@ -517,11 +523,23 @@ impl Log for SegmentLog {
             return self.healthy();
         }
         self.queue_and_wait(Write::Purge(upto), |state, _| {
-            state.tail.purge_to(upto.index);
-            state.ends.purge(upto);
-            state.removals += 1;
+            state.purge(upto);
             Ok(())
         })
+    }
+
+    fn purge_soon(&self, upto: LogPosition, done: Durable) {
+        if self.shared.state.read().ends.purged >= Some(upto) {
+            done(self.healthy());
+            return;
+        }
+        let queued = self.queue(Write::Purge(upto), done, |state, _| {
+            state.purge(upto);
+            Ok(())
+        });
+        if queued {
+            self.shared.wake.notify_one();
+        }
     }
 
     fn entries(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, StorageError> {
