@@ -30,7 +30,7 @@ impl SessionClock {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Milliseconds on [`SessionClocks::now_ms`]'s scale when the session was last heard of.
+    /// Milliseconds on [`super::SessionClocks::now_ms`]'s scale when the session was last heard of.
     pub fn heard_ms(&self) -> u64 {
         self.heard_ms.load(Ordering::Relaxed)
     }

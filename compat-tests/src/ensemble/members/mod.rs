@@ -1,6 +1,6 @@
 //! Members that come back late, with less than they had, or anew, while clients work.
 //!
-//! A case is a file here and a line in [`CASES`]. Most of them fill a tree, do something to a member
+//! A case is a file here and a line in `CASES`. Most of them fill a tree, do something to a member
 //! under the load of `chaos`, and have its judges look at all that came of it; what is their own they
 //! look at themselves.
 

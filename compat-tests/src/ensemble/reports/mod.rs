@@ -1,8 +1,8 @@
 //! What others reported of ensembles, of ZooKeeper's and of its relatives, played on ours and on the
 //! genuine one: each case is named after the report.
 //!
-//! - [`client`]: a session that sends only what it is told to;
-//! - [`changes`]: sessions that come and go while leaders do.
+//! - `client`: a session that sends only what it is told to;
+//! - `changes`: sessions that come and go while leaders do.
 
 mod changes;
 mod client;
