@@ -28,6 +28,7 @@ mod recovery;
 mod segment;
 mod spares;
 mod tail;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod unsynced;
@@ -54,6 +55,7 @@ use self::frame::Frames;
 use self::index::Index;
 use self::recovery::Recovered;
 use self::tail::Tail;
+use self::taken::Taken;
 use self::writer::{Job, Jobs, Write, Writer};
 use super::stats::LogCounters;
 use super::{Config, StorageError, StorageStats};
@@ -307,39 +309,6 @@ impl SegmentLog {
                     return Ok(None);
                 }
                 return Err(error);
-            }
-        }
-    }
-}
-
-/// Entries of one read.
-struct Taken {
-    entries: Vec<LogEntry>,
-    room: usize,
-    /// Index of the next entry.
-    next: u64,
-    /// The next entry does not fit.
-    full: bool,
-}
-
-impl Taken {
-    /// Takes an entry if there is room, the first one in any case. False: the read is over.
-    fn take(&mut self, entry: LogEntry) -> bool {
-        let bytes = entry.payload.len();
-        self.full |= bytes > self.room && !self.entries.is_empty();
-        if self.full {
-            return false;
-        }
-        self.room = self.room.saturating_sub(bytes);
-        self.next = entry.position.index + 1;
-        self.entries.push(entry);
-        true
-    }
-
-    fn take_tail(&mut self, tail: &Tail, end: u64) {
-        for entry in tail.from(self.next) {
-            if entry.position.index >= end || !self.take(entry.clone()) {
-                break;
             }
         }
     }
